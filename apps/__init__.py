@@ -1,0 +1,1 @@
+"""Bookinfo's services. They know nothing of the mesh."""

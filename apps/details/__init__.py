@@ -1,0 +1,1 @@
+"""Bookinfo's book details."""

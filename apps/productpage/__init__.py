@@ -1,0 +1,1 @@
+"""Bookinfo's page: calls details and reviews, renders both."""

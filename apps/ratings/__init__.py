@@ -1,0 +1,1 @@
+"""Bookinfo's ratings v1 and its misbehaving variants."""

@@ -1,0 +1,1 @@
+"""Meshdrill's service mesh: control plane, sidecar, and the platforms that run pods."""

@@ -1,0 +1,1 @@
+"""The mesh's certificate authority: root, workload certificates, workload tokens (Istio's Citadel)."""

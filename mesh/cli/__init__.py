@@ -1,0 +1,1 @@
+"""The `meshdrill` command, one file a verb."""

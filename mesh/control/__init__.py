@@ -1,0 +1,1 @@
+"""Composition root of the control plane: one process, `python -m mesh.control`."""

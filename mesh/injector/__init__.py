@@ -1,0 +1,1 @@
+"""Adds the sidecar container to a pod spec (Istio's sidecar-injector)."""

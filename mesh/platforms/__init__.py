@@ -1,0 +1,1 @@
+"""Where pods run: one module a platform behind one `Platform` interface."""

@@ -1,0 +1,1 @@
+"""Pods as plain processes on loopback: needs no privileges, works anywhere."""

@@ -1,0 +1,1 @@
+"""The immutable picture of configuration and services that every proxy's config is compiled from."""

@@ -1,0 +1,1 @@
+"""From snapshot to the wire: pure compile functions, and the ADS server that pushes what they return (Pilot)."""
