@@ -1,0 +1,60 @@
+"""Kubernetes kinds of the core group besides Pod: Namespace, Service, ServiceAccount, ConfigMap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from mesh.api.fields import IntOrString, Opaque, spelt
+from mesh.api.meta import Resource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namespace(Resource):
+    KIND: ClassVar[str] = "Namespace"
+
+    spec: Opaque = field(default_factory=dict)
+    status: Opaque = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePort:
+    """`target_port` None means the same number as `port`."""
+
+    port: int
+    name: str = ""
+    target_port: IntOrString | None = None
+    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
+    app_protocol: str | None = None
+    node_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpec:
+    ports: tuple[ServicePort, ...] = ()
+    selector: Mapping[str, str] = field(default_factory=dict)
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] = "ClusterIP"
+    cluster_ip: str = spelt("clusterIP")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service(Resource):
+    KIND: ClassVar[str] = "Service"
+
+    spec: ServiceSpec = field(default_factory=ServiceSpec)
+    status: Opaque = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceAccount(Resource):
+    KIND: ClassVar[str] = "ServiceAccount"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigMap(Resource):
+    KIND: ClassVar[str] = "ConfigMap"
+
+    data: Mapping[str, str] = field(default_factory=dict)
+    binary_data: Mapping[str, str] = field(default_factory=dict)
+    immutable: bool = False

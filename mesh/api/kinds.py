@@ -1,0 +1,101 @@
+"""The table of kinds: API group, served versions, plural and short names, scope, typed class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from mesh.api.core import ConfigMap, Namespace, Service, ServiceAccount
+from mesh.api.destination_rule import DestinationRule
+from mesh.api.gateway import Gateway
+from mesh.api.meshdrill import GROUP, Drill, Fault
+from mesh.api.meta import Resource
+from mesh.api.peer_authentication import PeerAuthentication
+from mesh.api.pod import Deployment, Pod
+from mesh.api.virtual_service import VirtualService
+
+CORE = ""
+NETWORKING = "networking.istio.io"
+SECURITY = "security.istio.io"
+
+
+class UnknownKindError(LookupError):
+    """No kind of that name, or not in that group and version. The text says which there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One row. `group` is empty for Kubernetes' core group; `versions` are served, the preferred one first."""
+
+    name: str
+    group: str
+    versions: tuple[str, ...]
+    plural: str
+    short_names: tuple[str, ...]
+    type: type[Resource]
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """The preferred `apiVersion`."""
+        return self.api_versions[0]
+
+    @property
+    def api_versions(self) -> tuple[str, ...]:
+        """Every `apiVersion` that names this kind."""
+        return tuple(f"{self.group}/{version}" if self.group else version for version in self.versions)
+
+
+_ISTIO_NETWORKING = ("v1", "v1beta1", "v1alpha3")
+_ISTIO_SECURITY = ("v1", "v1beta1")
+
+KINDS: tuple[Kind, ...] = (
+    Kind("Namespace", CORE, ("v1",), "namespaces", ("ns",), Namespace, namespaced=False),
+    Kind("Service", CORE, ("v1",), "services", ("svc",), Service),
+    Kind("ServiceAccount", CORE, ("v1",), "serviceaccounts", ("sa",), ServiceAccount),
+    Kind("ConfigMap", CORE, ("v1",), "configmaps", ("cm",), ConfigMap),
+    Kind("Pod", CORE, ("v1",), "pods", ("po",), Pod),
+    Kind("Deployment", "apps", ("v1",), "deployments", ("deploy",), Deployment),
+    Kind("VirtualService", NETWORKING, _ISTIO_NETWORKING, "virtualservices", ("vs",), VirtualService),
+    Kind("DestinationRule", NETWORKING, _ISTIO_NETWORKING, "destinationrules", ("dr",), DestinationRule),
+    Kind("Gateway", NETWORKING, _ISTIO_NETWORKING, "gateways", ("gw",), Gateway),
+    Kind("PeerAuthentication", SECURITY, _ISTIO_SECURITY, "peerauthentications", ("pa",), PeerAuthentication),
+    Kind("Fault", GROUP, ("v1alpha1",), "faults", (), Fault),
+    Kind("Drill", GROUP, ("v1alpha1",), "drills", (), Drill),
+)
+
+BY_NAME: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in KINDS})
+BY_TYPE: Mapping[type[Resource], Kind] = MappingProxyType({kind.type: kind for kind in KINDS})
+_BY_PLURAL = {(kind.group, kind.plural): kind for kind in KINDS}
+_BY_WORD = {
+    word: kind
+    for kind in KINDS
+    for word in (kind.plural, kind.name.lower(), *kind.short_names, f"{kind.plural}.{kind.group}".rstrip("."))
+}
+
+
+def by_word(word: str) -> Kind:
+    """The kind a user means by `vs`, `virtualservice`, `VirtualServices` or `virtualservices.networking.istio.io`."""
+    kind = _BY_WORD.get(word.lower())
+    if kind is None:
+        raise UnknownKindError(f'no kind "{word}"; there are {", ".join(sorted(kind.plural for kind in KINDS))}')
+    return kind
+
+
+def by_path(group: str, version: str, plural: str) -> Kind:
+    """The kind of a REST path; `group` is empty under `/api`."""
+    kind = _BY_PLURAL.get((group, plural))
+    if kind is None or version not in kind.versions:
+        raise UnknownKindError(f'no kind at "{f"{group}/" if group else ""}{version}/{plural}"')
+    return kind
+
+
+def by_api_version(api_version: str, name: str) -> Kind:
+    """The kind of a manifest's `apiVersion` and `kind`."""
+    kind = BY_NAME.get(name)
+    if kind is None:
+        raise UnknownKindError(f'unknown kind "{name}"; known are {", ".join(kind.name for kind in KINDS)}')
+    if api_version not in kind.api_versions:
+        raise UnknownKindError(f'{name} is not served as "{api_version}"; use {" or ".join(kind.api_versions)}')
+    return kind
