@@ -113,7 +113,9 @@ class Decoder:
         if pairs is None:
             return None
         if len(pairs) != 1 or next(iter(pairs)) not in names:
-            self.refuse(node, path, f"exactly one of {', '.join(names)} is wanted{_did_you_mean(next(iter(pairs), ''), names)}")
+            self.refuse(
+                node, path, f"exactly one of {', '.join(names)} is wanted{_did_you_mean(next(iter(pairs), ''), names)}"
+            )
             return None
         name, (_, value) = next(iter(pairs.items()))
         return self.record(value, names[name], f"{path}.{name}")

@@ -1,0 +1,113 @@
+"""The `Drill` kind: what to lay over the mesh, under which load, and what must hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from chaos.checks import AnyCheck
+from chaos.decode import Decoder, Manifest
+from chaos.errors import BadDrill
+
+API_VERSION = "meshdrill.dev/v1alpha1"
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """Kubernetes' object metadata, as far as a drill has any."""
+
+    name: str
+    namespace: str = "default"
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Locust users that browse during the whole drill; any status outside `expect` fails it.
+
+    `users` browse `paths`, each about `rate` requests a second.
+    """
+
+    paths: tuple[str, ...]
+    users: int = 2
+    rate: float = 5.0
+    expect: tuple[int, ...] = (200,)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.users <= 1000 or not 0 < self.rate <= 1000:
+            raise ValueError("users and rate lie between 1 and 1000")
+        if not self.paths or not all(path.startswith("/") for path in self.paths):
+            raise ValueError("paths are a list of at least one, and each begins with /")
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One overlay on the mesh, and the checks made while it lies there. Checks run in order."""
+
+    name: str
+    checks: tuple[AnyCheck, ...]
+    resources: tuple[Manifest, ...] = ()
+    deletions: tuple[Manifest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DrillSpec:
+    """`spec` of a Drill. `requires` names engines that can run it (all, if left out)."""
+
+    title: str
+    phases: tuple[Phase, ...]
+    about: str = ""
+    load: Load | None = None
+    engines: tuple[Literal["python", "envoy"], ...] = ("python", "envoy")
+
+    def __post_init__(self) -> None:
+        if not self.phases or not any(phase.checks for phase in self.phases):
+            raise ValueError("a drill wants at least one phase with a check: with none it could not fail")
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """A whole drill file's document."""
+
+    api_version: Literal["meshdrill.dev/v1alpha1"]
+    kind: Literal["Drill"]
+    metadata: Metadata
+    spec: DrillSpec
+
+    @property
+    def name(self) -> str:
+        """The drill's name."""
+        return self.metadata.name
+
+
+def load(path: Path) -> list[Drill]:
+    """All drills of a file; raises BadDrill with every problem, or when there is none in it."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadDrill([f"{path}: {error}"]) from error
+    return decode(text, str(path))
+
+
+def decode(text: str, file: str) -> list[Drill]:
+    """All drills of a text, named `file` in problems."""
+    decoder = Decoder(file)
+    drills = [decoder.record(node, Drill, "$") for node in decoder.documents(text)]
+    if decoder.problems:
+        raise BadDrill(decoder.problems)
+    if not drills:
+        raise BadDrill([f"{file}: no drill in it"])
+    return drills
+
+
+BUILT_IN = Path(__file__).with_name("drills")
+
+
+def built_in() -> list[Drill]:
+    """The drills that come with Meshdrill, in the order in which a demo runs them."""
+    names = yaml.safe_load((BUILT_IN / "order.yaml").read_text())
+    return [drill for name in names for drill in load(BUILT_IN / f"{name}.yaml")]

@@ -1,0 +1,115 @@
+"""The record of a run, written as it goes: what was laid over the mesh, what was measured, how it ended.
+
+A superset of Chaos Toolkit's journal, so that tools that read those read these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chaos.drill import Drill
+from chaos.verdict import Outcome, Verdict
+
+
+def now() -> str:
+    """The present time, ISO 8601 in UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat()
+
+
+@dataclass
+class PhaseRecord:
+    """One phase of a run."""
+
+    name: str
+    start: str
+    end: str = ""
+    verdicts: list[Verdict] = field(default_factory=list)
+
+
+@dataclass
+class DrillRecord:
+    """One run of one drill. `load` sums up what Locust saw; `status` is Chaos Toolkit's word for how it ended."""
+
+    drill: Drill
+    seed: str
+    start: str
+    end: str = ""
+    duration: float = 0.0
+    status: str = "completed"
+    phases: list[PhaseRecord] = field(default_factory=list)
+    load: dict[str, Any] = field(default_factory=dict)
+    timeline: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """All verdicts, in order."""
+        return [verdict for phase in self.phases for verdict in phase.verdicts]
+
+    @property
+    def passed(self) -> bool:
+        """Whether it ran to its end, and every assertion held or was skipped with a reason; none at all is no pass."""
+        verdicts = self.verdicts
+        return self.status == "completed" and bool(verdicts) and all(verdict.outcome.passes for verdict in verdicts)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[PhaseRecord]:
+        """A phase that begins and ends with the block."""
+        record = PhaseRecord(name, now())
+        self.phases.append(record)
+        try:
+            yield record
+        finally:
+            record.end = now()
+
+
+def as_json(record: DrillRecord) -> dict[str, Any]:
+    """A run as plain data."""
+    drill = record.drill
+    return {
+        "meshdrill-version": 1,
+        "platform": platform.platform(),
+        "experiment": {"title": drill.spec.title, "description": drill.spec.about, "name": drill.name},
+        "seed": record.seed,
+        "start": record.start,
+        "end": record.end,
+        "duration": record.duration,
+        "status": record.status,
+        "deviated": not record.passed,
+        "load": record.load,
+        "run": [
+            {"name": phase.name, "start": phase.start, "end": phase.end, "checks": [_verdict(v) for v in phase.verdicts]}
+            for phase in record.phases
+        ],
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "name": verdict.check,
+        "outcome": verdict.outcome.value,
+        "detail": verdict.detail,
+        "evidence": dict(verdict.evidence),
+        "pictures": [dataclasses.asdict(picture) for picture in verdict.pictures],
+    }
+
+
+def write(path: Path, records: list[DrillRecord]) -> None:
+    """Writes all runs so far, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps([as_json(record) for record in records], indent=1))
+    os.replace(partial, path)
+
+
+def summary(records: list[DrillRecord]) -> dict[Outcome, int]:
+    """How many verdicts ended in each outcome."""
+    verdicts = [verdict for record in records for verdict in record.verdicts]
+    return {outcome: sum(1 for verdict in verdicts if verdict.outcome is outcome) for outcome in Outcome}
