@@ -1,0 +1,8 @@
+import sys
+
+from apps.common.main import main
+
+from .app import create_app
+from .config import Config
+
+sys.exit(main("details", Config.read, create_app))

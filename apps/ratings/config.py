@@ -1,0 +1,33 @@
+"""Settings of ratings: the healthy version, and four that misbehave on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from apps.common.pod import Pod
+from apps.common.settings import Settings
+
+VERSIONS = ("v1", "v-faulty", "v-delayed", "v-unavailable", "v-unhealthy")
+ALTERNATE_SECONDS = {"v-unavailable": 60.0, "v-unhealthy": 900.0}
+
+
+@dataclass(frozen=True)
+class Config:
+    """`fault_percent` and `delay_seconds` count for v-faulty and v-delayed, `alternate_seconds` for the other two."""
+
+    pod: Pod
+    fault_percent: float
+    delay_seconds: float
+    alternate_seconds: float
+
+    @classmethod
+    def read(cls, settings: Settings) -> Config:
+        pod = Pod.read(settings, VERSIONS)
+        return cls(
+            pod=pod,
+            fault_percent=settings.number("FAULT_PERCENT", 50, 0, 100),
+            delay_seconds=settings.number("DELAY_SECONDS", 7, 0, 3600),
+            alternate_seconds=settings.number(
+                "ALTERNATE_SECONDS", ALTERNATE_SECONDS.get(pod.version, 60.0), 0.01, 86400
+            ),
+        )
