@@ -23,18 +23,18 @@ ALL_UNDONE = "every fault undone"
 class Engine:
     """Runs drills, one after the other, against one mesh. `folder` takes the load's files; `say` gets progress."""
 
-    def __init__(self, client: MeshClient, gateway: str, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, client: MeshClient, gateway: str, engine: str, folder: Path, say: Callable[[str], None]) -> None:
         self._client = client
+        self._engine = engine
         self._gateway = gateway
         self._folder = folder
         self._say = say
 
-    def run(self, drill: Drill, seed: str) -> DrillRecord:
-        """The drill's record, whatever happened in it. An interrupt undoes what was done, and goes on as it came."""
-        record = DrillRecord(drill, seed, now())
+    def run(self, record: DrillRecord) -> None:
+        """Runs the record's drill and fills the record, whatever happens. An interrupt undoes what was done and goes on."""
         began = time.monotonic()
         try:
-            self._run(drill, record, Context(self._client, self._gateway, seed, self._say))
+            self._run(record.drill, record, Context(self._client, self._gateway, record.seed, self._say))
         except (ChaosError, MeshError) as error:
             record.status = "failed"
             with record.phase("the drill itself") as phase:
@@ -44,9 +44,13 @@ class Engine:
             raise
         finally:
             record.end, record.duration = now(), round(time.monotonic() - began, 3)
-        return record
 
     def _run(self, drill: Drill, record: DrillRecord, context: Context) -> None:
+        if self._engine not in drill.spec.engines:
+            reason = f"it needs the {' or '.join(drill.spec.engines)} engine, and the mesh runs on {self._engine}"
+            with record.phase("the drill itself") as phase:
+                phase.verdicts.append(Verdict(drill.spec.title, Outcome.SKIPPED, reason))
+            return
         with ExitStack() as stack:
             load = None
             if drill.spec.load:

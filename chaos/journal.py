@@ -86,7 +86,12 @@ def as_json(record: DrillRecord) -> dict[str, Any]:
         "deviated": not record.passed,
         "load": record.load,
         "run": [
-            {"name": phase.name, "start": phase.start, "end": phase.end, "checks": [_verdict(v) for v in phase.verdicts]}
+            {
+                "name": phase.name,
+                "start": phase.start,
+                "end": phase.end,
+                "checks": [_verdict(v) for v in phase.verdicts],
+            }
             for phase in record.phases
         ],
     }
