@@ -1,0 +1,105 @@
+"""What every platform offers to the node and to drills. The node reconciles; a platform only runs what it is told."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from signal import Signals
+from typing import Protocol
+
+from mesh.api.core import ConfigMap, Service
+from mesh.api.pod import ContainerStatus, Pod
+
+PROXY_CONTAINER = "istio-proxy"
+APP_PORTS_ANNOTATION = "meshdrill.dev/app-ports"
+
+
+class PlatformError(Exception):
+    """A pod or a mesh cannot run here; the text says why and what to do."""
+
+
+class Capability(StrEnum):
+    """What a fault may ask of a platform. A drill that needs one that is missing is skipped, and says so."""
+
+    SIGNAL = "signal"
+    PAUSE = "pause"
+    EXEC = "exec"
+    FORWARD = "forward"
+    PARTITION = "partition"
+    DELAY = "delay"
+    LOSS = "loss"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What of its namespace a container's environment is made from."""
+
+    services: Sequence[Service] = ()
+    config_maps: Mapping[str, ConfigMap] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """`output` is standard output and standard error together, at most 1 MiB."""
+
+    code: int
+    output: str
+
+
+class RunningPod(Protocol):
+    """A pod that has an address here. Methods that take a container's name raise PlatformError for an unknown one."""
+
+    @property
+    def pod(self) -> Pod:
+        """The pod with what the platform assigned: annotations and `status.podIP`."""
+
+    def provide(self, files: Mapping[str, bytes]) -> None:
+        """Puts files (0600) into the working folder of the pod's proxy, each at once and whole."""
+
+    def start(self, containers: Sequence[str]) -> None:
+        """Starts these containers and keeps them running as the pod's restart policy says."""
+
+    def statuses(self) -> tuple[ContainerStatus, ...]: ...
+
+    def signal(self, container: str, sig: Signals) -> None:
+        """Sends a signal to a container's main process. Nothing happens while it is down."""
+
+    def pause(self, container: str) -> None:
+        """Stops all processes of a container in their tracks, until `resume`."""
+
+    def resume(self, container: str) -> None: ...
+
+    def kill(self, container: str) -> None:
+        """SIGKILL to all processes of a container; it comes back as the restart policy says."""
+
+    async def exec(self, container: str, command: Sequence[str], timeout_s: float) -> ExecResult:
+        """Runs a command with the container's environment. Raises TimeoutError."""
+
+    async def stop(self, *, drain: bool, grace_s: float) -> None:
+        """SIGTERM, and SIGKILL after `grace_s`. With `drain` the proxy ends first, so that calls in flight complete."""
+
+
+class Platform(Protocol):
+    """Where pods run."""
+
+    name: str
+    capabilities: frozenset[Capability]
+
+    @property
+    def control_address(self) -> str:
+        """The address that the control plane binds."""
+
+    def place(self, pod: Pod, surroundings: Surroundings, on_change: Callable[[], None]) -> RunningPod:
+        """Gives the pod an address and a folder; starts nothing. `on_change` is called when a status changes.
+
+        Raises PlatformError when this platform cannot run the pod.
+        """
+
+    def log(self, pod: str, container: str) -> Path:
+        """The file with the container's output."""
+
+    def forward(self, pod: RunningPod, port: int) -> tuple[str, int]:
+        """An address on this host that reaches `port` of the pod."""
+
+    async def close(self) -> None:
+        """Ends everything this platform started."""

@@ -1,0 +1,220 @@
+"""One container of a pod as a process: started, probed, restarted with back-off, stopped."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from signal import Signals
+from typing import Any
+
+from mesh.api.pod import ContainerStatus, Probe
+from mesh.platforms.backoff import Backoff
+from mesh.platforms.base import ExecResult
+from mesh.platforms.probes import Tally, Target, eager_pause_s, run_probe
+from mesh.platforms.process.launcher import Launcher, ProcessGroup
+
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+_MAX_OUTPUT = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerPlan:
+    """What to run and how to see whether it is well."""
+
+    name: str
+    label: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: Path
+    log: Path
+    target: Target
+    startup: Probe | None = None
+    readiness: Probe | None = None
+    liveness: Probe | None = None
+    restart: str = "Always"
+    image: str = ""
+
+
+class ContainerProcess:
+    """The kubelet's view of one container. `on_change` is called after each change of `status`."""
+
+    def __init__(self, plan: ContainerPlan, launcher: Launcher, spawn: Spawn, on_change: Callable[[], None]) -> None:
+        self.plan = plan
+        self._launcher = launcher
+        self._spawn = spawn
+        self._on_change = on_change
+        self._group: ProcessGroup | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._probe_failure = ""
+        self.status = ContainerStatus(name=plan.name, image=plan.image, state=_waiting("ContainerCreating"))
+
+    def start(self) -> None:
+        self._task = self._spawn(self._run())
+
+    def signal(self, sig: Signals) -> None:
+        if self._group is not None:
+            self._group.signal(sig)
+
+    def signal_all(self, sig: Signals) -> None:
+        if self._group is not None and self._group.is_running:
+            self._group.signal_all(sig)
+
+    async def stop(self, grace_s: float) -> None:
+        """Ends the process and its restarts. Returns when it is gone."""
+        self._stopping = True
+        if self._group is not None and self._group.is_running:
+            await self._group.end(grace_s)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def exec(self, command: Sequence[str], timeout_s: float) -> ExecResult:
+        """Runs a command beside the container's process, in its environment and folder."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                env=self.plan.env,
+                cwd=self.plan.cwd,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return ExecResult(127, str(error))
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), timeout_s)
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        return ExecResult(process.returncode or 0, output[:_MAX_OUTPUT].decode(errors="replace"))
+
+    async def _run(self) -> None:
+        backoff = Backoff()
+        while True:
+            began = time.monotonic()
+            ended = await self._once()
+            if self._stopping or not self._wants_restart(ended):
+                self._change(ready=False, state=ended)
+                return
+            delay = backoff.after(time.monotonic() - began)
+            self._change(ready=False, state=self._back_off(delay, ended), last_state=ended)
+            await asyncio.sleep(delay)
+            self._change(restart_count=self.status.restart_count + 1)
+
+    async def _once(self) -> dict[str, Any]:
+        """One life of the process. Returns its state `terminated`."""
+        started_at = _now()
+        self._probe_failure = ""
+        try:
+            group = await self._launcher.start(
+                self.plan.label, self.plan.argv, env=self.plan.env, cwd=self.plan.cwd, log=self.plan.log
+            )
+        except OSError as error:
+            return _terminated(128, started_at, "StartError", str(error))
+        self._group = group
+        self._change(
+            state={"running": {"startedAt": started_at}},
+            started=self.plan.startup is None,
+            ready=self.plan.startup is None and self.plan.readiness is None,
+        )
+        probing = self._spawn(self._probe_all(group))
+        try:
+            code = await group.wait()
+        finally:
+            probing.cancel()
+        return _ended(code, started_at, self._probe_failure)
+
+    async def _probe_all(self, group: ProcessGroup) -> None:
+        if self.plan.startup is not None and not await self._has_started(self.plan.startup, group):
+            return
+        self._change(started=True, ready=self.plan.readiness is None)
+        async with asyncio.TaskGroup() as both:
+            if self.plan.readiness is not None:
+                both.create_task(self._probe_readiness(self.plan.readiness))
+            if self.plan.liveness is not None:
+                both.create_task(self._probe_liveness(self.plan.liveness, group))
+
+    async def _has_started(self, probe: Probe, group: ProcessGroup) -> bool:
+        async for healthy, why in self._results(probe, eager=True):
+            if not healthy:
+                self._kill(group, f"startup probe failed: {why}", probe)
+            return healthy
+        return False
+
+    async def _probe_readiness(self, probe: Probe) -> None:
+        async for healthy, _ in self._results(probe, eager=True):
+            if healthy != self.status.ready:
+                self._change(ready=healthy)
+
+    async def _probe_liveness(self, probe: Probe, group: ProcessGroup) -> None:
+        async for healthy, why in self._results(probe, eager=False):
+            if not healthy:
+                self._kill(group, f"liveness probe failed: {why}", probe)
+                return
+
+    async def _results(self, probe: Probe, *, eager: bool) -> AsyncIterator[tuple[bool, str]]:
+        """Yields (healthy, why not) each time a threshold is reached."""
+        tally = Tally(probe.success_threshold, probe.failure_threshold)
+        await asyncio.sleep(probe.initial_delay_seconds)
+        counted_at = time.monotonic()
+        while True:
+            why = await run_probe(probe, self.plan.target, self.exec)
+            early = eager and tally.verdict is None
+            due = time.monotonic() - counted_at >= probe.period_seconds
+            if why is None or not early or due:
+                counted_at = time.monotonic()
+                if tally.add(why is None):
+                    yield why is None, why or ""
+            early = eager and tally.verdict is None
+            await asyncio.sleep(eager_pause_s(probe) if early else probe.period_seconds)
+
+    def _kill(self, group: ProcessGroup, why: str, probe: Probe) -> None:
+        self._probe_failure = why
+        group.signal(signal.SIGTERM)
+        grace = probe.termination_grace_period_seconds
+        asyncio.get_running_loop().call_later(30 if grace is None else grace, group.kill_if_running)
+
+    def _wants_restart(self, ended: Mapping[str, Any]) -> bool:
+        if self.plan.restart == "OnFailure":
+            return bool(ended["terminated"]["exitCode"])
+        return self.plan.restart == "Always"
+
+    def _back_off(self, delay: float, ended: Mapping[str, Any]) -> dict[str, Any]:
+        if delay == 0:
+            return dict(ended)
+        what = ended["terminated"]["message"]
+        return _waiting("CrashLoopBackOff", f"back-off {delay:g}s restarting {self.plan.label}: {what}")
+
+    def _change(self, **fields: Any) -> None:
+        changed = replace(self.status, **fields)
+        if changed != self.status:
+            self.status = changed
+            self._on_change()
+
+
+def _waiting(reason: str, message: str = "") -> dict[str, Any]:
+    return {"waiting": {"reason": reason, "message": message}}
+
+
+def _ended(code: int, started_at: str, probe_failure: str) -> dict[str, Any]:
+    if code < 0:
+        how = f"killed by {signal.Signals(-code).name}"
+        return _terminated(128 - code, started_at, "Error", probe_failure or how, sig=-code)
+    return _terminated(code, started_at, "Error" if code else "Completed", probe_failure or f"exit code {code}")
+
+
+def _terminated(code: int, started_at: str, reason: str, message: str, sig: int = 0) -> dict[str, Any]:
+    fields = {"exitCode": code, "reason": reason, "message": message, "startedAt": started_at, "finishedAt": _now()}
+    return {"terminated": fields | ({"signal": sig} if sig else {})}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,109 @@
+"""Starts processes, each the leader of a session of its own, recorded in the ledger and bound to our life."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from signal import Signals
+
+from mesh.lifeline import die_with_parent
+from mesh.platforms.process.ledger import Ledger
+from mesh.platforms.process.logs import open_log
+
+_PYTHONS = ("python", "python3")
+
+
+class ProcessGroup:
+    """A running process and whatever it started."""
+
+    def __init__(self, process: asyncio.subprocess.Process, ledger: Ledger) -> None:
+        self._process = process
+        self._ledger = ledger
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.returncode is None
+
+    async def wait(self) -> int:
+        """The exit code, negative for a signal. What it left of its group is killed, as when a container ends."""
+        code = await self._process.wait()
+        self.signal_all(signal.SIGKILL)
+        self._ledger.remove(self.pid)
+        return code
+
+    def signal(self, sig: Signals) -> None:
+        """To the main process only, as a container runtime does."""
+        if self.is_running:
+            with contextlib.suppress(ProcessLookupError):  # it ended a moment ago
+                self._process.send_signal(sig)
+
+    def signal_all(self, sig: Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, sig)
+
+    def kill_if_running(self) -> None:
+        if self.is_running:
+            self.signal_all(signal.SIGKILL)
+
+    async def end(self, grace_s: float) -> int:
+        """SIGTERM, and SIGKILL to all of it when it is still there after `grace_s` seconds."""
+        self.signal(signal.SIGTERM)
+        self.signal_all(signal.SIGCONT)  # a paused process would never see the SIGTERM
+        try:
+            return await asyncio.wait_for(self.wait(), grace_s)
+        except TimeoutError:
+            self.signal_all(signal.SIGKILL)
+            return await self.wait()
+
+
+class Launcher:
+    """Must be used in the main thread: the kernel binds a child to the thread that started it."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._bind_to_us = die_with_parent()
+
+    async def start(
+        self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
+    ) -> ProcessGroup:
+        """Runs `argv`, its output appended to `log`. Raises OSError when it cannot be started."""
+        output = open_log(log)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *_resolved(argv),
+                env={**env, **self._ledger.mark},
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=self._bind_to_us,
+            )
+        finally:
+            os.close(output)
+        self._ledger.add(process.pid, name)
+        return ProcessGroup(process, self._ledger)
+
+
+def base_environment() -> dict[str, str]:
+    """What an image would give: a PATH on which our interpreter's tools come first, a home, a language. Nothing else of
+    our own environment, so that no secret or proxy setting of the user's shell reaches an app."""
+    tools = str(Path(sys.executable).parent)
+    result = {"PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', os.defpath)}", "PYTHONUNBUFFERED": "1"}
+    for name in ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"):
+        if name in os.environ:
+            result[name] = os.environ[name]
+    return result
+
+
+def _resolved(argv: Sequence[str]) -> list[str]:
+    """`python` means the interpreter we run in, whose environment has the dependencies."""
+    return [sys.executable if argv[0] in _PYTHONS else argv[0], *argv[1:]]

@@ -1,0 +1,87 @@
+"""The `process` platform: a pod is some processes with an address of their own on loopback. No privileges needed."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from mesh.api.pod import Pod
+from mesh.platforms.base import Capability, PlatformError, RunningPod, Surroundings
+from mesh.platforms.process.addresses import take_block
+from mesh.platforms.process.container import Spawn
+from mesh.platforms.process.launcher import Launcher
+from mesh.platforms.process.ledger import Ledger
+from mesh.platforms.process.logs import rotate
+from mesh.platforms.process.plan import Folders, PodPlan
+from mesh.platforms.process.pod import ProcessPod
+
+_ROTATE_EVERY_S = 5.0
+
+
+class ProcessPlatform:
+    """Holds the address block while it is open. All of it runs in one event loop, in the main thread."""
+
+    name = "process"
+    capabilities = frozenset({Capability.SIGNAL, Capability.PAUSE, Capability.EXEC, Capability.FORWARD})
+
+    def __init__(self, state: Path, spawn: Spawn, work_folder: Path) -> None:
+        self._folders = Folders(state, work_folder)
+        self._ledger = Ledger(state)
+        self._spawn = spawn
+        self._block = take_block()
+        self._pods: dict[str, ProcessPod] = {}
+        self.launcher = Launcher(self._ledger)
+        self._keeper = spawn(self._keep_logs_small())
+
+    @property
+    def control_address(self) -> str:
+        return self._block.control
+
+    def place(self, pod: Pod, surroundings: Surroundings, on_change: Callable[[], None]) -> ProcessPod:
+        _refuse_what_we_lack(pod)
+        address = self._block.take()
+        try:
+            plan = PodPlan(pod, address, surroundings, self._folders)
+        except PlatformError:
+            self._block.give_back(address)
+            raise
+        placed = ProcessPod(
+            plan.pod, plan.containers, self.launcher, self._spawn, on_change=on_change, on_end=self._forget
+        )
+        self._pods[pod.name] = placed
+        return placed
+
+    def log(self, pod: str, container: str) -> Path:
+        return self._folders.log(pod, container)
+
+    def forward(self, pod: RunningPod, port: int) -> tuple[str, int]:
+        return pod.pod.status.pod_ip, port
+
+    async def close(self) -> None:
+        """Ends the pods that are left, and whatever else carries our mark."""
+        self._keeper.cancel()
+        await asyncio.gather(*(pod.stop(drain=False, grace_s=2.0) for pod in list(self._pods.values())))
+        await asyncio.to_thread(self._ledger.sweep)
+        self._block.close()
+
+    def _forget(self, pod: ProcessPod) -> None:
+        self._pods.pop(pod.pod.name, None)
+        self._block.give_back(pod.pod.status.pod_ip)
+
+    async def _keep_logs_small(self) -> None:
+        while True:
+            await asyncio.sleep(_ROTATE_EVERY_S)
+            for file in self._folders.logs():
+                rotate(file)
+
+
+def _refuse_what_we_lack(pod: Pod) -> None:
+    if pod.spec.init_containers:
+        raise PlatformError(
+            "initContainers are not run by the process platform; do their work in the container's command"
+        )
+    for container in pod.spec.containers:
+        if not container.command:
+            raise PlatformError(
+                f'container "{container.name}" has no command: the process platform runs no images, '
+                f'so it needs the command that image "{container.image}" would run'
+            )

@@ -1,0 +1,83 @@
+"""One pod as processes: its containers, started and stopped together."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from signal import Signals
+
+from mesh.api.pod import ContainerStatus, Pod
+from mesh.platforms.base import PROXY_CONTAINER, ExecResult, PlatformError
+from mesh.platforms.process.container import ContainerPlan, ContainerProcess, Spawn
+from mesh.platforms.process.launcher import Launcher
+
+_DRAIN_S = 10.0
+
+
+class ProcessPod:
+    """See `mesh.platforms.base.RunningPod`."""
+
+    def __init__(
+        self,
+        pod: Pod,
+        plans: Sequence[ContainerPlan],
+        launcher: Launcher,
+        spawn: Spawn,
+        *,
+        on_change: Callable[[], None],
+        on_end: Callable[["ProcessPod"], None],
+    ) -> None:
+        self.pod = pod
+        self._on_end = on_end
+        self._containers = {plan.name: ContainerProcess(plan, launcher, spawn, on_change) for plan in plans}
+
+    def provide(self, files: Mapping[str, bytes]) -> None:
+        folder = self._container(PROXY_CONTAINER).plan.cwd
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, content in files.items():
+            _write_private(folder / name, content)
+
+    def start(self, containers: Sequence[str]) -> None:
+        for name in containers:
+            self._container(name).start()
+
+    def statuses(self) -> tuple[ContainerStatus, ...]:
+        return tuple(container.status for container in self._containers.values())
+
+    def signal(self, container: str, sig: Signals) -> None:
+        self._container(container).signal(sig)
+
+    def pause(self, container: str) -> None:
+        self._container(container).signal_all(signal.SIGSTOP)
+
+    def resume(self, container: str) -> None:
+        self._container(container).signal_all(signal.SIGCONT)
+
+    def kill(self, container: str) -> None:
+        self._container(container).signal_all(signal.SIGKILL)
+
+    async def exec(self, container: str, command: Sequence[str], timeout_s: float) -> ExecResult:
+        return await self._container(container).exec(command, timeout_s)
+
+    async def stop(self, *, drain: bool, grace_s: float) -> None:
+        proxy = self._containers.get(PROXY_CONTAINER)
+        apps = [container for container in self._containers.values() if container is not proxy]
+        if proxy is not None and drain:  # the apps must answer until the calls in flight are through
+            await proxy.stop(min(grace_s, _DRAIN_S))
+        rest = apps if proxy is None or drain else [*apps, proxy]
+        await asyncio.gather(*(container.stop(grace_s) for container in rest))
+        self._on_end(self)
+
+    def _container(self, name: str) -> ContainerProcess:
+        if name not in self._containers:
+            raise PlatformError(f'pod {self.pod.name} has no container "{name}"; it has {", ".join(self._containers)}')
+        return self._containers[name]
+
+
+def _write_private(file: Path, content: bytes) -> None:
+    temporary = file.with_name(f".{file.name}.new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb") as target:
+        target.write(content)
+    temporary.rename(file)
