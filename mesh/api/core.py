@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from mesh.api.fields import IntOrString, Opaque, spelt
+from mesh.api.fields import IntOrString, Opaque, Schema, spelt
 from mesh.api.meta import Resource
 
 
@@ -14,8 +14,8 @@ from mesh.api.meta import Resource
 class Namespace(Resource):
     KIND: ClassVar[str] = "Namespace"
 
-    spec: Opaque = field(default_factory=dict)
-    status: Opaque = field(default_factory=dict)
+    spec: Annotated[Opaque, Schema("NamespaceSpec")] = field(default_factory=dict)
+    status: Annotated[Opaque, Schema("NamespaceStatus")] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Service(Resource):
     KIND: ClassVar[str] = "Service"
 
     spec: ServiceSpec = field(default_factory=ServiceSpec)
-    status: Opaque = field(default_factory=dict)
+    status: Annotated[Opaque, Schema("ServiceStatus")] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import ClassVar
 
-from mesh.api.fields import Opaque
+from mesh.api.fields import IstioStatus
 from mesh.api.meta import Resource, WorkloadSelector
 from mesh.api.virtual_service import PortSelector
 
@@ -29,10 +29,17 @@ class SimpleLB(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HTTPCookieAttribute:
+    name: str = ""
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HTTPCookie:
     name: str = ""
     path: str = ""
     ttl: timedelta | None = None
+    attributes: tuple[HTTPCookieAttribute, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,4 +248,4 @@ class DestinationRule(Resource):
     KIND: ClassVar[str] = "DestinationRule"
 
     spec: DestinationRuleSpec = field(default_factory=DestinationRuleSpec)
-    status: Opaque = field(default_factory=dict)
+    status: IstioStatus = field(default_factory=dict)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from functools import cache
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 IntOrString: TypeAlias = int | str
 """Kubernetes' IntOrString: a port number or a port name, a count or a percentage."""
@@ -14,7 +13,17 @@ Quantity: TypeAlias = int | float | str
 """A Kubernetes quantity as written: `500m`, `64Mi`, `2`."""
 
 Opaque: TypeAlias = Mapping[str, Any]
-"""A part of a manifest that we check by field name only and keep as it was written (camelCase keys)."""
+"""A part of a manifest that is kept as it was written (camelCase keys) and whose schema is not ours."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Schema:
+    """Annotates an `Opaque` with the entry of `mesh.api.known` that checks its field names and types."""
+
+    name: str
+
+
+IstioStatus: TypeAlias = Annotated[Opaque, Schema("IstioStatus")]
 
 
 def spelt(name: str, default: Any = "") -> Any:
@@ -34,7 +43,6 @@ def camel_case(snake: str) -> str:
     return first + "".join(word[:1].upper() + word[1:] for word in rest)
 
 
-@cache
 def json_fields(cls: type[Any]) -> Mapping[str, str]:
     """JSON name to attribute name, in declared order, of a dataclass of this package."""
     return {json_name(field): field.name for field in dataclasses.fields(cls)}

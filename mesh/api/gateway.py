@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
-from mesh.api.fields import Opaque
+from mesh.api.fields import IstioStatus
 from mesh.api.meta import Resource
 
 
@@ -86,4 +86,4 @@ class Gateway(Resource):
     KIND: ClassVar[str] = "Gateway"
 
     spec: GatewaySpec = field(default_factory=GatewaySpec)
-    status: Opaque = field(default_factory=dict)
+    status: IstioStatus = field(default_factory=dict)

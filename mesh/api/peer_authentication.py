@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
-from mesh.api.fields import Opaque
+from mesh.api.fields import IstioStatus
 from mesh.api.meta import Resource, WorkloadSelector
 
 
@@ -39,4 +39,4 @@ class PeerAuthentication(Resource):
     KIND: ClassVar[str] = "PeerAuthentication"
 
     spec: PeerAuthenticationSpec = field(default_factory=PeerAuthenticationSpec)
-    status: Opaque = field(default_factory=dict)
+    status: IstioStatus = field(default_factory=dict)

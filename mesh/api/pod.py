@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from mesh.api.fields import IntOrString, Opaque, Quantity, spelt
+from mesh.api.fields import IntOrString, Opaque, Quantity, Schema, spelt
 from mesh.api.meta import LabelSelector, ObjectMeta, Resource
+
+Volume: TypeAlias = Annotated[Opaque, Schema("Volume")]
+ContainerState: TypeAlias = Annotated[Opaque, Schema("ContainerState")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +175,7 @@ class Container:
 class PodSpec:
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
-    volumes: tuple[Opaque, ...] = ()
+    volumes: tuple[Volume, ...] = ()
     service_account_name: str = "default"
     termination_grace_period_seconds: int = 30
     restart_policy: Literal["Always", "OnFailure", "Never"] = "Always"
@@ -196,8 +199,8 @@ class ContainerStatus:
     started: bool | None = None
     restart_count: int = 0
     image: str = ""
-    state: Opaque = field(default_factory=dict)
-    last_state: Opaque = field(default_factory=dict)
+    state: ContainerState = field(default_factory=dict)
+    last_state: ContainerState = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,4 +247,4 @@ class Deployment(Resource):
     KIND: ClassVar[str] = "Deployment"
 
     spec: DeploymentSpec
-    status: Opaque = field(default_factory=dict)
+    status: Annotated[Opaque, Schema("DeploymentStatus")] = field(default_factory=dict)

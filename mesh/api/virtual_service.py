@@ -11,7 +11,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import ClassVar
 
-from mesh.api.fields import Opaque
+from mesh.api.fields import IstioStatus
 from mesh.api.meta import Resource
 
 
@@ -280,4 +280,4 @@ class VirtualService(Resource):
     KIND: ClassVar[str] = "VirtualService"
 
     spec: VirtualServiceSpec = field(default_factory=VirtualServiceSpec)
-    status: Opaque = field(default_factory=dict)
+    status: IstioStatus = field(default_factory=dict)
