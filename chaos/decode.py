@@ -1,8 +1,8 @@
 """YAML into frozen dataclasses, driven by their annotations; every problem is reported with its file, line and path.
 
 Fields are camelCase in YAML and snake_case in Python. Supported: str, int, float, bool, `Seconds`, `Manifest`, tuples,
-string-keyed dicts (order kept), Literals, optionals, dataclasses, and unions of dataclasses (`OneOf`), which are written
-as a mapping with the kind's name as its single key.
+string-keyed dicts (order kept), Literals, optionals, dataclasses, and unions of dataclasses, which are written as a
+mapping with the kind's name as its single key.
 """
 
 from __future__ import annotations
@@ -174,9 +174,9 @@ class Decoder:
 def _construct(node: yaml.Node) -> Any:
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_document(node)  # type: ignore[no-untyped-call]
+        return loader.construct_document(node)
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
 
 
 def _camel(name: str) -> str:

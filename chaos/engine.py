@@ -31,14 +31,14 @@ class Engine:
         self._say = say
 
     def run(self, record: DrillRecord) -> None:
-        """Runs the record's drill and fills the record, whatever happens. An interrupt undoes what was done and goes on."""
+        """Runs the record's drill and fills the record, whatever happens. An interrupt undoes all, then goes on."""
         began = time.monotonic()
         try:
             self._run(record.drill, record, Context(self._client, self._gateway, record.seed, self._say))
         except (ChaosError, MeshError) as error:
             record.status = "failed"
-            with record.phase("the drill itself") as phase:
-                phase.verdicts.append(Verdict("ran to its end", Outcome.NOT_MEASURED, str(error)))
+            with record.phase("the drill itself") as entry:
+                entry.verdicts.append(Verdict("ran to its end", Outcome.NOT_MEASURED, str(error)))
         except KeyboardInterrupt:
             record.status = "interrupted"
             raise
@@ -48,8 +48,8 @@ class Engine:
     def _run(self, drill: Drill, record: DrillRecord, context: Context) -> None:
         if self._engine not in drill.spec.engines:
             reason = f"it needs the {' or '.join(drill.spec.engines)} engine, and the mesh runs on {self._engine}"
-            with record.phase("the drill itself") as phase:
-                phase.verdicts.append(Verdict(drill.spec.title, Outcome.SKIPPED, reason))
+            with record.phase("the drill itself") as entry:
+                entry.verdicts.append(Verdict(drill.spec.title, Outcome.SKIPPED, reason))
             return
         with ExitStack() as stack:
             load = None
@@ -83,7 +83,7 @@ class Engine:
         wanted = deployment["spec"].get("replicas", 1)
 
         def ready() -> bool:
-            return sum(pod.ready for pod in self._client.pods(labels=labels)) >= wanted
+            return bool(sum(pod.ready for pod in self._client.pods(labels=labels)) >= wanted)
 
         wait_until(ready, READY_S, f"{wanted} ready pod(s) with {as_selector(labels)}")
 

@@ -37,7 +37,11 @@ class PhaseRecord:
 
 @dataclass
 class DrillRecord:
-    """One run of one drill. `load` sums up what Locust saw; `status` is Chaos Toolkit's word for how it ended."""
+    """One run of one drill.
+
+    `load` sums up what Locust saw, `timeline` has its requests as points of a picture; `status` is Chaos Toolkit's word
+    for how it ended.
+    """
 
     drill: Drill
     seed: str
@@ -47,7 +51,7 @@ class DrillRecord:
     status: str = "completed"
     phases: list[PhaseRecord] = field(default_factory=list)
     load: dict[str, Any] = field(default_factory=dict)
-    timeline: list[tuple[float, float]] = field(default_factory=list)
+    timeline: list[tuple[float, float, str]] = field(default_factory=list)
 
     @property
     def verdicts(self) -> list[Verdict]:

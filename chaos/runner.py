@@ -44,10 +44,10 @@ def new_folder(parent: Path) -> Path:
 
 
 def run(drills: Sequence[Drill], client: MeshClient, folder: Path, seed: str, terminal: Terminal) -> int:
-    """Runs the drills in order and writes `journal.json`, `junit.xml` and `report.html` into the folder after each.
+    """Runs the drills in order; writes `journal.json`, `junit.xml` and `report.html` into the folder after each.
 
-    Returns 0 when every assertion held and every fault is undone, 1 when not, 130 when interrupted; an interrupt (SIGINT
-    or SIGTERM) first undoes what was done.
+    Returns 0 when every assertion held and every fault is undone, 1 when not, 130 when interrupted; an interrupt
+    (SIGINT or SIGTERM) first undoes what was done.
     """
     assert client.mesh is not None
     engine = Engine(client, client.mesh.gateway, client.mesh.engine, folder, terminal.progress)

@@ -95,7 +95,7 @@ def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
 
 
 def miss_probability(trials: int, share: float, actual: float, alpha: float) -> float:
-    """Probability that a test of `share` at level `alpha` accepts although the share is `actual`: one minus its power."""
+    """Probability that a test of `share` at level `alpha` accepts the share `actual`: one minus its power."""
     region = acceptance(trials, share, alpha)
     below = at_most(region.low - 1, trials, actual)
     above = at_least(region.high + 1, trials, actual)
@@ -118,7 +118,7 @@ def requests_needed(share: float, actual: float, alpha: float, miss: float) -> i
     high = 1
     while miss_probability(high, share, actual, alpha) > miss:
         high *= 2
-    # The miss probability is a saw-tooth in the number of requests, so the bisection is followed by a walk over the teeth.
+    # The miss probability is a saw-tooth in the number of requests, so a walk over the teeth follows.
     trials = _first(lambda n: miss_probability(n, share, actual, alpha) <= miss, high // 2, high)
     while any(miss_probability(trials + ahead, share, actual, alpha) > miss for ahead in range(1, 6)):
         trials += 1

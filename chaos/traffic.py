@@ -26,7 +26,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request and what came of it. Times in seconds; `status` is 0 when there was no response, and `error` says why."""
+    """One request and what came of it. Times in seconds; `status` is 0 where no response came, and `error` says why."""
 
     request: Request
     start: float

@@ -11,6 +11,7 @@ from typing import Literal
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
 from mesh.client import MeshClient
 
 Bearer = Literal["plaintext", "mesh", "noCertificate", "wrongAuthority", "expired", "wrongIdentity"]
@@ -74,7 +75,7 @@ def _self_made(identity: str) -> Identity:
 
 
 class IdentityFiles:
-    """A key and chain as a file, since Python's ssl loads them from nowhere else. In a folder of mode 0700, and removed."""
+    """A key and chain as a file, since Python's ssl loads them from nowhere else. Mode 0600, and removed."""
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity

@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from mesh.client import MeshClient, Pod
-
 from chaos.errors import CannotMeasure
 from chaos.verdict import Verdict
+from mesh.client import MeshClient, Pod
 
 Judge = Callable[[], Verdict]
 """Makes the measurement that a check announced, and judges it."""

@@ -11,12 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mesh.client import Pod
-
 from chaos.checks.base import POLL_S, Context, Judge, wait_until
 from chaos.decode import Seconds
 from chaos.traffic import Request, Sample, Sender
 from chaos.verdict import Scatter, Verdict, judge
+from mesh.client import Pod
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,8 @@ class Ejection:
     The `faulty` pod answers exactly its first `failures` requests with an error; one caller sends one request after the
     other. Closed: the pod takes traffic. Open: the caller's proxy shows it as ejected (`failed_outlier_check`), and it
     gets none. Half-open: it is back on trial; a success closes the breaker, failures open it again, for longer. Checked
-    are the states in order, the number of failed requests, and that the n-th ejection lasts n times `baseEjection` at least.
+    are the states in order, the number of failed requests, and that the n-th ejection lasts n times `baseEjection` or
+    longer.
     """
 
     path: str
@@ -175,7 +175,10 @@ class Ejection:
         if watch.spans and not around:
             problems.append("no request went around the ejected pod")
         spans = ", ".join(f"{end - start:.1f} s" for start, end in watch.spans)
-        held = f"{' -> '.join(watch.states)}; {len(failed)} requests failed in all, {around} went around {faulty.name}; ejected for {spans}"
+        held = (
+            f"{' -> '.join(watch.states)}; {len(failed)} requests failed in all, {around} went around {faulty.name}; "
+            f"ejected for {spans}"
+        )
         evidence = {
             "states": watch.states,
             "failed": len(failed),

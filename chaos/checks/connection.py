@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mesh.client import Pod
-
 from chaos.checks.base import Context, Judge, wait_until
 from chaos.decode import Seconds
 from chaos.tls_client import Attempt, attempt
 from chaos.verdict import Verdict, judge
 from chaos.wrong_certificates import Bearer, bearer
+from mesh.client import Pod
 
 Reason = Literal["connection reset", "unknown authority", "certificate expired", "refused after handshake", "any"]
 
@@ -25,8 +24,8 @@ Reason = Literal["connection reset", "unknown authority", "certificate expired",
 class Connection:
     """A client of the harness's own connects straight to a pod's port and sends one request.
 
-    `as` says who it pretends to be. A refused client gets no response, meets `reason` on its side (the TLS alert, or how
-    the connection ended), and adds to the proxy's `counter` (under `listener.<address>.`), where one is named.
+    `as` says who it pretends to be. A refused client gets no response, meets `reason` on its side (the TLS alert, or
+    how the connection ended), and adds to the proxy's `counter` (under `listener.<address>.`), where one is named.
     """
 
     name: str

@@ -106,8 +106,9 @@ class SampledSplit:
         level = self.alpha / len(self.weights)
         needed = stats.requests_needed(share, other, level, self.miss)
         count = needed if self.requests is None else self.requests
-        power = f"would miss {self.detect.version} at {self.detect.share:g} % with p = {stats.miss_probability(count, share, other, level):.1e}"
-        if count < needed and stats.miss_probability(count, share, other, level) > self.miss:
+        missed = stats.miss_probability(count, share, other, level)
+        power = f"would miss {self.detect.version} at {self.detect.share:g} % with p = {missed:.1e}"
+        if missed > self.miss:
             return Verdict(
                 name,
                 Outcome.TOO_FEW,

@@ -1,0 +1,80 @@
+"""A run as one self-contained page: verdicts with their figures, and pictures of what happened."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+
+from markupsafe import Markup, escape
+
+from chaos.journal import DrillRecord
+from chaos.reports import pictures, table
+from chaos.verdict import Outcome, Scatter, Verdict
+
+PAGE = Template(Path(__file__).with_name("page.html").read_text())
+CLASSES = {
+    Outcome.HELD: "held",
+    Outcome.VIOLATED: "violated",
+    Outcome.TOO_FEW: "unknown",
+    Outcome.NOT_MEASURED: "unknown",
+    Outcome.SKIPPED: "skipped",
+}
+
+
+def write(path: Path, records: Sequence[DrillRecord]) -> None:
+    """Writes the page."""
+    passed = all(record.passed for record in records)
+    path.write_text(
+        PAGE.substitute(
+            verdict="passed" if passed else "failed",
+            heading="Every assertion held" if passed else "Not every assertion held",
+            closing=escape(table.closing(records)),
+            start=escape(records[0].start[:19].replace("T", " ") if records else ""),
+            drills=Markup("\n").join(_drill(record) for record in records),
+        )
+    )
+
+
+def _drill(record: DrillRecord) -> Markup:
+    word = "passed" if record.passed else "failed"
+    head = Markup('<section class="drill {0}"><header><h2>{1}</h2><b class="badge">{0}</b></header><p>{2}</p>').format(
+        word, record.drill.spec.title, record.drill.spec.about
+    )
+    facts = Markup('<p class="facts">{:.1f} s &middot; seed {} &middot; {}</p>').format(
+        record.duration, record.seed, record.drill.name
+    )
+    phases = Markup("").join(_phase(phase.name, phase.verdicts) for phase in record.phases)
+    return head + facts + _load(record) + phases + Markup("</section>")
+
+
+def _load(record: DrillRecord) -> Markup:
+    if not record.timeline:
+        return Markup("")
+    bands = [(_epoch(phase.start), _epoch(phase.end), phase.name) for phase in record.phases if phase.end]
+    picture = Scatter(
+        "the load's requests while the drill ran", record.timeline, bands[: len(record.drill.spec.phases)]
+    )
+    return _picture(picture.title, pictures.draw(picture))
+
+
+def _phase(name: str, verdicts: Sequence[Verdict]) -> Markup:
+    return Markup("<h3>{}</h3><ol>").format(name) + Markup("").join(map(_verdict, verdicts)) + Markup("</ol>")
+
+
+def _verdict(verdict: Verdict) -> Markup:
+    item = Markup('<li class="{}"><b>{}</b> <em>{}</em><p>{}</p>').format(
+        CLASSES[verdict.outcome], verdict.check, verdict.outcome.value, verdict.detail
+    )
+    drawn = Markup("").join(_picture(picture.title, pictures.draw(picture)) for picture in verdict.pictures)
+    return item + drawn + Markup("</li>")
+
+
+def _picture(title: str, svg: str) -> Markup:
+    # The drawing escapes its own texts.
+    return Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(Markup(svg), title)  # noqa: S704
+
+
+def _epoch(stamp: str) -> float:
+    return datetime.datetime.fromisoformat(stamp).timestamp()
