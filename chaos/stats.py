@@ -120,6 +120,6 @@ def requests_needed(share: float, actual: float, alpha: float, miss: float) -> i
         high *= 2
     # The miss probability is a saw-tooth in the number of requests, so a walk over the teeth follows.
     trials = _first(lambda n: miss_probability(n, share, actual, alpha) <= miss, high // 2, high)
-    while any(miss_probability(trials + ahead, share, actual, alpha) > miss for ahead in range(1, 6)):
+    while any(miss_probability(trials + ahead, share, actual, alpha) > miss for ahead in range(6)):
         trials += 1
     return trials

@@ -1,0 +1,78 @@
+"""Locust load beneath a drill, and the verdict on it: while faults come and go, its users must not notice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from chaos import drill
+from chaos.checks.base import wait_until
+from chaos.errors import CannotMeasure
+from chaos.verdict import Outcome, Verdict, judge
+from loadtests.events import Event
+from loadtests.plan import LoadPlan, Request
+from loadtests.run import Load as Locust
+from loadtests.run import LoadRun
+
+START_S = 20.0
+LONGEST_S = 1800
+SHOWN = 3
+NAME = "users under load see no failure"
+
+
+class Load:
+    """Locust at work for the length of the block. Entering waits for its first response."""
+
+    def __init__(self, spec: drill.Load, gateway: str, folder: Path) -> None:
+        requests = tuple(Request(path) for path in spec.paths)
+        plan = LoadPlan(requests, pace_seconds=1 / spec.rate, expect_statuses=frozenset(spec.expect))
+        self._run = LoadRun(gateway, users=spec.users, spawn_rate=spec.users, seconds=LONGEST_S, plan=plan)
+        self._folder = folder
+        self._expect = frozenset(spec.expect)
+        self._events: list[Event] = []
+
+    def __enter__(self) -> Load:
+        self._locust = Locust(self._run, self._folder)
+        try:
+            wait_until(lambda: any(True for _ in self._locust.events()), START_S, "Locust's first request")
+        except BaseException as error:
+            self._locust.stop()
+            if isinstance(error, CannotMeasure):
+                raise CannotMeasure(f"{error}; its log ends:\n{self._locust.log_tail()}") from error
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the load and takes stock. Once it ended, this does nothing."""
+        self._died = not self._locust.is_running
+        self._locust.stop()
+        self._events = list(self._locust.events())
+
+    def verdict(self) -> Verdict:
+        """Violated by any response whose status is not expected, and by a load that ended before it was told to."""
+        if self._died:
+            return Verdict(NAME, Outcome.NOT_MEASURED, f"Locust ended by itself:\n{self._locust.log_tail()}")
+        wrong = [event for event in self._events if event.status not in self._expect]
+        seen = ", ".join(f"{e.method} {e.name}: {e.error or e.status}" for e in wrong[:SHOWN])
+        problems = [f"{len(wrong)} of {len(self._events)} failed: {seen}"] if wrong else []
+        if not self._events:
+            problems.append("no request was made")
+        return judge(NAME, problems, f"{len(self._events)} requests, none failed", self.summary())
+
+    def summary(self) -> dict[str, Any]:
+        """Requests by status, and latency in ms."""
+        took = sorted(event.ms for event in self._events)
+        return {
+            "requests": len(took),
+            "statuses": dict(Counter(str(event.status) for event in self._events)),
+            "median_ms": round(took[len(took) // 2], 1) if took else None,
+            "slowest_ms": round(took[-1], 1) if took else None,
+        }
+
+    def timeline(self) -> list[tuple[float, float, str]]:
+        """A point a request, for a picture."""
+        return [(event.start, event.ms, f"{event.name} {event.status or 'no answer'}") for event in self._events]
