@@ -1,0 +1,146 @@
+"""The Envoy v3 bootstrap of a pod's proxy. Pure; both engines start from the same file."""
+
+from typing import Any
+
+from mesh.agent.settings import SECRETS, Settings
+
+Json = dict[str, Any]
+
+ADMIN_PORT = 15000
+STATUS_PORT = 15020
+READINESS_PORT = 15021
+PROMETHEUS_PORT = 15090
+
+_TYPE = "type.googleapis.com/"
+_HTTP = _TYPE + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_HCM = _TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_ROUTER = _TYPE + "envoy.extensions.filters.http.router.v3.Router"
+_TLS = _TYPE + "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+
+
+def bootstrap(settings: Settings) -> Json:
+    """`node`, `admin`, ADS over mutual TLS, and the listeners for readiness and metrics."""
+    return {
+        "node": _node(settings),
+        "admin": {"address": _address(settings.address, ADMIN_PORT)},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+            },
+            "cds_config": {"ads": {}, "resource_api_version": "V3"},
+            "lds_config": {"ads": {}, "resource_api_version": "V3"},
+        },
+        "static_resources": {
+            "clusters": [_xds_cluster(settings), *_local_clusters(settings)],
+            "listeners": [
+                _listener(settings, READINESS_PORT, "/healthz/ready", "agent", rewrite="/ready"),
+                _listener(settings, PROMETHEUS_PORT, "/stats/prometheus", _metrics_cluster(settings)),
+            ],
+        },
+    }
+
+
+def sds(name: str) -> Json:
+    """Where the proxy reads a secret: a file that is replaced by rename, seen through its folder (Envoy cannot watch a
+    file that is replaced, only the folder)."""
+    return {
+        "name": name,
+        "sds_config": {
+            "path_config_source": {"path": f"{SECRETS}/{name}.json", "watched_directory": {"path": str(SECRETS)}},
+            "resource_api_version": "V3",
+        },
+    }
+
+
+def _node(settings: Settings) -> Json:
+    labels = settings.metadata.get("LABELS") or {}
+    app = labels.get("app", settings.metadata.get("WORKLOAD_NAME", settings.pod))
+    metadata = {
+        **settings.metadata,
+        "NAME": settings.pod,
+        "NAMESPACE": settings.namespace,
+        "SERVICE_ACCOUNT": settings.service_account,
+        "INSTANCE_IPS": settings.address,
+        "ENGINE": settings.engine,
+    }
+    return {"id": settings.node_id, "cluster": f"{app}.{settings.namespace}", "metadata": metadata}
+
+
+def _xds_cluster(settings: Settings) -> Json:
+    host, _, port = settings.discovery_address.rpartition(":")
+    validation = {
+        "default_validation_context": {
+            "match_typed_subject_alt_names": [
+                {"san_type": "DNS", "matcher": {"exact": "istiod.istio-system.svc"}},
+            ]
+        },
+        "validation_context_sds_secret_config": sds("ROOTCA"),
+    }
+    tls = {
+        "@type": _TLS,
+        "sni": "istiod.istio-system.svc",
+        "common_tls_context": {
+            "alpn_protocols": ["h2"],
+            "tls_certificate_sds_secret_configs": [sds("default")],
+            "combined_validation_context": validation,
+        },
+    }
+    return {
+        **_static_cluster("xds-grpc", host, int(port)),
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": _HTTP,
+                "explicit_http_config": {
+                    # A control plane that vanished without a goodbye must be noticed, or the stream is silent for ever.
+                    "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "10s"}}
+                },
+            }
+        },
+        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
+    }
+
+
+def _local_clusters(settings: Settings) -> list[Json]:
+    admin = _static_cluster("agent", settings.address, ADMIN_PORT)
+    if settings.engine == "python":
+        return [admin]
+    return [admin, _static_cluster(_metrics_cluster(settings), settings.address, STATUS_PORT)]
+
+
+def _metrics_cluster(settings: Settings) -> str:
+    """Our engine speaks `istio_*` itself; for Envoy the agent derives them and serves both."""
+    return "agent" if settings.engine == "python" else "prometheus_stats"
+
+
+def _static_cluster(name: str, host: str, port: int) -> Json:
+    endpoint = {"endpoint": {"address": _address(host, port)}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+def _listener(settings: Settings, port: int, path: str, cluster: str, rewrite: str | None = None) -> Json:
+    route = {"cluster": cluster} | ({"prefix_rewrite": rewrite} if rewrite else {})
+    host = {"name": "backend", "domains": ["*"], "routes": [{"match": {"path": path}, "route": route}]}
+    manager = {
+        "@type": _HCM,
+        "stat_prefix": "agent",
+        "route_config": {"name": f"agent_{port}", "virtual_hosts": [host]},
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}}],
+    }
+    manager_filter = {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+    return {
+        "name": f"agent_{port}",
+        "address": _address(settings.address, port),
+        "filter_chains": [{"filters": [manager_filter]}],
+    }
+
+
+def _address(host: str, port: int) -> Json:
+    return {"socket_address": {"address": host, "port_value": port}}
