@@ -1,0 +1,131 @@
+"""The client of a case: a connection whose bytes, answers and end are all seen."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass, field
+
+from harness.case import Request, pairs
+from harness.upstream import render_chunks
+from harness.wire import Message, MessageCut, read_response
+
+PATIENCE = 8.0
+STILL_OPEN_AFTER = 0.15
+
+
+@dataclass
+class Answer:
+    """What the client saw of one request."""
+
+    responses: list[Message] = field(default_factory=list)
+    informational: list[int] = field(default_factory=list)
+    received: bytes = b""
+    cut: bool = False
+    connection: str = ""
+    local: str = ""
+
+
+class Connection:
+    """One client connection to an engine's listener."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        address, port = writer.get_extra_info("sockname")[:2]
+        self.local = f"{address}:{port}"
+
+    @classmethod
+    async def open(cls, address: str, port: int, context: ssl.SSLContext | None, sni: str | None) -> Connection:
+        """Connect, with TLS when a context is given. Raises OSError as asyncio does."""
+        name = (sni or "mesh.test") if context else None
+        opening = asyncio.open_connection(address, port, ssl=context, server_hostname=name)
+        reader, writer = await asyncio.wait_for(opening, PATIENCE)
+        return cls(reader, writer)
+
+    async def exchange(self, request: Request) -> Answer:
+        """Send a request and read what comes back until its responses are complete or the connection ends."""
+        answer = Answer(local=self.local)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._send(request)
+                await self._receive(request, answer)
+        except MessageCut as error:
+            answer.responses.append(error.message)
+            answer.cut = True
+        except ssl.SSLError as error:
+            answer.connection = "reset"
+            answer.received = str(error).encode()
+        except ConnectionError:
+            answer.connection = "reset"
+        return answer
+
+    async def _send(self, request: Request) -> None:
+        data = render_request(request)
+        if request.bytewise:
+            for at in range(len(data)):
+                self._writer.write(data[at : at + 1])
+                await asyncio.sleep(0)
+        else:
+            self._writer.write(data)
+        if request.half_close:
+            await self._writer.drain()
+            self._writer.write_eof()
+
+    async def _receive(self, request: Request, answer: Answer) -> None:
+        if request.abandon:
+            return
+        if request.tcp:
+            await self._receive_bytes(request, answer)
+            return
+        while len(answer.responses) < request.responses:
+            response = await read_response(self._reader, request.method)
+            if response is None:
+                answer.connection = "closed"
+                return
+            if response.status >= 200:
+                answer.responses.append(response)
+                continue
+            answer.informational.append(response.status)
+            if response.status == 100 and request.continued is not None:
+                self._writer.write(request.continued.encode("latin-1"))
+
+    async def _receive_bytes(self, request: Request, answer: Answer) -> None:
+        """Read as many bytes as `responses` says, or to the end when the client has closed its half."""
+        while len(answer.received) < request.responses or request.half_close:
+            piece = await self._reader.read(1 << 16)
+            if not piece:
+                answer.connection = "closed"
+                return
+            answer.received += piece
+
+    async def fate(self) -> str:
+        """`kept`, `closed` or `reset`, once what the engine still had to say has been read."""
+        try:
+            async with asyncio.timeout(STILL_OPEN_AFTER):
+                while await self._reader.read(1 << 16):
+                    pass
+        except TimeoutError:
+            return "kept"
+        except OSError:
+            return "reset"
+        return "closed"
+
+    def close(self) -> None:
+        self._writer.transport.abort()
+
+
+def render_request(request: Request) -> bytes:
+    """The bytes of a request; content-length is added for `body`, transfer-encoding for `chunks`."""
+    if request.raw is not None:
+        return request.raw.encode("latin-1")
+    headers = [] if request.host is None else [("Host", request.host)]
+    headers += pairs(request.headers)
+    body = (request.body or "").encode("latin-1")
+    if request.chunks is not None:
+        headers.append(("Transfer-Encoding", "chunked"))
+        body = render_chunks(request.chunks, pairs(request.trailers))
+    elif request.body is not None:
+        headers.append(("Content-Length", str(len(body))))
+    lines = [f"{request.method} {request.path} HTTP/{request.version}", *(f"{n}: {v}" for n, v in headers), "", ""]
+    return "\r\n".join(lines).encode("latin-1") + body

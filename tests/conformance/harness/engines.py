@@ -1,0 +1,134 @@
+"""The engines that are judged, as processes started from one bootstrap file and asked through their admin pages."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+START_PATIENCE = 20.0
+STOP_PATIENCE = 5.0
+
+
+class EngineFailed(Exception):
+    """An engine did not start, or did not stay up; says what it printed."""
+
+
+def envoy_binary() -> str | None:
+    """The real Envoy beside this interpreter (the `envoy` extra) or on PATH."""
+    beside = Path(sys.executable).with_name("envoy")
+    return str(beside) if beside.exists() else shutil.which("envoy")
+
+
+def command(engine: str, bootstrap: Path) -> list[str]:
+    """How an engine is started on a bootstrap file with one worker."""
+    if engine == "python":
+        return [sys.executable, "-m", "mesh.proxy", "-c", str(bootstrap), "--concurrency", "1", "--log-level", "warning"]
+    binary = envoy_binary()
+    assert binary, "the envoy extra is not installed"
+    options = ["--concurrency", "1", "--disable-hot-restart", "--file-flush-interval-msec", "20", "-l", "warning"]
+    return [binary, "-c", str(bootstrap), *options]
+
+
+class Engine:
+    """A running data plane and its admin page at `http://<address>:<port>`."""
+
+    def __init__(self, name: str, bootstrap: Path, address: str, port: int) -> None:
+        self.name = name
+        self.admin = f"http://{address}:{port}"
+        self._log = bootstrap.with_name(f"{name}.log")
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command(name, bootstrap), stdout=log, stderr=log, cwd=bootstrap.parent, start_new_session=True
+            )
+
+    def wait_ready(self) -> None:
+        """Return when `/ready` answers 200. Raises EngineFailed with the engine's output."""
+        deadline = time.monotonic() + START_PATIENCE
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise EngineFailed(f"{self.name} ended with {self._process.returncode}:\n{self.output()}")
+            try:
+                if self.get("/ready")[0] == 200:
+                    return
+            except OSError:
+                time.sleep(0.02)
+        raise EngineFailed(f"{self.name} was not ready in {START_PATIENCE:.0f} s:\n{self.output()}")
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and text of an admin page."""
+        try:
+            with urllib.request.urlopen(self.admin + path, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def stats(self) -> dict[str, int]:
+        """All counters and gauges by name."""
+        lines = (line.partition(": ") for line in self.get("/stats")[1].splitlines())
+        return {name: int(value) for name, _, value in lines if value.lstrip("-").isdigit()}
+
+    async def wait_for(self, settled: Callable[[dict[str, int]], bool], patience: float) -> dict[str, int]:
+        """Poll the stats until `settled` says so or patience ends; the last reading either way."""
+        deadline = time.monotonic() + patience
+        while True:
+            stats = await asyncio.to_thread(self.stats)
+            if settled(stats) or time.monotonic() > deadline:
+                return stats
+            await asyncio.sleep(0.03)
+
+    def output(self) -> str:
+        """The end of what the engine printed."""
+        return self._log.read_text(errors="replace")[-4000:]
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class AccessLog:
+    """The engine's access log, one JSON object a line, found again by the client's address."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._entries: dict[str, list[dict[str, str]]] = {}
+
+    def _read_new(self) -> None:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as log:
+            log.seek(self._offset)
+            whole = log.read().rpartition(b"\n")[0]
+        if not whole:
+            return
+        self._offset += len(whole) + 1
+        for line in whole.splitlines():
+            entry = {key: "-" if value is None else str(value) for key, value in json.loads(line).items()}
+            self._entries.setdefault(entry["client"], []).append(entry)
+
+    async def wait_for(self, client: str, number: int, patience: float = 3.0) -> dict[str, str] | None:
+        """The entry of the `number`th request (from 0) of a client address, or None if none comes in time."""
+        deadline = time.monotonic() + patience
+        while True:
+            self._read_new()
+            entries = self._entries.get(client, [])
+            if len(entries) > number:
+                return entries[number]
+            if time.monotonic() > deadline:
+                return None
+            await asyncio.sleep(0.02)

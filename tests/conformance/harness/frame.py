@@ -1,0 +1,169 @@
+"""From a case file's fragment to a whole Envoy v3 bootstrap: addresses, admin, access log and boilerplate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.case import CaseError
+from harness.pki import tls_context
+
+ADMIN_PORT, LISTENER_PORT, UPSTREAM_PORT = 15000, 10000, 9080
+NOBODY = "nobody"
+
+HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+LOG_FIELDS = {
+    "client": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
+    "remote": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "protocol": "%PROTOCOL%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "termination": "%CONNECTION_TERMINATION_DETAILS%",
+    "tls_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    "received": "%BYTES_RECEIVED%",
+    "sent": "%BYTES_SENT%",
+    "duration": "%DURATION%",
+    "service_time": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+    "forwarded_for": "%REQ(X-FORWARDED-FOR)%",
+    "user_agent": "%REQ(USER-AGENT)%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "authority": "%REQ(:AUTHORITY)%",
+    "upstream_host": "%UPSTREAM_HOST%",
+    "cluster": "%UPSTREAM_CLUSTER_RAW%",
+    "upstream_local": "%UPSTREAM_LOCAL_ADDRESS%",
+    "listener_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
+    "sni": "%REQUESTED_SERVER_NAME%",
+    "route": "%ROUTE_NAME%",
+}
+
+
+@dataclass
+class Frame:
+    """A bootstrap and where its parts are: `upstreams` and `listeners` map names to (address, port)."""
+
+    block: str
+    directory: Path
+    certificates: Path
+    upstreams: dict[str, tuple[str, int]] = field(default_factory=dict)
+    listeners: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    @property
+    def access_log(self) -> Path:
+        return self.directory / "access.jsonl"
+
+    def build(self, fragment: Mapping[str, Any]) -> dict[str, Any]:
+        """The bootstrap of a case file, remembering the addresses it gave out."""
+        fragment = dict(fragment)
+        fragment.pop("upstreams", None)
+        listeners = fragment.pop("listeners", None)
+        clusters = [self._cluster(name, value) for name, value in fragment.pop("clusters", {}).items()]
+        if listeners is None:
+            listeners, fragment = {"main": fragment}, {}
+        if fragment:
+            raise CaseError(f"unknown keys in a case file: {sorted(fragment)}")
+        return {
+            "node": {"id": "conformance", "cluster": "conformance"},
+            "admin": {"address": socket_address(f"{self.block}.1", ADMIN_PORT)},
+            "static_resources": {
+                "listeners": [self._listener(name, value) for name, value in listeners.items()],
+                "clusters": clusters,
+            },
+        }
+
+    def _cluster(self, name: str, value: Any) -> dict[str, Any]:
+        value = {"endpoints": value} if isinstance(value, list) else dict(value)
+        endpoints = [self._endpoint(endpoint) for endpoint in value.pop("endpoints")]
+        tls = value.pop("tls", None)
+        cluster = {
+            "name": name,
+            "connect_timeout": "1s",
+            "type": "STATIC",
+            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
+            **value,
+        }
+        if tls is not None:
+            cluster["transport_socket"] = tls_context(self.certificates, tls, upstream=True)
+        return cluster
+
+    def _endpoint(self, value: Any) -> dict[str, Any]:
+        extra = {} if isinstance(value, str) else dict(value)
+        name = value if isinstance(value, str) else extra.pop("upstream")
+        if name not in self.upstreams:
+            self.upstreams[name] = (f"{self.block}.{10 + len(self.upstreams)}", UPSTREAM_PORT)
+        return {"endpoint": {"address": socket_address(*self.upstreams[name])}, **extra}
+
+    def _listener(self, name: str, value: Mapping[str, Any]) -> dict[str, Any]:
+        value = dict(value)
+        self.listeners[name] = (f"{self.block}.1", LISTENER_PORT + len(self.listeners))
+        extra = value.pop("listener", {})
+        chains = value.pop("chains", None) or [value]
+        return {
+            "name": name,
+            "address": socket_address(*self.listeners[name]),
+            "filter_chains": [self._chain(name, dict(chain)) for chain in chains],
+            **extra,
+        }
+
+    def _chain(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
+        chain: dict[str, Any] = {}
+        if match := value.pop("match", None):
+            chain["filter_chain_match"] = match
+        if tls := value.pop("tls", None):
+            chain["transport_socket"] = tls_context(self.certificates, tls, upstream=False)
+        chain["filters"] = [self._tcp_proxy(name, value) if "tcp" in value else self._http(name, value)]
+        if value:
+            raise CaseError(f"unknown keys in listener {name}: {sorted(value)}")
+        return chain
+
+    def _tcp_proxy(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
+        tcp = value.pop("tcp")
+        fields = {"cluster": tcp} if isinstance(tcp, str) else tcp
+        type_name = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
+        return typed("envoy.filters.network.tcp_proxy", type_name, stat_prefix=name, access_log=self._log(), **fields)
+
+    def _http(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
+        hosts = value.pop("virtual_hosts", None) or [{"name": "all", "domains": ["*"], "routes": value.pop("routes")}]
+        filters = [
+            typed(f"envoy.filters.http.{kind}", filter_type(kind), **fields)
+            for kind, fields in [*value.pop("filters", {}).items(), ("router", {})]
+        ]
+        return typed(
+            "envoy.filters.network.http_connection_manager",
+            HCM,
+            stat_prefix=name,
+            http_filters=filters,
+            access_log=self._log(),
+            route_config={"name": name, "virtual_hosts": hosts, **value.pop("route_config", {})},
+            **value.pop("hcm", {}),
+        )
+
+    def _log(self) -> list[dict[str, Any]]:
+        type_name = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
+        log_format = {"json_format": LOG_FIELDS}
+        return [typed("envoy.access_loggers.file", type_name, path=str(self.access_log), log_format=log_format)]
+
+
+def filter_type(kind: str) -> str:
+    """The type of an HTTP filter by its short name."""
+    name = {"fault": "HTTPFault", "cors": "Cors", "router": "Router"}[kind]
+    return f"envoy.extensions.filters.http.{kind}.v3.{name}"
+
+
+def typed(name: str, type_name: str, **fields: Any) -> dict[str, Any]:
+    """A named extension with its typed_config."""
+    return {"name": name, "typed_config": {"@type": f"type.googleapis.com/{type_name}", **fields}}
+
+
+def socket_address(address: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": address, "port_value": port}}
+
+
+def names_to_addresses(frame: Frame) -> Iterator[tuple[str, str]]:
+    """What a case may write for an address that is only known now: `{a}` for upstream a, `{main}` for a listener."""
+    for name, (address, port) in {**frame.upstreams, **frame.listeners}.items():
+        yield name, f"{address}:{port}"

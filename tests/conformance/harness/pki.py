@@ -1,0 +1,110 @@
+"""Certificates for the TLS cases, made once a run: good ones and each kind of bad one."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+IDENTITY = "spiffe://cluster.local/ns/default/sa/"
+DAY = timedelta(days=1)
+TLS_TYPES = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
+
+
+class Authority:
+    """A root that signs leaf certificates into a folder as `<name>.crt` and `<name>.key`."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        ca = x509.BasicConstraints(ca=True, path_length=None)
+        builder = self._builder(self._name, self._key.public_key(), -DAY, DAY).add_extension(ca, critical=True)
+        self._write(f"{name}.crt", builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, name: str, uri: str, start: timedelta = -DAY, end: timedelta = DAY) -> None:
+        """A leaf with one URI SAN, valid from now plus `start` to now plus `end`."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)])
+        builder = self._builder(subject, key.public_key(), start, end).add_extension(names, critical=False)
+        self._write(f"{name}.crt", builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        self._write(f"{name}.key", key.private_bytes(serialization.Encoding.PEM, *form))
+
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, start: timedelta, end: timedelta
+    ) -> x509.CertificateBuilder:
+        now = datetime.now(UTC)
+        return x509.CertificateBuilder(
+            issuer_name=self._name,
+            subject_name=subject,
+            public_key=key,
+            serial_number=x509.random_serial_number(),
+            not_valid_before=now + start,
+            not_valid_after=now + end,
+        )
+
+    def _write(self, name: str, pem: bytes) -> None:
+        path = self._folder / name
+        path.touch(mode=0o600)
+        path.write_bytes(pem)
+
+
+def make_certificates(folder: Path) -> Path:
+    """Fill a folder with every certificate that the TLS cases name."""
+    good, other = Authority(folder, "ca"), Authority(folder, "other-ca")
+    for name in ("server", "client"):
+        good.issue(name, IDENTITY + name)
+    good.issue("expired", IDENTITY + "client", -2 * DAY, -DAY)
+    good.issue("expired-server", IDENTITY + "server", -2 * DAY, -DAY)
+    good.issue("outsider", "spiffe://elsewhere.test/ns/default/sa/client")
+    other.issue("stranger", IDENTITY + "client")
+    other.issue("stranger-server", IDENTITY + "server")
+    return folder
+
+
+def tls_context(folder: Path, tls: Mapping[str, Any], *, upstream: bool) -> dict[str, Any]:
+    """A transport socket from `{cert, trust, san | san_prefix, alpn, sni, optional}`."""
+    tls = dict(tls)
+    common: dict[str, Any] = {}
+    if cert := tls.pop("cert", None):
+        chain, key = ({"filename": str(folder / f"{cert}.{kind}")} for kind in ("crt", "key"))
+        common["tls_certificates"] = [{"certificate_chain": chain, "private_key": key}]
+    if trust := tls.pop("trust", None):
+        common["validation_context"] = {"trusted_ca": {"filename": str(folder / f"{trust}.crt")}}
+        for key, kind in (("san", "exact"), ("san_prefix", "prefix")):
+            if value := tls.pop(key, None):
+                matcher = {"san_type": "URI", "matcher": {kind: value}}
+                common["validation_context"]["match_typed_subject_alt_names"] = [matcher]
+    if alpn := tls.pop("alpn", None):
+        common["alpn_protocols"] = alpn
+    fields: dict[str, Any] = {"common_tls_context": common, **tls}
+    if not upstream:
+        fields.setdefault("require_client_certificate", trust is not None)
+    kind = "UpstreamTlsContext" if upstream else "DownstreamTlsContext"
+    return {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": TLS_TYPES + kind, **fields}}
+
+
+def ssl_context(folder: Path, tls: Mapping[str, Any], *, server: bool) -> ssl.SSLContext:
+    """The same for the harness's own end: `{cert, trust, alpn, max_version}`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if cert := tls.get("cert"):
+        context.load_cert_chain(folder / f"{cert}.crt", folder / f"{cert}.key")
+    if trust := tls.get("trust"):
+        context.load_verify_locations(folder / f"{trust}.crt")
+        context.verify_mode = ssl.CERT_REQUIRED
+    if alpn := tls.get("alpn"):
+        context.set_alpn_protocols(alpn)
+    if tls.get("max_version") == "1.2":
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context

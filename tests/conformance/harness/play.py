@@ -1,0 +1,168 @@
+"""Plays one case on a scene, step by step, and collects every difference."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from harness.case import Case, Expect, Request, Step
+from harness.client import Answer, Connection
+from harness.judge import differ, judge_answer, judge_forwarded, judge_log, judge_stats
+from harness.pki import ssl_context
+from harness.scene import PATIENCE, Scene
+
+
+def play(scene: Scene, case: Case) -> list[str]:
+    """The differences between what the case expects and what the engine did."""
+    return scene.runner.run(Player(scene, case).play())
+
+
+class Player:
+    """The state of one case: its connections, what runs in the background, and the stats it began with."""
+
+    def __init__(self, scene: Scene, case: Case) -> None:
+        self._scene = scene
+        self._case = case
+        self._connections: dict[str, Connection] = {}
+        self._logged: dict[str, int] = {}
+        self._background: dict[str, tuple[Request, asyncio.Task[Answer]]] = {}
+        self._before: Mapping[str, int] = {}
+        self._problems: list[str] = []
+
+    async def play(self) -> list[str]:
+        self._scene.script(self._case.upstream)
+        if self._case.stats or any(step.stats for step in self._case.steps):
+            self._before = await asyncio.to_thread(self._scene.engine.stats)
+        try:
+            for number, step in enumerate(self._case.steps, 1):
+                found = [problem async for problem in self._step(self._own_expectation(step))]
+                where = f"step {number}: " if len(self._case.steps) > 1 else ""
+                self._problems += [where + problem for problem in found]
+            self._problems += await self._judge_stats(self._case.stats)
+        finally:
+            await self._clean_up()
+        return self._problems
+
+    def _own_expectation(self, step: Step) -> Step:
+        """The step with what this engine is known to do otherwise, if the case declares a difference."""
+        differs = self._case.differs
+        if not differs or self._scene.engine_name != "python" or step.expect is None:
+            return step
+        return replace(step, expect=replace(step.expect, **differs["expect"]))
+
+    async def _clean_up(self) -> None:
+        for _, task in self._background.values():
+            task.cancel()
+        await asyncio.gather(*(task for _, task in self._background.values()), return_exceptions=True)
+        for upstream in self._scene.upstreams.values():
+            upstream.release()
+        for connection in self._connections.values():
+            connection.close()
+
+    async def _step(self, step: Step) -> Any:
+        if step.upstream is not None:
+            self._scene.script(step.upstream)
+        if step.request is not None:
+            for problem in await self._request(step):
+                yield problem
+        if step.together is not None:
+            for problems in await asyncio.gather(*(self._request(part) for part in step.together)):
+                for problem in problems:
+                    yield problem
+        for name, count in (step.held or {}).items():
+            upstream = self._scene.upstreams[name]
+            if not await self._scene.until(lambda upstream=upstream, count=count: upstream.held == count):
+                yield f"{name} holds {upstream.held} requests, not {count}"
+        if step.release is not None:
+            names = self._scene.upstreams if step.release == "all" else [step.release]
+            for name in names:
+                self._scene.upstreams[name].release()
+        if step.finish is not None:
+            for problem in await self._finish(step.finish, step.expect or Expect()):
+                yield problem
+        if step.admin is not None:
+            for problem in await self._admin(step.admin):
+                yield problem
+        for problem in await self._judge_stats(step.stats or {}):
+            yield problem
+
+    async def _request(self, step: Step) -> list[str]:
+        expect = step.expect or Expect()
+        first = len(self._scene.records)
+        if step.background is not None:
+            task = asyncio.create_task(self._exchange(step.request, Expect()))
+            self._background[step.background] = (step.request, task)
+            return []
+        problems: list[str] = []
+        for _ in range(step.repeat):
+            answer = await self._exchange(step.request, expect)
+            problems += judge_answer(expect, answer)
+        problems += judge_forwarded(expect, self._scene.records[first:])
+        return problems + await self._log(expect, step.request, answer)
+
+    async def _finish(self, name: str, expect: Expect) -> list[str]:
+        request, task = self._background.pop(name)
+        answer = await task
+        return [*judge_answer(expect, answer), *await self._log(expect, request, answer)]
+
+    async def _exchange(self, request: Request, expect: Expect) -> Answer:
+        first = len(self._scene.records)
+        try:
+            connection = await self._connect(request)
+        except (ssl.SSLError, ConnectionError) as error:
+            return Answer(connection="refused", received=str(error).encode())
+        answer = await connection.exchange(request)
+        if request.abandon:
+            await self._scene.until(lambda: len(self._scene.records) > first)
+        if expect.connection is not None and not answer.cut:
+            answer.connection = answer.connection or await connection.fate()
+        if request.via is None:
+            connection.close()
+        self._logged[answer.local] = self._logged.get(answer.local, 0) + (1 if request.tcp else request.responses)
+        return answer
+
+    async def _connect(self, request: Request) -> Connection:
+        if request.via in self._connections:
+            return self._connections[request.via]
+        context = None
+        if request.tls is not None:
+            context = ssl_context(self._scene.certificates, request.tls, server=False)
+        address = self._scene.frame.listeners[request.listener]
+        connection = await Connection.open(*address, context, (request.tls or {}).get("sni"))
+        if request.via is not None:
+            self._connections[request.via] = connection
+        return connection
+
+    async def _log(self, expect: Expect, request: Request, answer: Answer) -> list[str]:
+        if expect.flags is None and expect.details is None and expect.log is None:
+            return []
+        entry = await self._scene.log.wait_for(answer.local, self._logged.get(answer.local, 1) - 1)
+        named = entry and {key: self._scene.named(value) for key, value in entry.items()}
+        return list(judge_log(expect, named))
+
+    async def _admin(self, wanted: Mapping[str, Any]) -> list[str]:
+        status, text = await asyncio.to_thread(self._scene.engine.get, wanted["get"])
+        return list(self._judge_page(wanted, status, self._scene.named(text)))
+
+    @staticmethod
+    def _judge_page(wanted: Mapping[str, Any], status: int, text: str) -> Iterator[str]:
+        yield from differ("admin status", wanted.get("status", 200), status)
+        for part in wanted.get("has", []):
+            if part not in text:
+                yield f"{wanted['get']}: wanted {part!r} in it, saw {text[:2000]!r}"
+        for part in wanted.get("lacks", []):
+            if part in text:
+                yield f"{wanted['get']}: wanted no {part!r} in it"
+
+    async def _judge_stats(self, wanted: Mapping[str, int]) -> list[str]:
+        if not wanted:
+            return []
+
+        def settled(stats: Mapping[str, int]) -> bool:
+            return not list(judge_stats(wanted, self._before, stats))
+
+        after = await self._scene.engine.wait_for(settled, PATIENCE)
+        return list(judge_stats(wanted, self._before, after))

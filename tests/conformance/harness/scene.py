@@ -1,0 +1,94 @@
+"""One engine running one case file's bootstrap, with its upstreams: what the cases of that file are played on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.case import CaseFile, Reply, decode
+from harness.engines import AccessLog, Engine
+from harness.frame import ADMIN_PORT, LISTENER_PORT, NOBODY, Frame
+from harness.pki import ssl_context
+from harness.upstream import Record, Upstream
+
+PATIENCE = 6.0
+
+
+def free_block() -> str:
+    """The first three bytes of a loopback /24 whose engine ports nobody holds."""
+    while True:
+        block = f"127.{random.randint(128, 254)}.{random.randint(0, 254)}"
+        with socket.socket() as admin, socket.socket() as listener:
+            try:
+                admin.bind((f"{block}.1", ADMIN_PORT))
+                listener.bind((f"{block}.1", LISTENER_PORT))
+            except OSError:
+                continue
+        return block
+
+
+class Scene:
+    """Start with `Scene(...)`, play cases in `runner`, end with `close()`."""
+
+    def __init__(self, engine: str, file: CaseFile, directory: Path, certificates: Path) -> None:
+        self.engine_name = engine
+        self.certificates = certificates
+        self.frame = Frame(free_block(), directory, certificates)
+        bootstrap = directory / "bootstrap.json"
+        bootstrap.write_text(json.dumps(self.frame.build(file.bootstrap), indent=1))
+        self.records: list[Record] = []
+        self.upstreams = {name: Upstream(name, self.records) for name in self.frame.upstreams if name != NOBODY}
+        self.log = AccessLog(self.frame.access_log)
+        self.runner = asyncio.Runner()
+        self.engine = Engine(engine, bootstrap, f"{self.frame.block}.1", ADMIN_PORT)
+        try:
+            self.runner.run(self._start_upstreams(file.bootstrap.get("upstreams", {})))
+            self.engine.wait_ready()
+        except BaseException:
+            self.close()
+            raise
+
+    async def _start_upstreams(self, options: Mapping[str, Any]) -> None:
+        for name, upstream in self.upstreams.items():
+            tls = options.get(name, {}).get("tls")
+            context = ssl_context(self.certificates, tls, server=True) if tls else None
+            await upstream.start(*self.frame.upstreams[name], context)
+
+    def script(self, what: Any) -> None:
+        """Set the replies: one, a list in order, or `{of: {upstream: one or list}}`; None means each says its name."""
+        by_name = what["of"] if isinstance(what, Mapping) and "of" in what else dict.fromkeys(self.upstreams, what)
+        for name, upstream in self.upstreams.items():
+            replies = by_name.get(name) or []
+            replies = replies if isinstance(replies, list) else [replies]
+            upstream.script(decode(Reply, reply, f"reply of {name}") for reply in replies)
+
+    def named(self, text: str) -> str:
+        """The text with this run's addresses replaced by the names that the case file gave them."""
+        for name, (address, port) in {**self.frame.upstreams, **self.frame.listeners}.items():
+            text = text.replace(f"{address}:{port}", name)
+        return text
+
+    async def until(self, condition: Callable[[], bool]) -> bool:
+        """Whether a condition of the harness's own servers came true in time."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(0.005)
+        return True
+
+    def close(self) -> None:
+        """Stop engine and upstreams."""
+        self.engine.stop()
+        self.runner.run(self._stop_upstreams())
+        self.runner.close()
+
+    async def _stop_upstreams(self) -> None:
+        for upstream in self.upstreams.values():
+            await upstream.stop()
