@@ -85,6 +85,8 @@ class Client:
             )
         except requests.Timeout:
             return "timeout"
+        except requests.ConnectionError:
+            return "connection failed"
         except requests.RequestException as error:
             return type(error).__name__
 

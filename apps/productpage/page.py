@@ -56,7 +56,7 @@ def reviews_shown(reply: Reply) -> list[dict[str, Any]]:
 
 def _review(review: dict[str, Any]) -> dict[str, Any]:
     rating = review.get("rating")
-    shown: dict[str, Any] = {"reviewer": review.get("reviewer", ""), "text": review.get("text", "")}
+    shown: dict[str, Any] = {key: str(review.get(key, "")) for key in ("reviewer", "text")}
     if not isinstance(rating, dict):
         return shown
     if type(rating.get("stars")) is int:

@@ -1,0 +1,92 @@
+"""The manifests and samples belong together: names, labels, subsets and commands."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import yaml
+
+APPS = Path(__file__).parents[3] / "apps"
+SAMPLES = sorted((APPS / "istio").glob("*.yaml"))
+SERVICES = {"productpage", "details", "reviews", "ratings"}
+
+
+def load(path: Path) -> list[dict]:
+    return [document for document in yaml.safe_load_all(path.read_text()) if document]
+
+
+def deployments() -> list[dict]:
+    documents = load(APPS / "bookinfo.yaml") + load(APPS / "bookinfo-ratings-variants.yaml")
+    return [document for document in documents if document["kind"] == "Deployment"]
+
+
+def named(kind: str) -> dict[str, dict]:
+    return {item["metadata"]["name"]: item for item in load(APPS / "bookinfo.yaml") if item["kind"] == kind}
+
+
+def test_every_version_of_bookinfo_is_deployed_once() -> None:
+    names = [deployment["metadata"]["name"] for deployment in deployments()]
+    variants = [f"ratings-v-{fault}" for fault in ("faulty", "delayed", "unavailable", "unhealthy")]
+    assert names == ["details-v1", "ratings-v1", "reviews-v1", "reviews-v2", "reviews-v3", "productpage-v1", *variants]
+
+
+@pytest.mark.parametrize("deployment", deployments(), ids=lambda deployment: deployment["metadata"]["name"])
+def test_a_deployment_fits_its_service_account_and_code(deployment: dict) -> None:
+    spec = deployment["spec"]["template"]["spec"]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    (container,) = spec["containers"]
+    environ = {item["name"]: item for item in container["env"]}
+    assert deployment["spec"]["selector"]["matchLabels"] == labels
+    assert named("Service")[labels["app"]]["spec"]["selector"] == {"app": labels["app"]}
+    assert spec["serviceAccountName"] in named("ServiceAccount")
+    assert importlib.util.find_spec(container["command"][2] + ".__main__")
+    assert environ["SERVICE_VERSION"]["value"] == labels["version"]
+    assert environ["POD_NAME"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+    assert all(isinstance(item.get("value", ""), str) for item in environ.values())
+
+
+def test_a_deployments_settings_are_accepted() -> None:
+    from apps.common.settings import Settings
+
+    for deployment in deployments():
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        settings = Settings({item["name"]: item.get("value", "") for item in container["env"]})
+        config = importlib.import_module(container["command"][2] + ".config").Config.read(settings)
+        assert config.pod.version == deployment["spec"]["template"]["metadata"]["labels"]["version"]
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_an_image_holds_what_the_command_needs(service: str) -> None:
+    lines = (APPS / service / "Dockerfile").read_text().splitlines()
+    assert "ARG BASE=python:3.12-slim" in lines
+    assert "USER 1000:1000" in lines
+    assert f'CMD ["python", "-m", "apps.{service}"]' in lines
+    copied = [line.split()[1] for line in lines if line.startswith("COPY")]
+    assert all((APPS.parent / path).exists() for path in copied)
+    assert {"apps/__init__.py", "apps/common", f"apps/{service}"} <= set(copied)
+
+
+def destinations(value: object) -> list[dict]:
+    if isinstance(value, dict):
+        own = [value["destination"]] if "destination" in value else []
+        return own + [found for item in value.values() for found in destinations(item)]
+    return [found for item in value for found in destinations(item)] if isinstance(value, list) else []
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_a_sample_routes_to_services_and_subsets_that_exist(path: Path) -> None:
+    rules = load(APPS / "istio" / "destination-rules.yaml")
+    subsets = {(rule["spec"]["host"], subset["name"]) for rule in rules for subset in rule["spec"]["subsets"]}
+    for document in load(path):
+        assert document["apiVersion"] in ("networking.istio.io/v1", "security.istio.io/v1")
+        for destination in destinations(document["spec"]):
+            assert destination["host"] in SERVICES
+            if "subset" in destination:
+                assert (destination["host"], destination["subset"]) in subsets
+
+
+def test_every_subset_selects_a_deployment() -> None:
+    labels = [deployment["spec"]["template"]["metadata"]["labels"] for deployment in deployments()]
+    for rule in load(APPS / "istio" / "destination-rules.yaml"):
+        for subset in rule["spec"]["subsets"]:
+            assert {"app": rule["spec"]["host"], **subset["labels"]} in labels
