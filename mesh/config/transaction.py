@@ -1,0 +1,106 @@
+"""One write of the store, computed before anything is kept: new documents, versions, and the events that follow."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from mesh.api.meshdrill import Fault
+from mesh.config.decode import Manifest, decode_object
+from mesh.config.history import Event, EventType
+from mesh.config.keys import Key, content, key_of, rfc3339, specification, stamped
+from mesh.config.overlay import Overlay, effective, lease_of, newest_last, overlay_of
+
+_INSTANT = timedelta(microseconds=1)
+
+
+class Transaction:
+    """Puts and removals over a base that it does not touch.
+
+    Each change gets a version of its own, so that a watch can be continued from any event; and each new object a
+    creation time of its own, so that "the oldest wins" has one answer.
+    """
+
+    def __init__(self, base: Mapping[Key, Manifest], version: int, youngest: datetime) -> None:
+        self._base = base
+        self._now = datetime.now(UTC)
+        self.changes: dict[Key, Manifest | None] = {}
+        self.version = version
+        self.youngest = youngest
+        self._versions: dict[Key, int] = {}
+
+    def put(self, manifest: Manifest) -> Manifest:
+        """Adds or replaces an object. What it says already leaves it, its version included, as it is."""
+        key = key_of(manifest)
+        base = self._base.get(key)
+        raw = self._document(manifest, base)
+        if base is not None and content(base.raw) == raw:
+            return base
+        decoded = decode_object(raw, source=manifest.source)
+        if base is None:
+            self.youngest = max(self._now, self.youngest + _INSTANT)
+            put = stamped(decoded, uid=str(uuid.uuid4()), created=self.youngest, generation=1)
+        else:
+            meta = base.resource.metadata
+            same = specification(base.raw) == specification(raw)
+            generation = meta.generation if same else meta.generation + 1
+            put = stamped(decoded, uid=meta.uid, created=meta.creation_timestamp, generation=generation)
+        self.changes[key] = put = stamped(put, version=self._next(key))
+        return put
+
+    def remove(self, key: Key) -> None:
+        self.changes[key] = None
+        self._next(key)
+
+    def _document(self, manifest: Manifest, base: Manifest | None) -> dict[str, Any]:
+        """What the writer means: assigned metadata left out, status kept where the writer says nothing of it."""
+        raw = content(manifest.raw)
+        if "status" not in raw and base is not None and "status" in base.raw:
+            raw["status"] = base.raw["status"]
+        if isinstance(manifest.resource, Fault):
+            raw["status"] = {"expiresAt": rfc3339(self._now + lease_of(manifest))}
+        return raw
+
+    def _next(self, key: Key) -> int:
+        self.version += 1
+        self._versions[key] = self.version
+        return self.version
+
+    def overlays(self, current: Sequence[Overlay]) -> tuple[Overlay, ...]:
+        """The Faults after this transaction. Raises InvalidError for one that cannot be laid."""
+        changed = {key: put for key, put in self.changes.items() if key.kind == Fault.KIND}
+        kept = [overlay for overlay in current if key_of(overlay.fault) not in changed]
+        return newest_last([*kept, *(overlay_of(put) for put in changed.values() if put is not None)])
+
+    def events(
+        self, view: Mapping[Key, Manifest], before: Sequence[Overlay], after: Sequence[Overlay]
+    ) -> Iterator[Event]:
+        """What readers of the effective view see, in order; writes beneath an overlay are not seen."""
+        for key in self._affected(before, after):
+            base = self.changes[key] if key in self.changes else self._base.get(key)
+            event = self._event(key, view.get(key), effective(key, base, after))
+            if event is not None:
+                yield event
+
+    def _affected(self, before: Sequence[Overlay], after: Sequence[Overlay]) -> Sequence[Key]:
+        changed = {*before} ^ {*after}
+        return [*self.changes, *sorted({key for overlay in changed for key in overlay.keys} - self.changes.keys())]
+
+    def _event(self, key: Key, old: Manifest | None, new: Manifest | None) -> Event | None:
+        if new is None:
+            if old is None:
+                return None
+            version = self._versions.get(key) or self._next(key)
+            return Event(EventType.DELETED, stamped(old, version=version), version, old)
+        if old is not None and _unversioned(old) == _unversioned(new):
+            return None
+        version = self._versions.get(key) or self._next(key)
+        kind = EventType.ADDED if old is None else EventType.MODIFIED
+        return Event(kind, stamped(new, version=version), version, old)
+
+
+def _unversioned(manifest: Manifest) -> dict[str, Any]:
+    metadata = {name: value for name, value in manifest.raw["metadata"].items() if name != "resourceVersion"}
+    return {**manifest.raw, "metadata": metadata}
