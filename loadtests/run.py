@@ -27,7 +27,8 @@ class LoadError(Exception):
 class LoadRun:
     """A run: `users` started at `spawn_rate` a second against `host` for whole `seconds`, or until stopped if None.
 
-    A plan with stages sets the number of users and the time itself.
+    Locust counts the time from its own start, so that load lasts up to half a second less. A plan with stages sets the
+    number of users and the time itself.
     """
 
     host: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 from dataclasses import dataclass
@@ -140,6 +141,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
 def serve(app: Flask, listen: Listen, name: str) -> None:
     """Serve until SIGTERM or SIGINT. Prints one line when it listens."""
+    # A queue is what load makes; a line for each request in it would drown the log.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     server = Server(app, listen)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.stop)
