@@ -26,8 +26,9 @@ _SUPPORTED: Mapping[str, frozenset[str]] = {
     "ApiConfigSource": frozenset(
         {"api_type", "transport_api_version", "grpc_services", "set_node_on_first_message_only"}
     ),
-    "GrpcService": frozenset({"envoy_grpc", "initial_metadata", "timeout"}),
-    "EnvoyGrpc": frozenset({"cluster_name", "authority"}),
+    "GrpcService": frozenset({"envoy_grpc", "initial_metadata"}),
+    "EnvoyGrpc": frozenset({"cluster_name", "retry_policy"}),
+    "RetryPolicy": frozenset({"retry_back_off"}),
     "ConfigSource": frozenset({"ads", "resource_api_version", "initial_fetch_timeout"}),
 }
 
@@ -142,6 +143,7 @@ def _check_ads(ads: ApiConfigSource, clusters: set[str]) -> None:
     service = ads.grpc_services[0]
     _supported(service, f"{path}.grpc_services[0]")
     _supported(service.envoy_grpc, f"{path}.grpc_services[0].envoy_grpc")
+    _supported(service.envoy_grpc.retry_policy, f"{path}.grpc_services[0].envoy_grpc.retry_policy")
     if service.envoy_grpc.cluster_name not in clusters:
         raise _UnsupportedError(
             f"{path}.grpc_services[0].envoy_grpc.cluster_name",

@@ -16,7 +16,7 @@ _ROOTS = ("envoy.", "xds.", "udpa.", "google.protobuf.")
 
 
 def load(type_url: str) -> bool:
-    """Make the message that `type_url` (`type.googleapis.com/envoy...`) names known to protobuf; False if it cannot be."""
+    """Make the message that `type_url` (`type.googleapis.com/envoy...`) names known to protobuf, or answer False."""
     name = type_url.rpartition("/")[2]
     if _is_known(name):
         return True

@@ -1,0 +1,136 @@
+"""The configuration in force: what the control plane and the files have told us, and what of it serves already.
+
+MUST NOT know where a resource comes from, nor do I/O: sources call `replace` and `merge`, the data plane judges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from mesh.proxy import warming
+from mesh.proxy.plane import DataPlane
+from mesh.proxy.references import ENDPOINT, ROUTE, SECRET, Kind, Name, Reference
+from mesh.proxy.resources import Refused, Resources
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an accepted resource stands: the version it came with and when (seconds since 1970)."""
+
+    version: str
+    updated: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The last update that was refused for a type."""
+
+    version: str
+    details: str
+    at: float
+
+
+class Configuration:
+    """Accepted and serving resources. `unserved` names static clusters that the data path is not to see."""
+
+    def __init__(self, static: Resources, plane: DataPlane, unserved: frozenset[str] = frozenset()) -> None:
+        self.static = static
+        self.accepted = Resources()
+        self.active = Resources()
+        self.cold: frozenset[Name] = frozenset()
+        self.origins: dict[Name, Origin] = {}
+        self.rejections: dict[Kind, Rejection] = {}
+        self.wanted: dict[Name, Reference] = {}
+        self._plane = plane
+        self._unserved = unserved
+        self._expired: frozenset[Name] = frozenset()
+        self._references = warming.References()
+        self._serving = warming.References()
+        self._serialised = asyncio.Lock()
+        self._watchers: list[Callable[[], None]] = []
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` after each update that was accepted."""
+        self._watchers.append(changed)
+
+    async def start(self) -> None:
+        """Serve the static resources. Raises Refused."""
+        async with self._serialised:
+            await self._commit(self.static)
+            now = Origin("", time.time())
+            self.origins |= {(kind, name): now for kind, messages in _kinds(self.static) for name in messages}
+
+    async def replace(self, kind: Kind, messages: Mapping[str, Any], version: str) -> None:
+        """All dynamic resources of `kind` are now `messages`. Raises Refused, and then nothing has changed."""
+        async with self._serialised:
+            mine: Mapping[str, Any] = getattr(self.static, kind)  # a static resource is not to be replaced
+            await self._update(kind, {**messages, **mine}, version)
+
+    async def merge(self, kind: Kind, messages: Mapping[str, Any], version: str) -> None:
+        """These resources of `kind` are new or changed, others stay. Raises Refused, and then nothing has changed."""
+        async with self._serialised:
+            await self._update(kind, {**getattr(self.accepted, kind), **messages}, version)
+
+    async def expire(self, names: frozenset[Name]) -> None:
+        """Wait no longer for `names`: what refers to them serves without. Raises Refused."""
+        async with self._serialised:
+            self._expired |= names
+            await self._commit(self.accepted)
+
+    def missing(self) -> dict[Name, Reference]:
+        """What is waited for: referred to, not here, and its time is not up."""
+        return {
+            name: reference
+            for name, reference in self.wanted.items()
+            if name[1] not in getattr(self.accepted, name[0]) and name not in self._expired
+        }
+
+    async def _update(self, kind: Kind, messages: Mapping[str, Any], version: str) -> None:
+        before: Mapping[str, Any] = getattr(self.accepted, kind)
+        # An equal message keeps its identity, so that what was compiled from it is kept.
+        same = {name: before[name] if before.get(name) == message else message for name, message in messages.items()}
+        try:
+            await self._commit(replace(self.accepted, **{kind: same}))
+        except Refused as error:
+            self.rejections[kind] = Rejection(version, str(error), time.time())
+            raise
+        self.rejections.pop(kind, None)
+        stamp = Origin(version, time.time())
+        changed = {(kind, name): stamp for name, message in same.items() if before.get(name) is not message}
+        kept = {key: origin for key, origin in self.origins.items() if key[1] in getattr(self.accepted, key[0])}
+        self.origins = {**kept, **changed}
+
+    async def _commit(self, candidate: Resources) -> None:
+        needs = self._references.of(candidate)
+        serving = {need for found in self._serving.of(self.active).values() for need in found} if self.cold else ()
+        wanted = {(need.kind, need.name): need for found in (*needs.values(), serving) for need in found}
+        candidate = self._pruned(candidate, wanted)
+        warmth = warming.warm(candidate, self.active, needs, self._expired)
+        if warmth.cold:
+            await self._plane.check(self._served(candidate))
+        await self._plane.apply(self._served(warmth.active))
+        self.accepted, self.active, self.cold, self.wanted = candidate, warmth.active, warmth.cold, wanted
+        self._expired &= frozenset(wanted)
+        for changed in self._watchers:
+            changed()
+
+    def _served(self, resources: Resources) -> Resources:
+        served = {name: cluster for name, cluster in resources.clusters.items() if name not in self._unserved}
+        return replace(resources, clusters=served)
+
+    def _pruned(self, resources: Resources, wanted: Mapping[Name, Reference]) -> Resources:
+        """Without the routes, endpoints and secrets that nothing refers to any more."""
+        kept: dict[str, Mapping[str, Any]] = {}
+        for kind in (ROUTE, ENDPOINT, SECRET):
+            messages: Mapping[str, Any] = getattr(resources, kind)
+            mine = getattr(self.static, kind)
+            kept[kind] = {name: message for name, message in messages.items() if (kind, name) in wanted or name in mine}
+        return replace(resources, **kept)
+
+
+def _kinds(resources: Resources) -> list[tuple[Kind, Mapping[str, Any]]]:
+    return [(Kind(field.name), getattr(resources, field.name)) for field in fields(resources)]

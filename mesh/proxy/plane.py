@@ -1,0 +1,71 @@
+"""What the operations side asks of the data path, whether it runs in this process or in workers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from mesh.proxy.resources import Resources
+from mesh.proxy.stats import Sample
+
+
+class HostStatus(NamedTuple):
+    """One endpoint of a cluster as `/clusters` shows it. `ejected` is outlier detection's doing, `healthy` EDS's."""
+
+    address: str
+    port: int
+    hostname: str
+    weight: int
+    healthy: bool
+    ejected: bool
+    cx_active: int
+    cx_connect_fail: int
+    cx_total: int
+    rq_active: int
+    rq_error: int
+    rq_success: int
+    rq_timeout: int
+    rq_total: int
+
+
+class Thresholds(NamedTuple):
+    """Circuit-breaker limits of the default priority."""
+
+    max_connections: int
+    max_pending_requests: int
+    max_requests: int
+    max_retries: int
+
+
+class ClusterStatus(NamedTuple):
+    """One cluster that serves."""
+
+    name: str
+    thresholds: Thresholds
+    hosts: tuple[HostStatus, ...]
+
+
+class ListenerStatus(NamedTuple):
+    """One listener that is bound: its own address, then its additional ones, as (ip, port)."""
+
+    name: str
+    addresses: tuple[tuple[str, int], ...]
+
+
+class DataPlane(Protocol):
+    """The data path as one thing."""
+
+    async def check(self, resources: Resources) -> None:
+        """Raise Refused if `resources` could not be served; change nothing."""
+
+    async def apply(self, resources: Resources) -> None:
+        """Serve `resources` from now on, or raise Refused and change nothing."""
+
+    async def samples(self) -> list[Sample]: ...
+    async def clusters(self) -> list[ClusterStatus]: ...
+    async def listeners(self) -> list[ListenerStatus]: ...
+    async def reset_counters(self) -> None: ...
+    def drain(self) -> None:
+        """Ask clients to leave: no new connections, `connection: close` on what is answered."""
+
+    async def close(self, grace_s: float) -> None:
+        """Wait for requests in flight for at most `grace_s` seconds, then end."""

@@ -1,0 +1,138 @@
+"""The state-of-the-world protocol of one ADS stream, as a value machine: responses in, requests out, no I/O.
+
+Per type the client remembers the version it accepted last and the nonce of the last response. A request without a
+nonce subscribes; one with a nonce answers: `version_info` equal to the response's is an ACK, an `error_detail` with
+the version before is a NACK. (Envoy: "xDS REST and gRPC protocol".)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
+from google.protobuf.message import DecodeError
+from google.rpc.code_pb2 import INVALID_ARGUMENT
+
+from mesh.proxy.references import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Kind
+from mesh.proxy.resources import Refused
+
+MESSAGES: Mapping[Kind, Any] = {
+    CLUSTER: Cluster,
+    ENDPOINT: ClusterLoadAssignment,
+    LISTENER: Listener,
+    ROUTE: RouteConfiguration,
+    SECRET: Secret,
+}
+TYPE_URLS: Mapping[Kind, str] = {
+    kind: f"type.googleapis.com/{message.DESCRIPTOR.full_name}" for kind, message in MESSAGES.items()
+}
+KINDS: Mapping[str, Kind] = {type_url: kind for kind, type_url in TYPE_URLS.items()}
+WILDCARDS = frozenset({CLUSTER, LISTENER})
+
+
+@dataclass(slots=True)
+class _Subscription:
+    version: str = ""
+    nonce: str = ""
+    names: frozenset[str] = frozenset()
+    is_open: bool = False
+
+
+@dataclass(slots=True)
+class Subscriptions:
+    """What has been asked for on the stream, and what was accepted on any stream before it."""
+
+    node: Node
+    _by_kind: dict[Kind, _Subscription] = field(default_factory=lambda: {kind: _Subscription() for kind in MESSAGES})
+    _node_sent: bool = False
+
+    def begin(self) -> None:
+        """A new stream: nothing is subscribed on it; accepted versions are kept."""
+        self._node_sent = False
+        for subscription in self._by_kind.values():
+            subscription.nonce = ""
+            subscription.is_open = False
+
+    def subscribe(self, kind: Kind, names: Collection[str] = ()) -> DiscoveryRequest | None:
+        """The request that makes the stream deliver `names` of `kind` (all clusters, all listeners), if one is due.
+
+        No name asked for on a fresh subscription would mean a wildcard, so nothing is sent until there is one.
+        """
+        subscription = self._by_kind[kind]
+        wanted = frozenset(names)
+        if subscription.is_open and wanted == subscription.names:
+            return None
+        if not subscription.is_open and not wanted and kind not in WILDCARDS:
+            return None
+        subscription.is_open = True
+        subscription.names = wanted
+        return self._request(kind)
+
+    def accept(self, response: DiscoveryResponse) -> DiscoveryRequest:
+        """The ACK of `response`."""
+        subscription = self._by_kind[KINDS[response.type_url]]
+        subscription.version = response.version_info
+        subscription.nonce = response.nonce
+        return self._request(KINDS[response.type_url])
+
+    def refuse(self, response: DiscoveryResponse, reason: str) -> DiscoveryRequest:
+        """The NACK of `response`: the version stays at what was accepted last."""
+        self._by_kind[KINDS[response.type_url]].nonce = response.nonce
+        request = self._request(KINDS[response.type_url])
+        request.error_detail.code = INVALID_ARGUMENT
+        request.error_detail.message = reason
+        return request
+
+    def version(self, kind: Kind) -> str:
+        """The version of `kind` accepted last, empty before the first."""
+        return self._by_kind[kind].version
+
+    def _request(self, kind: Kind) -> DiscoveryRequest:
+        subscription = self._by_kind[kind]
+        request = DiscoveryRequest(
+            version_info=subscription.version,
+            response_nonce=subscription.nonce,
+            type_url=TYPE_URLS[kind],
+            resource_names=sorted(subscription.names),
+        )
+        if not self._node_sent:
+            request.node.CopyFrom(self.node)
+            self._node_sent = True
+        return request
+
+
+def unpack(response: DiscoveryResponse) -> dict[str, Any]:
+    """The resources of `response` by name. Raises Refused for one of another type, without a name, or named twice."""
+    kind = KINDS[response.type_url]
+    found: dict[str, Any] = {}
+    for index, packed in enumerate(response.resources):
+        message = MESSAGES[kind]()
+        label = message.DESCRIPTOR.name
+        try:
+            if not packed.Unpack(message):
+                raise Refused(label, f"resources[{index}]", "", f"is a {packed.type_url}, not a {response.type_url}")
+        except DecodeError as error:
+            raise Refused(label, f"resources[{index}]", "", f"cannot be decoded: {error}") from error
+        name = message.cluster_name if kind == ENDPOINT else message.name
+        if not name:
+            raise Refused(label, f"resources[{index}]", "cluster_name" if kind == ENDPOINT else "name", "required")
+        if name in found:
+            raise Refused(label, name, "", f"duplicate {label.lower()} {name} found")
+        found[name] = message
+    return found
+
+
+def names(response: DiscoveryResponse) -> list[str]:
+    """The names of the resources of `response` that can be read, for counting."""
+    try:
+        return list(unpack(response))
+    except Refused:
+        return []
