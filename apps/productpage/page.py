@@ -23,7 +23,7 @@ FACTS = (
 
 @dataclass(frozen=True)
 class Hop:
-    """A call as the page shows it. `note` says what is shown in place of a time."""
+    """A call as the page shows it; `milliseconds` is None if it was not made, `note` says why it has no answer."""
 
     name: str
     version: str

@@ -26,7 +26,7 @@ class Peer:
         self.status, self.body, self.headers = status, body, headers or {}
         self.seen: list[tuple[str, Message]] = []
         self.held = False
-        self.arrived = threading.Event()
+        self._arrival = threading.Condition()
         self._released = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -38,6 +38,12 @@ class Peer:
 
     def backend(self, name: str, timeout: float = BOUND, tries: int = 1) -> Backend:
         return Backend(name, f"http://127.0.0.1:{self.port}", timeout, tries)
+
+    def calls(self, at_least: int) -> int:
+        """How many requests came; waits for as many as are expected, as a caller may give up before they are read."""
+        with self._arrival:
+            self._arrival.wait_for(lambda: len(self.seen) >= at_least, BOUND)
+            return len(self.seen)
 
     def release(self) -> None:
         self.held = False
@@ -52,8 +58,9 @@ class Peer:
     def _handler(peer) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                peer.seen.append((self.path, self.headers))
-                peer.arrived.set()
+                with peer._arrival:
+                    peer.seen.append((self.path, self.headers))
+                    peer._arrival.notify_all()
                 if peer.held:
                     peer._released.wait(BOUND)
                 with suppress(ConnectionError):  # the caller may have given up
