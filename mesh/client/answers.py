@@ -23,10 +23,7 @@ def manifest(answer: Any) -> Manifest:
 
 
 def object_list(answer: Any) -> ObjectList:
-    """A Kubernetes list; its items get the apiVersion and kind that Kubernetes leaves out of them."""
-    kind = answer["kind"].removesuffix("List")
-    items = [{"apiVersion": answer["apiVersion"], "kind": kind} | item for item in answer["items"]]
-    return ObjectList(items, answer["metadata"]["resourceVersion"])
+    return ObjectList(answer["items"], answer["metadata"]["resourceVersion"])
 
 
 def apply_result(answer: Any) -> ApplyResult:

@@ -105,11 +105,7 @@ class MeshClient:
 
     def watch(self, kind: str, since: str | None = None, namespace: str | None = None) -> Watch:
         """The changes of a kind after the version `since`; without it, the present objects come first, as ADDED."""
-        path = find_kind(kind).path(namespace)
-        if since is not None:
-            return Watch(self._transport, path, since, [])
-        present = self.list(kind, namespace)
-        return Watch(self._transport, path, present.resource_version, present.items)
+        return Watch(self._transport, find_kind(kind).path(namespace), since)
 
     # Proxies
 

@@ -9,11 +9,11 @@ class MeshError(Exception):
     """Base of all errors of this package."""
 
 
-class MeshNotRunning(MeshError):  # noqa: N818 - a state of the mesh, not a fault of the program
+class MeshNotRunning(MeshError):
     """There is no mesh to talk to; the message says where it was looked for and what to do."""
 
 
-class FaultLost(MeshError):  # noqa: N818 - an event
+class FaultLost(MeshError):
     """A fault's lease ran out, or the fault was lifted by somebody else, while the code under it still ran."""
 
 

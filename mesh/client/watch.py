@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
-from mesh.client.errors import ApiError, Cause, MeshNotRunning
+from mesh.client import answers
+from mesh.client.errors import ApiError, MeshNotRunning
 from mesh.client.transport import Transport
 from mesh.client.types import Manifest
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
+_GONE = 410
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +31,17 @@ class Event:
 class Watch:
     """Iterates over the events of one collection. One thread iterates; any thread may close it.
 
-    A connection that ends, or a control plane that is away, is waited out with a jittered back-off. A refusal is
-    raised as ApiError: 410 (Expired) says that the version is too old, so list again and watch from there.
+    A connection that ends, or a control plane that is away, is waited out with a jittered back-off. Where the server no
+    longer knows what came after the last version seen (it was restarted, or this reader was very slow), a watch that
+    began with the present objects lists them again and tells what has become of each; one that began at a version
+    raises ApiError 410 (Expired). Other refusals are raised as they come.
     """
 
-    def __init__(self, transport: Transport, path: str, since: str, first: list[Manifest]) -> None:
+    def __init__(self, transport: Transport, path: str, since: str | None) -> None:
         self._transport = transport
         self._path = path
         self._since = since
-        self._first = first
+        self._known: dict[str, Manifest] | None = {} if since is None else None
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._connection: http.client.HTTPSConnection | None = None
@@ -65,20 +69,42 @@ class Watch:
                 _wake(self._connection.sock)
 
     def _run(self) -> Iterator[Event]:
-        for manifest in self._first:
-            yield Event("ADDED", manifest)
         pause_s = _FIRST_PAUSE_S
         while not self._closed.is_set():
             try:
+                if self._since is None:
+                    yield from self._listed()
                 for event in self._connected():
                     pause_s = _FIRST_PAUSE_S
                     yield event
             except MeshNotRunning:
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            except ApiError as error:
+                if error.status != _GONE or self._known is None:
+                    raise
+                self._since = None
+                continue
             self._closed.wait(pause_s * random.uniform(0.5, 1.0))
+
+    def _listed(self) -> Iterator[Event]:
+        """What the present objects tell beyond those known."""
+        assert self._known is not None
+        found = answers.object_list(self._transport.call("GET", self._path))
+        present = {manifest["metadata"]["uid"]: manifest for manifest in found.items}
+        known, self._known = self._known, present
+        self._since = found.resource_version
+        for uid, manifest in known.items():
+            if uid not in present:
+                yield Event("DELETED", manifest)
+        for uid, manifest in present.items():
+            if uid not in known:
+                yield Event("ADDED", manifest)
+            elif known[uid]["metadata"]["resourceVersion"] != manifest["metadata"]["resourceVersion"]:
+                yield Event("MODIFIED", manifest)
 
     def _connected(self) -> Iterator[Event]:
         """The events of one connection, until it ends."""
+        assert self._since is not None
         query = {"watch": "1", "resourceVersion": self._since}
         connection, response = self._transport.stream(self._path, query)
         with self._lock:
@@ -105,11 +131,20 @@ class Watch:
         event = json.loads(line)
         if event["type"] == "ERROR":
             status = event["object"]
-            raise ApiError(
-                status["code"], status["reason"], status["message"], (Cause("resourceVersion", self._since),)
-            )
-        self._since = event["object"]["metadata"]["resourceVersion"]
-        return Event(event["type"], event["object"])
+            raise ApiError(status["code"], status["reason"], status["message"])
+        seen = Event(event["type"], event["object"])
+        self._since = seen.object["metadata"]["resourceVersion"]
+        if self._known is not None:
+            self._note(seen)
+        return seen
+
+    def _note(self, event: Event) -> None:
+        assert self._known is not None
+        uid = event.object["metadata"]["uid"]
+        if event.type == "DELETED":
+            self._known.pop(uid, None)
+        else:
+            self._known[uid] = event.object
 
 
 def _wake(sock: socket.socket) -> None:
