@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from harness.case import Case
 from harness.play import play
 from harness.scene import Scene
 
 
 def test_conformance(scene: Scene, case: Case) -> None:
-    differences = play(scene, case)
-    assert not differences, "\n".join([*differences, "", f"{scene.engine_name} printed:", scene.engine.output()])
+    if differences := play(scene, case):
+        printed = scene.engine.output()
+        pytest.fail("; ".join(differences) + f"\n{scene.engine_name} printed:\n{printed}", pytrace=False)

@@ -91,6 +91,7 @@ class Step:
     request: Any = None
     expect: Expect | None = None
     repeat: int = 1
+    eventually: bool = False
     background: str | None = None
     finish: str | None = None
     together: list[Any] | None = None
@@ -154,7 +155,9 @@ def decode_case(data: Mapping[str, Any], where: str) -> Case:
     """A case; `request` and `expect` at its top are the short form of a single step."""
     data = dict(data)
     where = f"{where}: {data.get('case')}"
-    single = {key: data.pop(key) for key in ("request", "expect", "repeat") if key in data}
+    single: dict[str, Any] = {
+        key: data.pop(key) for key in ("request", "expect", "repeat", "eventually") if key in data
+    }
     steps = [single] if single else data.pop("steps", [])
     if not steps or (single and "steps" in data):
         raise CaseError(f"{where}: wants either request or steps")

@@ -32,7 +32,7 @@ class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        address, port = writer.get_extra_info("sockname")[:2]
+        address, port = (writer.get_extra_info("sockname") or ("", 0))[:2]
         self.local = f"{address}:{port}"
 
     @classmethod
@@ -99,10 +99,10 @@ class Connection:
                 return
             answer.received += piece
 
-    async def fate(self) -> str:
-        """`kept`, `closed` or `reset`, once what the engine still had to say has been read."""
+    async def fate(self, wanted: str) -> str:
+        """`kept`, `closed` or `reset`, once what the engine still had to say has been read; an end gets its time."""
         try:
-            async with asyncio.timeout(STILL_OPEN_AFTER):
+            async with asyncio.timeout(STILL_OPEN_AFTER if wanted == "kept" else PATIENCE):
                 while await self._reader.read(1 << 16):
                     pass
         except TimeoutError:

@@ -31,7 +31,17 @@ def envoy_binary() -> str | None:
 def command(engine: str, bootstrap: Path) -> list[str]:
     """How an engine is started on a bootstrap file with one worker."""
     if engine == "python":
-        return [sys.executable, "-m", "mesh.proxy", "-c", str(bootstrap), "--concurrency", "1", "--log-level", "warning"]
+        return [
+            sys.executable,
+            "-m",
+            "mesh.proxy",
+            "-c",
+            str(bootstrap),
+            "--concurrency",
+            "1",
+            "--log-level",
+            "warning",
+        ]
     binary = envoy_binary()
     assert binary, "the envoy extra is not installed"
     options = ["--concurrency", "1", "--disable-hot-restart", "--file-flush-interval-msec", "20", "-l", "warning"]
@@ -39,10 +49,11 @@ def command(engine: str, bootstrap: Path) -> list[str]:
 
 
 class Engine:
-    """A running data plane and its admin page at `http://<address>:<port>`."""
+    """A running data plane and its admin page; `rename` puts names for this run's addresses into what the page says."""
 
-    def __init__(self, name: str, bootstrap: Path, address: str, port: int) -> None:
+    def __init__(self, name: str, bootstrap: Path, address: str, port: int, rename: Callable[[str], str]) -> None:
         self.name = name
+        self._rename = rename
         self.admin = f"http://{address}:{port}"
         self._log = bootstrap.with_name(f"{name}.log")
         with self._log.open("wb") as log:
@@ -67,7 +78,7 @@ class Engine:
         """Status and text of an admin page."""
         try:
             with urllib.request.urlopen(self.admin + path, timeout=5) as answer:
-                return answer.status, answer.read().decode()
+                return answer.status, self._rename(answer.read().decode())
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -161,9 +161,3 @@ def typed(name: str, type_name: str, **fields: Any) -> dict[str, Any]:
 
 def socket_address(address: str, port: int) -> dict[str, Any]:
     return {"socket_address": {"address": address, "port_value": port}}
-
-
-def names_to_addresses(frame: Frame) -> Iterator[tuple[str, str]]:
-    """What a case may write for an address that is only known now: `{a}` for upstream a, `{main}` for a listener."""
-    for name, (address, port) in {**frame.upstreams, **frame.listeners}.items():
-        yield name, f"{address}:{port}"

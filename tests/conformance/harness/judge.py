@@ -110,7 +110,7 @@ def judge_rotation(wanted: list[str], seen: list[str]) -> Iterator[str]:
 
 
 def judge_record(wanted: Mapping[str, Any], record: Record) -> Iterator[str]:
-    """One forwarded request: method, path, version, headers, header_names, body, trailers, framing, complete, connection."""
+    """One forwarded request: its start line, headers, body, trailers, framing, and the connection it came over."""
     message = record.message
     method, path, version = message.start.split(" ")
     seen: dict[str, Any] = {

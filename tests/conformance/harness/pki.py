@@ -76,8 +76,8 @@ def tls_context(folder: Path, tls: Mapping[str, Any], *, upstream: bool) -> dict
     tls = dict(tls)
     common: dict[str, Any] = {}
     if cert := tls.pop("cert", None):
-        chain, key = ({"filename": str(folder / f"{cert}.{kind}")} for kind in ("crt", "key"))
-        common["tls_certificates"] = [{"certificate_chain": chain, "private_key": key}]
+        chain, private = ({"filename": str(folder / f"{cert}.{kind}")} for kind in ("crt", "key"))
+        common["tls_certificates"] = [{"certificate_chain": chain, "private_key": private}]
     if trust := tls.pop("trust", None):
         common["validation_context"] = {"trusted_ca": {"filename": str(folder / f"{trust}.crt")}}
         for key, kind in (("san", "exact"), ("san_prefix", "prefix")):

@@ -46,7 +46,7 @@ class Scene:
         self.upstreams = {name: Upstream(name, self.records) for name in self.frame.upstreams if name != NOBODY}
         self.log = AccessLog(self.frame.access_log)
         self.runner = asyncio.Runner()
-        self.engine = Engine(engine, bootstrap, f"{self.frame.block}.1", ADMIN_PORT)
+        self.engine = Engine(engine, bootstrap, f"{self.frame.block}.1", ADMIN_PORT, self.named)
         try:
             self.runner.run(self._start_upstreams(file.bootstrap.get("upstreams", {})))
             self.engine.wait_ready()
@@ -70,8 +70,8 @@ class Scene:
 
     def named(self, text: str) -> str:
         """The text with this run's addresses replaced by the names that the case file gave them."""
-        for name, (address, port) in {**self.frame.upstreams, **self.frame.listeners}.items():
-            text = text.replace(f"{address}:{port}", name)
+        for name, (address, port) in [*self.frame.upstreams.items(), *self.frame.listeners.items()]:
+            text = text.replace(f"{address}:{port}", name).replace(f"{address}_{port}", name)
         return text
 
     async def until(self, condition: Callable[[], bool]) -> bool:

@@ -1,4 +1,4 @@
-"""HTTP/1 messages as they were on the wire, read leniently so that an engine's mistakes are seen rather than refused."""
+"""HTTP/1 messages as they were on the wire, read leniently so that an engine's mistakes are seen, not refused."""
 
 from __future__ import annotations
 
