@@ -7,7 +7,7 @@ is as stored.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ from mesh.api.kinds import UnknownKindError, by_api_version
 from mesh.api.meshdrill import FAULT_ANNOTATION, Fault, ObjectReference
 from mesh.config.decode import Manifest, decode_object
 from mesh.config.keys import Key, content, key_of, stamped
-from mesh.config.problems import InvalidError, Problem
+from mesh.config.problems import InvalidError, Path, Problem, Source, format_path
 
 MAX_LEASE_SECONDS = 24 * 3600
 
@@ -40,55 +40,78 @@ def lease_of(manifest: Manifest) -> timedelta:
     seconds = fault.spec.lease_seconds
     if not 0 < seconds <= MAX_LEASE_SECONDS:
         message = f"must be more than 0 and at most {MAX_LEASE_SECONDS} seconds, not {seconds:g}"
-        raise InvalidError([_problem(manifest, "spec.leaseSeconds", message)])
+        raise InvalidError([_problem(manifest, ("spec", "leaseSeconds"), message)])
     return timedelta(seconds=seconds)
 
 
 def overlay_of(manifest: Manifest) -> Overlay:
     """Decodes a Fault's resources and deletions. Raises InvalidError with the path of each problem in the Fault."""
+    overlay, problems = _read(manifest)
+    if problems:
+        raise InvalidError(problems)
+    return overlay
+
+
+def fault_problems(manifest: Manifest, check: Callable[[Manifest], Iterable[Problem]]) -> list[Problem]:
+    """What is wrong with a Fault: its lease, what it hides, and by `check` what it lays over the store."""
+    overlay, problems = _read(manifest)
+    try:
+        lease_of(manifest)
+    except InvalidError as error:
+        problems += error.problems
+    for laid in overlay.resources.values():
+        problems += [_within(manifest, laid.source, problem) for problem in check(laid)]
+    return problems
+
+
+def _read(manifest: Manifest) -> tuple[Overlay, list[Problem]]:
     fault = manifest.resource
     assert isinstance(fault, Fault)
     problems: list[Problem] = []
     resources: dict[Key, Manifest] = {}
     for index, document in enumerate(fault.spec.resources):
-        place = f"spec.resources[{index}]"
+        path: Path = ("spec", "resources", index)
+        source = replace(manifest.source, root=manifest.source.root + path)
         try:
-            laid = decode_object(document, fault.namespace)
+            laid = decode_object(document, fault.namespace, source)
         except InvalidError as error:
-            problems += [_within(manifest, place, problem) for problem in error.problems]
+            problems += [_within(manifest, source, problem) for problem in error.problems]
             continue
         if laid.kind.type is Fault:
-            problems.append(_problem(manifest, place, "a Fault cannot lay another Fault over the store"))
+            problems.append(_problem(manifest, path, "a Fault cannot lay another Fault over the store"))
         elif key_of(laid) in resources:
-            problems.append(_problem(manifest, place, f"{laid} is laid twice; keep one"))
+            problems.append(_problem(manifest, path, f"{laid} is laid twice; keep one"))
         resources[key_of(laid)] = laid
-    deletions = {_reference_key(manifest, index, ref, problems) for index, ref in enumerate(fault.spec.deletions)}
-    both = sorted(str(key) for key in deletions & resources.keys())
-    if both:
-        problems.append(_problem(manifest, "spec.deletions", f"{both[0]} is also among the resources; keep one"))
-    if problems:
-        raise InvalidError(problems)
-    return Overlay(manifest, resources, frozenset(key for key in deletions if key.kind))
+    deletions: set[Key] = set()
+    for index, reference in enumerate(fault.spec.deletions):
+        path = ("spec", "deletions", index)
+        try:
+            key = _reference_key(reference)
+        except UnknownKindError as error:
+            problems.append(_problem(manifest, path, str(error)))
+            continue
+        if key.kind == Fault.KIND:
+            problems.append(_problem(manifest, path, "a Fault cannot hide a Fault; delete it"))
+        if key in resources:
+            problems.append(_problem(manifest, path, f"{key} is also among the resources; keep one"))
+        deletions.add(key)
+    return Overlay(manifest, resources, frozenset(deletions)), problems
 
 
-def _reference_key(manifest: Manifest, index: int, ref: ObjectReference, problems: list[Problem]) -> Key:
-    try:
-        kind = by_api_version(ref.api_version, ref.kind)
-    except UnknownKindError as error:
-        problems.append(_problem(manifest, f"spec.deletions[{index}]", str(error)))
-        return Key("", "", "")
-    if kind.type is Fault:
-        problems.append(_problem(manifest, f"spec.deletions[{index}]", "a Fault cannot hide a Fault; delete it"))
-    return Key(kind.name, ref.namespace if kind.namespaced else "", ref.name)
+def _reference_key(reference: ObjectReference) -> Key:
+    kind = by_api_version(reference.api_version, reference.kind)
+    return Key(kind.name, reference.namespace if kind.namespaced else "", reference.name)
 
 
-def _problem(manifest: Manifest, path: str, message: str) -> Problem:
-    return Problem(message, path, manifest.source.file, manifest.source.line(), str(manifest))
+def _problem(manifest: Manifest, path: Path, message: str) -> Problem:
+    source = manifest.source
+    return Problem(message, format_path(path), source.file, source.line(path), str(manifest))
 
 
-def _within(manifest: Manifest, place: str, problem: Problem) -> Problem:
-    path = f"{place}.{problem.path}" if problem.path else place
-    return replace(problem, path=path, resource=str(manifest), file=manifest.source.file, line=manifest.source.line())
+def _within(manifest: Manifest, source: Source, problem: Problem) -> Problem:
+    """A problem of a laid manifest as a problem of its Fault; `source` is the laid manifest's."""
+    place = format_path(source.root[len(manifest.source.root) :])
+    return replace(problem, path=f"{place}.{problem.path}" if problem.path else place, resource=str(manifest))
 
 
 def newest_last(overlays: Iterable[Overlay]) -> tuple[Overlay, ...]:

@@ -305,7 +305,10 @@ class TestFaults:
             (fault(lease=1e30), "spec.leaseSeconds: must be more than 0 and at most 86400 seconds"),
             (fault(laid=(fault(),)), r"spec.resources\[0\]: a Fault cannot lay another Fault"),
             (fault(laid=(service(), service())), r"spec.resources\[1\]: Service default/reviews is laid twice"),
-            (fault(laid=(service(),), hidden=(REVIEWS,)), "spec.deletions: Service default/reviews is also among"),
+            (
+                fault(laid=(service(),), hidden=(REVIEWS,)),
+                r"spec.deletions\[0\]: Service default/reviews is also among",
+            ),
             (fault(hidden=(Key("Servce", "default", "x"),)), r'spec.deletions\[0\]: unknown kind "Servce"'),
         ],
     )

@@ -1,0 +1,57 @@
+"""Everything that is wrong with one object beyond its types, by its kind's rules and by what we carry out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mesh.api.core import Service
+from mesh.api.destination_rule import DestinationRule
+from mesh.api.gateway import Gateway
+from mesh.api.meshdrill import Fault
+from mesh.api.meta import Resource
+from mesh.api.peer_authentication import PeerAuthentication
+from mesh.api.pod import Deployment, Pod
+from mesh.api.virtual_service import VirtualService
+from mesh.config.decode import Manifest
+from mesh.config.overlay import fault_problems
+from mesh.config.problems import InvalidError, Problem, ProblemList
+from mesh.config.rules.checks import Place
+from mesh.config.rules.destination_rule import check_destination_rule
+from mesh.config.rules.gateway import check_gateway
+from mesh.config.rules.kubernetes import check_deployment, check_metadata, check_pod, check_service
+from mesh.config.rules.peer_authentication import check_peer_authentication
+from mesh.config.rules.virtual_service import check_virtual_service
+from mesh.config.support import unsupported_fields
+
+_RULES: Mapping[type[Resource], Callable[[Any, Place], None]] = {
+    VirtualService: check_virtual_service,
+    DestinationRule: check_destination_rule,
+    Gateway: check_gateway,
+    PeerAuthentication: check_peer_authentication,
+    Service: check_service,
+    Deployment: check_deployment,
+    Pod: check_pod,
+}
+
+
+def validate(manifest: Manifest) -> tuple[Problem, ...]:
+    """All problems of an object, none meaning that it may be stored. A Fault's resources are validated as well."""
+    problems = ProblemList(manifest.source, str(manifest))
+    check_metadata(manifest.resource, manifest.kind, Place(problems, ("metadata",)))
+    rule = _RULES.get(manifest.kind.type)
+    if rule is not None:
+        rule(manifest.resource, Place(problems, ("spec",)))
+    for path, message in unsupported_fields(manifest.kind.name, manifest.raw):
+        problems.add(path, message)
+    if manifest.kind.type is Fault:
+        problems.extend(fault_problems(manifest, validate))
+    return problems.all()
+
+
+def require_valid(manifest: Manifest) -> Manifest:
+    """The object itself. Raises InvalidError with every problem."""
+    problems = validate(manifest)
+    if problems:
+        raise InvalidError(problems)
+    return manifest
