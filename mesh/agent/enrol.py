@@ -3,7 +3,6 @@
 Runs in a child process that ends afterwards, so that the agent, which stays, never loads TLS and cryptography.
 """
 
-
 from mesh.agent.secrets import key_pair, trust, write_secret
 from mesh.agent.settings import ROOT_CERT, SECRETS, TOKEN, Settings
 

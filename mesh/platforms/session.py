@@ -20,13 +20,14 @@ from mesh.platforms.node.api import NodeApi
 from mesh.platforms.node.control_plane import ControlPlane
 from mesh.platforms.node.node import Node
 from mesh.platforms.process.ledger import OWNER_VARIABLE, Ledger
-from mesh.platforms.process.logs import open_log
+from mesh.platforms.process.logs import open_log, tail
 from mesh.platforms.process.platform import ProcessPlatform
 from mesh.platforms.startup import Progress, wait_until_ready
 from mesh.platforms.state import StateFolder
 
 API_PORT, XDS_PORT = 15014, 15012
 _READY_S = 30.0
+_POLL_S = 0.03
 _GRACE_S = 3.0
 NODE_LOG = "node.log"
 
@@ -79,14 +80,24 @@ class _Session:
     async def come_up(self, progress: Progress) -> None:
         self._spawn(self.control.run())
         self.node.start(self._options.manifests)
-        await self.api.call(self.api.client.wait_ready, _READY_S)
-        self.control.has_answered = True
+        await self._control_answers()
         self._publish()
         await self.api.call(self.api.client.apply_all, [dict(manifest.raw) for manifest in self._options.manifests])
         self.node.follow()
         await wait_until_ready(self.node, self.platform, progress, self._options.timeout_s)
         await self.api.call(self.api.client.wait_synced, None, self._options.timeout_s)
         progress.ready(gateway_url(self._options.gateway_port))
+
+    async def _control_answers(self) -> None:
+        """Asks in short calls, because a thread that waits cannot be cancelled."""
+        try:
+            async with asyncio.timeout(_READY_S):
+                while not await self.api.call(self.api.client.is_ready):  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            lines = [f"the control plane does not answer after {_READY_S:g} s:", *tail(self.control.log, 10)]
+            raise PlatformError("\n".join(lines)) from None
+        self.control.has_answered = True
 
     async def go_down(self) -> None:
         """Ends every process, then every task. Nothing is drained: the callers end as well."""

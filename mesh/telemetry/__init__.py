@@ -1,1 +1,1 @@
-"""Metrics derived from what proxies report, for engines that do not speak Istio's metrics themselves."""
+"""Istio's metrics derived from what proxies report, for engines that do not speak them. Pure: text in, numbers out."""
