@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 
@@ -27,7 +28,13 @@ class Fault:
 class Faulty(Fault):
     """v-faulty: some requests fail."""
 
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._requests = itertools.count()
+
     def is_available(self) -> bool:
+        if self.config.fault_first:
+            return next(self._requests) >= self.config.fault_first
         return not self._strikes()
 
 

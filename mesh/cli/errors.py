@@ -18,8 +18,9 @@ def told(error: BaseException) -> str | None:
 
 def _ours() -> tuple[type[BaseException], ...]:
     """Looked up late: by the time something failed, what could raise these has been imported anyway."""
+    from chaos.errors import ChaosError  # noqa: PLC0415
     from mesh.client import MeshError  # noqa: PLC0415
     from mesh.config.problems import InvalidError  # noqa: PLC0415
     from mesh.platforms.base import PlatformError  # noqa: PLC0415
 
-    return Failure, MeshError, InvalidError, PlatformError
+    return ChaosError, Failure, MeshError, InvalidError, PlatformError

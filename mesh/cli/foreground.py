@@ -25,7 +25,11 @@ _WAITED_FOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True, slots=True)
 class UpRequest:
-    """What `meshdrill up` was asked for. `background` lets go of the terminal once the mesh is ready."""
+    """What `meshdrill up` was asked for.
+
+    `background` lets go of the terminal once the mesh is ready. `until_stdin_ends` ends the mesh with whoever holds the
+    other end of stdin, however that one ends.
+    """
 
     files: Sequence[str]
     engine: str
@@ -34,6 +38,7 @@ class UpRequest:
     name: str
     state: Path
     background: bool
+    until_stdin_ends: bool
 
 
 def run_foreground(request: UpRequest) -> None:
@@ -52,7 +57,7 @@ def run_foreground(request: UpRequest) -> None:
     )
     page = "" if request.files else "/productpage"
     progress = _Background(began, page, request.state) if request.background else TerminalProgress(began, page)
-    asyncio.run(_run(options, progress))
+    asyncio.run(_run(options, progress, until_stdin_ends=request.until_stdin_ends))
 
 
 class _Background(TerminalProgress):
@@ -70,13 +75,21 @@ class _Background(TerminalProgress):
         os.close(log)
 
 
-async def _run(options: SessionOptions, progress: TerminalProgress) -> None:
+async def _run(options: SessionOptions, progress: TerminalProgress, *, until_stdin_ends: bool) -> None:
     """Signals set an event, so that the way down is the same for all of them, and a second one changes nothing."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for sig in _WAITED_FOR:
         loop.add_signal_handler(sig, stop.set)
+    if until_stdin_ends:
+        loop.add_reader(sys.stdin.fileno(), _read_stdin, loop, stop)
     await run_session(options, progress, stop)
+
+
+def _read_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        loop.remove_reader(sys.stdin.fileno())
+        stop.set()
 
 
 def _check_engine(engine: str) -> None:

@@ -34,6 +34,7 @@ from mesh.cli.options import file_option, mesh_options, state_folder
     help="Seconds within which the mesh must be ready.",
 )
 @click.option("--background", is_flag=True, hidden=True)
+@click.option("--until-stdin-ends", is_flag=True, hidden=True)
 @mesh_options
 def command(
     *,
@@ -43,6 +44,7 @@ def command(
     port: int,
     timeout_s: float,
     background: bool,
+    until_stdin_ends: bool,
     name: str,
     state: Path | None,
 ) -> int:
@@ -60,7 +62,7 @@ def command(
         return run_detached(_again(files, engine, port, timeout_s, name), folder)
     from mesh.cli.foreground import UpRequest, run_foreground  # noqa: PLC0415
 
-    run_foreground(UpRequest(files, engine, port, timeout_s, name, folder, background))
+    run_foreground(UpRequest(files, engine, port, timeout_s, name, folder, background, until_stdin_ends))
     return 0
 
 

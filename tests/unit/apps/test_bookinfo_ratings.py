@@ -59,6 +59,11 @@ def test_memory_for_ratings_is_bounded() -> None:
     assert ratings.post("/ratings/0", data=b" " * 70_000).status_code == 413
 
 
+def test_faulty_ratings_can_fail_exactly_their_first_requests() -> None:
+    ratings = client("v-faulty", FAULT_FIRST="3")
+    assert [ratings.get("/ratings/0").status_code for _ in range(6)] == [503, 503, 503, 200, 200, 200]
+
+
 @pytest.mark.parametrize(("percent", "status"), [("0", 200), ("100", 503)])
 def test_the_faulty_version_fails_as_often_as_told_and_stays_healthy(percent: str, status: int) -> None:
     ratings = client("v-faulty", FAULT_PERCENT=percent)
