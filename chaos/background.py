@@ -31,6 +31,7 @@ class Load:
         self._folder = folder
         self._expect = frozenset(spec.expect)
         self._events: list[Event] = []
+        self._stopped = self._died = False
 
     def __enter__(self) -> Load:
         self._locust = Locust(self._run, self._folder)
@@ -48,9 +49,12 @@ class Load:
 
     def stop(self) -> None:
         """Ends the load and takes stock. Once it ended, this does nothing."""
+        if self._stopped:
+            return
         self._died = not self._locust.is_running
         self._locust.stop()
         self._events = list(self._locust.events())
+        self._stopped = True
 
     def verdict(self) -> Verdict:
         """Violated by any response whose status is not expected, and by a load that ended before it was told to."""
