@@ -54,3 +54,14 @@ def _decoded(name: str, data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise Failure(f"{name}: not UTF-8 text: {error}") from error
+
+
+def read_valid(files: Iterable[str]) -> list[Manifest]:
+    """As `read_manifests`, and every object is valid by its kind's rules too."""
+    from mesh.config.validate import validate  # noqa: PLC0415 - the rules are needed by some verbs only
+
+    manifests = read_manifests(files)
+    problems = [problem for manifest in manifests for problem in validate(manifest)]
+    if problems:
+        raise InvalidError(problems)
+    return manifests

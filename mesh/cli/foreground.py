@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mesh.cli.bundled import bookinfo_files
 from mesh.cli.errors import Failure
-from mesh.cli.files import read_manifests
+from mesh.cli.files import read_valid
 from mesh.cli.progress import TerminalProgress
 from mesh.config.decode import decode_object
 from mesh.platforms.node.gateway import ingress_gateway
@@ -45,7 +45,7 @@ def run_foreground(request: UpRequest) -> None:
     """Returns when the mesh has been ended. Raises what kept it from coming up."""
     began = time.monotonic()
     _check_engine(request.engine)
-    manifests = read_manifests(request.files or bookinfo_files())
+    manifests = read_valid(request.files or bookinfo_files())
     options = SessionOptions(
         name=request.name,
         state=request.state,

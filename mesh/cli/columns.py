@@ -1,0 +1,100 @@
+"""Which columns `get` shows of each kind. Pure."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from mesh.cli.tables import age
+
+Manifest = dict[str, Any]
+Cells = Callable[[Manifest], list[object]]
+
+
+def row(kind: str, manifest: Manifest, now: datetime) -> list[object]:
+    """One object's cells, in the order of `headers`."""
+    _, cells = _COLUMNS.get(kind, _NONE)
+    meta = manifest["metadata"]
+    return [meta["name"], *cells(manifest), age(meta.get("creationTimestamp"), now)]
+
+
+def headers(kind: str) -> list[str]:
+    names, _ = _COLUMNS.get(kind, _NONE)
+    return ["NAME", *names, "AGE"]
+
+
+def pod_word(manifest: Manifest) -> str:
+    """The STATUS of a pod as kubectl shows it: the phase, or why a container does not run."""
+    if manifest["metadata"].get("deletionTimestamp"):
+        return "Terminating"
+    for container in _containers(manifest):
+        waiting = container.get("state", {}).get("waiting", {})
+        if waiting.get("reason") not in (None, "ContainerCreating"):
+            return str(waiting["reason"])
+    return str(manifest.get("status", {}).get("phase", "Pending"))
+
+
+def restarts(manifest: Manifest) -> int:
+    return sum(container.get("restartCount", 0) for container in _containers(manifest))
+
+
+def ready_count(manifest: Manifest) -> str:
+    containers = _containers(manifest)
+    return f"{sum(bool(c.get('ready')) for c in containers)}/{len(containers)}"
+
+
+def _containers(manifest: Manifest) -> list[Manifest]:
+    found: list[Manifest] = manifest.get("status", {}).get("containerStatuses", [])
+    return found
+
+
+def _pod(manifest: Manifest) -> list[object]:
+    address = manifest.get("status", {}).get("podIP", "")
+    return [ready_count(manifest), pod_word(manifest), restarts(manifest), address]
+
+
+def _service(manifest: Manifest) -> list[object]:
+    spec = manifest.get("spec", {})
+    ports = ",".join(f"{port['port']}/{port.get('protocol', 'TCP')}" for port in spec.get("ports", []))
+    return [spec.get("type", "ClusterIP"), ports, _labels(spec.get("selector", {}))]
+
+
+def _deployment(manifest: Manifest) -> list[object]:
+    spec = manifest["spec"]
+    return [spec.get("replicas", 1), _labels(spec["selector"].get("matchLabels", {}))]
+
+
+def _virtual_service(manifest: Manifest) -> list[object]:
+    spec = manifest["spec"]
+    return [json.dumps(spec.get("gateways", [])), json.dumps(spec.get("hosts", []))]
+
+
+def _gateway(manifest: Manifest) -> list[object]:
+    servers = manifest["spec"].get("servers", [])
+    ports = ",".join(f"{server['port']['number']}/{server['port']['protocol']}" for server in servers)
+    return [ports, _labels(manifest["spec"].get("selector", {}))]
+
+
+def _peer_authentication(manifest: Manifest) -> list[object]:
+    return [manifest.get("spec", {}).get("mtls", {}).get("mode", "")]
+
+
+def _fault(manifest: Manifest) -> list[object]:
+    return [len(manifest["spec"].get("resources", [])), manifest.get("status", {}).get("expiresAt", "")]
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
+_NONE: tuple[list[str], Cells] = ([], lambda _: [])
+_COLUMNS: Mapping[str, tuple[list[str], Cells]] = {
+    "Pod": (["READY", "STATUS", "RESTARTS", "IP"], _pod),
+    "Service": (["TYPE", "PORTS", "SELECTOR"], _service),
+    "Deployment": (["REPLICAS", "SELECTOR"], _deployment),
+    "VirtualService": (["GATEWAYS", "HOSTS"], _virtual_service),
+    "DestinationRule": (["HOST"], lambda manifest: [manifest["spec"]["host"]]),
+    "Gateway": (["PORTS", "SELECTOR"], _gateway),
+    "PeerAuthentication": (["MODE"], _peer_authentication),
+    "Fault": (["RESOURCES", "EXPIRES"], _fault),
+}

@@ -1,0 +1,42 @@
+"""The client of the mesh that a verb is about, and the pod that a user means by a word."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mesh.cli.errors import Failure
+from mesh.cli.options import state_folder
+from mesh.client import MeshClient, Pod
+
+
+def connect(state: Path | None, name: str) -> MeshClient:
+    """Raises MeshNotRunning."""
+    return MeshClient.from_state(state_folder(state, name))
+
+
+def find_pod(pods: Sequence[Pod], word: str) -> Pod:
+    """By name, `name.namespace`, `deploy/NAME` or a prefix that only one pod has.
+
+    Raises Failure, naming the candidates.
+    """
+    if word.startswith(("deploy/", "deployment/")):
+        workload = word.partition("/")[2]
+        found = [pod for pod in pods if pod.workload == workload]
+        if not found:
+            raise Failure(f'no pod belongs to a deployment "{workload}"; there are {_names(sorted(_workloads(pods)))}')
+        return min(found, key=lambda pod: (not pod.ready, pod.name))
+    word = word.removeprefix("pod/")
+    exact = [pod for pod in pods if word in (pod.name, f"{pod.name}.{pod.namespace}")]
+    found = exact or [pod for pod in pods if pod.name.startswith(word)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise Failure(f'no pod is called "{word}"; there are {_names([pod.name for pod in pods])}')
+    raise Failure(f'"{word}" may be any of {_names([pod.name for pod in found])}; give more of the name')
+
+
+def _workloads(pods: Sequence[Pod]) -> set[str]:
+    return {pod.workload for pod in pods}
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(names) if names else "none"
