@@ -38,8 +38,8 @@ class DestinationRuleIndex:
     def lookup(self, service: Service, viewer: str) -> MergedRule | None:
         """The rule that clients in namespace `viewer` follow: theirs, else the service's, else the root namespace's.
 
-        Within the first namespace that has a match, the most specific host wins. Another namespace's rule counts only if
-        it is exported to the viewer.
+        Within the first namespace that has a match, the most specific host wins. Another namespace's rule counts only
+        if it is exported to the viewer.
         """
         for namespace in dict.fromkeys((viewer, service.namespace, self.root_namespace)):
             rule = self._most_specific(namespace, service.host, viewer)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from mesh.api.virtual_service import VirtualService
+from mesh.api.virtual_service import HTTPRoute, TCPRoute, VirtualService, VirtualServiceSpec
 from mesh.registry.types import resolve_host
 from mesh.snapshot.order import age, exported, host_matches, specificity
 
@@ -16,11 +16,16 @@ MESH: Final = "mesh"
 
 @dataclass(frozen=True, slots=True)
 class BoundVirtualService:
-    """A VirtualService with its hosts and gateways as full names."""
+    """A VirtualService with its hosts and gateways, and those of its destinations, as full names.
+
+    `asks_source` tells whether what it means depends on who calls.
+    """
 
     source: VirtualService
     hosts: tuple[str, ...]
     gateways: frozenset[str]
+    destinations: tuple[str, ...]
+    asks_source: bool
 
     @property
     def namespace(self) -> str:
@@ -86,16 +91,30 @@ def _bind(source: VirtualService) -> BoundVirtualService:
     spec = source.spec
     hosts = tuple(dict.fromkeys(resolve_host(host, source.namespace) for host in spec.hosts))
     gateways = frozenset(gateway_name(gateway, source.namespace) for gateway in spec.gateways or (MESH,))
-    return BoundVirtualService(source, hosts, gateways)
+    matches = [match for route in _routes(spec) for match in route.match]
+    return BoundVirtualService(
+        source,
+        hosts,
+        gateways,
+        destinations=tuple(
+            dict.fromkeys(
+                resolve_host(entry.destination.host, source.namespace)
+                for route in _routes(spec)
+                for entry in route.route
+            )
+        ),
+        asks_source=any(match.source_namespace or match.source_labels for match in matches),
+    )
+
+
+def _routes(spec: VirtualServiceSpec) -> tuple[HTTPRoute | TCPRoute, ...]:
+    return (*spec.http, *spec.tcp)
 
 
 def _source_label_keys(source: VirtualService) -> Iterator[str]:
-    for http in source.spec.http:
-        for match in http.match:
+    for route in _routes(source.spec):
+        for match in route.match:
             yield from match.source_labels
-    for tcp in source.spec.tcp:
-        for l4 in tcp.match:
-            yield from l4.source_labels
 
 
 def _frozen(

@@ -7,7 +7,7 @@ from the cached bytes of its resources, and nothing is encoded twice (protobuf.d
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -68,33 +68,85 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-class ResourceSet:
-    """Some resources of one type by name, with the version and the shared response body of them all."""
+class Layer:
+    """Some resources of one type, in the order they are sent; made once, shared by every set that it is part of."""
 
-    __slots__ = ("__dict__", "by_name", "type")
+    __slots__ = ("__dict__", "by_name")
 
-    def __init__(self, type_: XdsType, by_name: Mapping[str, Resource]) -> None:
-        self.type = type_
-        self.by_name = by_name
+    def __init__(self, resources: Iterable[Resource]) -> None:
+        self.by_name: Mapping[str, Resource] = {resource.name: resource for resource in resources}
 
     @cached_property
     def version(self) -> str:
-        """Hash of the names and versions; the order they were compiled in does not count."""
+        """Hash of names and versions; the order does not count."""
         entries = (f"{name} {self.by_name[name].version}\n" for name in sorted(self.by_name))
         return content_version("".join(entries).encode())
 
     @cached_property
-    def body(self) -> bytes:
-        """The encoded `DiscoveryResponse` but for its nonce."""
-        head = length_delimited(DiscoveryResponse.VERSION_INFO_FIELD_NUMBER, self.version.encode())
-        tail = length_delimited(DiscoveryResponse.TYPE_URL_FIELD_NUMBER, self.type.url.encode())
-        return b"".join((head, *(resource.encoded for resource in self.by_name.values()), tail))
+    def encoded(self) -> bytes:
+        """All the resources' bytes."""
+        return b"".join(resource.encoded for resource in self.by_name.values())
 
     @cached_property
     def wants(self) -> frozenset[str]:
         """Names of all dependent resources these make a proxy ask for."""
         return frozenset(name for resource in self.by_name.values() for name in resource.wants)
 
+
+class ResourceSet:
+    """The resources of one type that a proxy is sent: layers that it shares with others, and layers of its own.
+
+    No name is in two layers.
+    """
+
+    __slots__ = ("layers", "type", "version")
+
+    def __init__(self, type_: XdsType, *layers: Layer) -> None:
+        self.type = type_
+        self.layers = tuple(layer for layer in layers if layer.by_name)
+        self.version = content_version(*(layer.version.encode() for layer in self.layers))
+
+    def __contains__(self, name: str) -> bool:
+        return any(name in layer.by_name for layer in self.layers)
+
+    def __iter__(self) -> Iterator[Resource]:
+        return (resource for layer in self.layers for resource in layer.by_name.values())
+
+    def waits_only_for(self, names: frozenset[str]) -> bool:
+        """Whether `names` hold every dependent resource that these make a proxy ask for."""
+        return all(layer.wants <= names for layer in self.layers)
+
+    def changed_since(self, former: ResourceSet) -> Iterator[Resource]:
+        """Resources that `former` has not, or in another version."""
+        shared = set(former.layers)
+        rest = [layer.by_name for layer in former.layers if layer not in self.layers]
+        for layer in self.layers:
+            if layer not in shared:
+                for name, resource in layer.by_name.items():
+                    if not any(name in old and old[name].version == resource.version for old in rest):
+                        yield resource
+
+    def gone_since(self, former: ResourceSet) -> list[Resource]:
+        """Resources that only `former` has."""
+        return [
+            resource
+            for layer in former.layers
+            if layer not in self.layers
+            for resource in layer.by_name.values()
+            if resource.name not in self
+        ]
+
+    def only(self, names: Collection[str]) -> ResourceSet:
+        """Those of a client that asked by name."""
+        return ResourceSet(self.type, Layer(resource for resource in self if resource.name in names))
+
     def response(self, nonce: str) -> bytes:
-        """The encoded `DiscoveryResponse`; only the nonce is of this stream."""
-        return self.body + length_delimited(DiscoveryResponse.NONCE_FIELD_NUMBER, nonce.encode())
+        """The encoded `DiscoveryResponse`; only version and nonce are of this set and stream."""
+        return b"".join(
+            (
+                length_delimited(DiscoveryResponse.VERSION_INFO_FIELD_NUMBER, self.version.encode()),
+                *(layer.encoded for layer in self.layers),
+                length_delimited(DiscoveryResponse.TYPE_URL_FIELD_NUMBER, self.type.url.encode()),
+                length_delimited(DiscoveryResponse.NONCE_FIELD_NUMBER, nonce.encode()),
+            )
+        )

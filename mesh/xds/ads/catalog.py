@@ -1,0 +1,273 @@
+"""Every proxy's resources for the latest snapshot, compiled once for all that see them identically."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+
+from mesh.registry.types import Service, Workload
+from mesh.snapshot.snapshot import MeshSnapshot
+from mesh.xds.ads.memo import Memo
+from mesh.xds.compile import clusters, gateway, names
+from mesh.xds.compile.endpoints import nothing
+from mesh.xds.compile.listeners import ListenerPart, ListeningPort, sidecar_ports
+from mesh.xds.compile.outbound import TcpPort
+from mesh.xds.compile.parts import (
+    ClusterPart,
+    VirtualHostPart,
+    cluster_parts,
+    endpoints_part,
+    tcp_ports,
+    virtual_host_parts,
+)
+from mesh.xds.compile.ports import InboundPort, inbound_ports
+from mesh.xds.compile.proxy import Proxy, Role, Sight, sight_of
+from mesh.xds.compile.virtual_hosts import block_all, cluster_chooser, route_configuration
+from mesh.xds.resource import Layer, Resource, ResourceSet, encode, from_bytes, length_delimited
+from mesh.xds.types import XdsType
+
+_NO_RESOURCES = Layer(())
+_VIRTUAL_HOSTS = RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER
+
+
+class UnknownWorkloadError(LookupError):
+    """The proxy's pod is not in the snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Namespace:
+    """The outbound clusters that clients of a namespace see, and the endpoints compiled so far."""
+
+    layer: Layer
+    parts: Mapping[str, ClusterPart]
+    endpoints: dict[str, Resource] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What a proxy has to itself, and what of the snapshot it was made from. `clusters` are its inbound ones."""
+
+    generation: int
+    workload: Workload
+    services: tuple[Service, ...]
+    clusters: Layer
+    listeners: ResourceSet
+    gateways: tuple[gateway.GatewayPort, ...]
+
+
+class ProxyConfig:
+    """What one proxy is to be sent of one snapshot."""
+
+    __slots__ = ("_catalog", "_own", "_sight", "clusters", "resource_version")
+
+    def __init__(self, catalog: Catalog, sight: Sight, own: _Own) -> None:
+        self._catalog = catalog
+        self._sight = sight
+        self._own = own
+        self.resource_version = catalog.snapshot.resource_version
+        self.clusters = ResourceSet(XdsType.CDS, catalog.outbound_clusters(sight.namespace), own.clusters)
+
+    @property
+    def listeners(self) -> ResourceSet:
+        return self._own.listeners
+
+    def endpoints(self, cluster: str) -> Resource | None:
+        """Hosts of a cluster; None if there is none of that name now."""
+        return self._catalog.endpoints(self._sight.namespace, cluster)
+
+    def no_endpoints(self, cluster: str) -> Resource:
+        """The answer for a cluster that nobody knows."""
+        return self._catalog.no_endpoints(cluster)
+
+    def routes(self, name: str) -> Resource | None:
+        """A route configuration; None if this proxy has none of that name."""
+        if name == names.HTTP_PROXY and self._sight.role is Role.SIDECAR:
+            return self._catalog.http_proxy_routes(self._sight)
+        for port in self._own.gateways:
+            if name == names.gateway_routes(port.bound):
+                return self._catalog.gateway_routes(port)
+        return None
+
+
+class Catalog:
+    """Compiles on demand and remembers. Shows one snapshot at a time."""
+
+    def __init__(self, snapshot: MeshSnapshot) -> None:
+        self.snapshot = snapshot
+        self.compiled: Memo[Resource] = Memo()
+        self._hosts: Memo[bytes] = Memo()
+        self._own: dict[Proxy, _Own] = {}
+        self._namespaces: dict[str, _Namespace] = {}
+        self._former_layers: dict[str, Layer] = {}
+        self._routes: dict[Sight, Resource] = {}
+        self._tcp_ports: dict[Sight, tuple[TcpPort, ...]] = {}
+
+    def show(self, snapshot: MeshSnapshot) -> frozenset[str] | None:
+        """Compile from `snapshot` from now on.
+
+        Returns the clusters whose endpoints alone changed since the one before; None if anything else may have.
+        """
+        former, self.snapshot = self.snapshot, snapshot
+        if snapshot.config_generation == former.config_generation:
+            return self._touched_clusters(former)
+        self._former_layers = {name: known.layer for name, known in self._namespaces.items()}
+        for table in (self._namespaces, self._routes, self._tcp_ports):
+            table.clear()
+        self.compiled.advance()
+        self._hosts.advance()
+        return None
+
+    def config(self, proxy: Proxy) -> ProxyConfig:
+        """What this proxy is to have now. Raises UnknownWorkloadError when its pod is gone."""
+        workload = self.snapshot.workloads.get(proxy.key)
+        if workload is None:
+            raise UnknownWorkloadError(f"no pod {proxy.key.name} in namespace {proxy.key.namespace}")
+        sight = sight_of(proxy, workload, self.snapshot)
+        return ProxyConfig(self, sight, self._own_of(proxy, sight, workload))
+
+    def forget(self, proxy: Proxy) -> None:
+        """The proxy is gone: drop what was its own."""
+        self._own.pop(proxy, None)
+
+    def outbound_clusters(self, namespace: str) -> Layer:
+        return self._namespace(namespace).layer
+
+    def endpoints(self, namespace: str, cluster: str) -> Resource | None:
+        known = self._namespace(namespace)
+        found = known.endpoints.get(cluster)
+        if found is None and cluster in known.parts:
+            found = known.endpoints[cluster] = self._endpoints_of(known.parts[cluster])
+        return found
+
+    def no_endpoints(self, cluster: str) -> Resource:
+        return self.compiled.get(("EDS", cluster), None, lambda: encode(XdsType.EDS, cluster, nothing(cluster)))
+
+    def http_proxy_routes(self, sight: Sight) -> Resource:
+        """Route configuration of the HTTP proxy, joined from the encodings of its virtual hosts."""
+        if sight not in self._routes:
+            head = route_configuration(names.HTTP_PROXY).SerializeToString(deterministic=True)
+            hosts = (self._virtual_host(part) for part in virtual_host_parts(self.snapshot, sight))
+            last = _encoded_block_all() if self.snapshot.options.outbound_traffic_policy == "REGISTRY_ONLY" else b""
+            self._routes[sight] = from_bytes(XdsType.RDS, names.HTTP_PROXY, b"".join((head, *hosts, last)))
+        return self._routes[sight]
+
+    def gateway_routes(self, port: gateway.GatewayPort) -> Resource:
+        name = names.gateway_routes(port.bound)
+        services = self.snapshot.services
+        hosts = {host for server in port.servers for bound in server.virtual_services for host in bound.destinations}
+        known = {host: services[host] for host in hosts if host in services}
+
+        def compile_routes() -> Resource:
+            return encode(XdsType.RDS, name, gateway.gateway_route_configuration(port, cluster_chooser(known)))
+
+        return self.compiled.get(
+            ("RDS", tuple(server.gateway_name for server in port.servers), port.bound), (port, known), compile_routes
+        )
+
+    def _touched_clusters(self, former: MeshSnapshot) -> frozenset[str]:
+        old, new = former.endpoints, self.snapshot.endpoints
+        if old is new:
+            return frozenset()
+        hosts = {host for host in old.keys() | new.keys() if old.get(host) is not new.get(host)}
+        touched: set[str] = set()
+        for known in self._namespaces.values():
+            own = {name for name, part in known.parts.items() if part.service.host in hosts}
+            for name in own:
+                known.endpoints.pop(name, None)
+            touched |= own
+        return frozenset(touched)
+
+    def _endpoints_of(self, part: ClusterPart) -> Resource:
+        labels = tuple(sorted(part.subset.labels.items())) if part.subset else ()
+        whole = endpoints_part(self.snapshot, part)
+        return self.compiled.get(
+            ("EDS", part.name, labels), whole, lambda: encode(XdsType.EDS, part.name, whole.compile())
+        )
+
+    def _namespace(self, namespace: str) -> _Namespace:
+        if namespace not in self._namespaces:
+            parts = {part.name: part for part in cluster_parts(self.snapshot, namespace)}
+            resources = [self._outbound_cluster(part) for part in parts.values()]
+            former = self._former_layers.get(namespace, _NO_RESOURCES)
+            resources.append(self._black_hole())
+            layer = former if list(former.by_name.values()) == resources else Layer(resources)
+            self._namespaces[namespace] = _Namespace(layer, parts)
+        return self._namespaces[namespace]
+
+    def _outbound_cluster(self, part: ClusterPart) -> Resource:
+        key = "CDS", part.name, part.rule.namespace if part.rule else ""
+        return self.compiled.get(key, part, lambda: encode(XdsType.CDS, part.name, part.compile(), [part.name]))
+
+    def _black_hole(self) -> Resource:
+        name = names.BLACK_HOLE
+        return self.compiled.get(("CDS", name), None, lambda: encode(XdsType.CDS, name, clusters.black_hole()))
+
+    def _virtual_host(self, part: VirtualHostPart) -> bytes:
+        """As a field of RouteConfiguration; empty if nothing of it applies."""
+
+        def compile_host() -> bytes:
+            host = part.compile()
+            if host is None:
+                return b""
+            return length_delimited(_VIRTUAL_HOSTS, host.SerializeToString(deterministic=True))
+
+        source = part.bound.namespace if part.bound else ""
+        return self._hosts.get((part.name, source, part.at), part, compile_host)
+
+    def _own_of(self, proxy: Proxy, sight: Sight, workload: Workload) -> _Own:
+        own = self._own.get(proxy)
+        services = self.snapshot.selecting.get(workload.key, ())
+        if (
+            own is None
+            or own.generation != self.snapshot.config_generation
+            or own.workload is not workload
+            or own.services is not services
+        ):
+            own = self._own[proxy] = self._make_own(proxy, sight, workload, services)
+        return own
+
+    def _make_own(self, proxy: Proxy, sight: Sight, workload: Workload, services: tuple[Service, ...]) -> _Own:
+        snapshot = self.snapshot
+        gateways: tuple[gateway.GatewayPort, ...] = ()
+        inbound: tuple[InboundPort, ...] = ()
+        listening: Iterable[ListeningPort]
+        if proxy.role is Role.ROUTER:
+            listening = gateways = gateway.gateway_ports(snapshot, workload)
+        else:
+            inbound = inbound_ports(snapshot, workload)
+            listening = sidecar_ports(workload, inbound, self._tcp_ports_of(sight))
+        return _Own(
+            generation=snapshot.config_generation,
+            workload=workload,
+            services=services,
+            clusters=Layer(self._inbound_cluster(proxy, port) for port in inbound),
+            listeners=ResourceSet(
+                XdsType.LDS, Layer(self._listener(proxy, workload.address, port) for port in listening)
+            ),
+            gateways=gateways,
+        )
+
+    def _tcp_ports_of(self, sight: Sight) -> tuple[TcpPort, ...]:
+        if sight not in self._tcp_ports:
+            self._tcp_ports[sight] = tuple(tcp_ports(self.snapshot, sight))
+        return self._tcp_ports[sight]
+
+    def _inbound_cluster(self, proxy: Proxy, port: InboundPort) -> Resource:
+        name = names.inbound_cluster(port.number)
+        return self.compiled.get(
+            ("CDS", proxy.key, name), port, lambda: encode(XdsType.CDS, name, clusters.inbound(port))
+        )
+
+    def _listener(self, proxy: Proxy, address: str, port: ListeningPort) -> Resource:
+        part = ListenerPart(address, port, proxy.engine, self.snapshot.options.trust_domain)
+        return self.compiled.get(
+            ("LDS", proxy.key, part.name),
+            part,
+            lambda: encode(XdsType.LDS, part.name, part.compile(), part.wants),
+        )
+
+
+def _encoded_block_all() -> bytes:
+    return length_delimited(_VIRTUAL_HOSTS, block_all().SerializeToString(deterministic=True))

@@ -1,0 +1,104 @@
+"""CDS: a cluster for every port and subset of every service, and one for every port of the proxy's own app."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import Metadata
+from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoint, LocalityLbEndpoints
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
+
+from mesh.api.destination_rule import ClientTLSMode, LoadBalancerSettings, SimpleLB, Subset
+from mesh.registry.types import Service, ServicePort
+from mesh.snapshot.destination_rules import MergedRule
+from mesh.xds.compile import names, tls
+from mesh.xds.compile.messages import address, over_ads
+from mesh.xds.compile.policy import Policy, effective
+from mesh.xds.compile.pools import apply_outlier_detection, apply_pool
+from mesh.xds.compile.ports import InboundPort
+
+_LB: Final = {SimpleLB.RANDOM: Cluster.RANDOM, SimpleLB.ROUND_ROBIN: Cluster.ROUND_ROBIN}
+
+
+def outbound(
+    service: Service, port: ServicePort, subset: Subset | None, rule: MergedRule | None, identities: Sequence[str]
+) -> Cluster:
+    """The cluster that clients reach a service's port by. `identities` are whom its workloads may run as."""
+    policy = effective(rule, subset, port.number)
+    subset_name = subset.name if subset else ""
+    name = names.outbound_cluster(port.number, subset_name, service.host)
+    cluster = Cluster(
+        name=name,
+        type=Cluster.EDS,
+        eds_cluster_config=Cluster.EdsClusterConfig(eds_config=over_ads(), service_name=name),
+        lb_policy=_lb_policy(policy.load_balancer),
+        metadata=_metadata([service], subset_name, rule, port.number),
+    )
+    apply_pool(cluster, policy.connection_pool, port.protocol)
+    apply_outlier_detection(cluster, policy.outlier_detection)
+    _apply_tls(cluster, policy, names.outbound_sni(port.number, subset_name, service.host), identities, port)
+    return cluster
+
+
+def inbound(port: InboundPort) -> Cluster:
+    """The app behind one of the proxy's own ports."""
+    name = names.inbound_cluster(port.number)
+    endpoint = LbEndpoint(endpoint=Endpoint(address=address(*port.app)))
+    cluster = Cluster(
+        name=name,
+        type=Cluster.STATIC,
+        load_assignment=ClusterLoadAssignment(
+            cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])]
+        ),
+        metadata=_metadata(port.services),
+    )
+    apply_pool(cluster, port.policy.connection_pool, port.protocol)
+    return cluster
+
+
+def black_hole() -> Cluster:
+    """A cluster without hosts, for what must not leave."""
+    return Cluster(name=names.BLACK_HOLE, type=Cluster.STATIC, connect_timeout=Duration(seconds=10))
+
+
+def _apply_tls(cluster: Cluster, policy: Policy, sni: str, identities: Sequence[str], port: ServicePort) -> None:
+    """The DestinationRule's mode; without one, mutual TLS to the endpoints that have a sidecar (auto mTLS)."""
+    settings = policy.tls
+    if settings is None:
+        auto = (("tlsMode-istio", {"tlsMode": "istio"}, tls.mesh_client(sni, identities)),)
+        for name, match, socket in (*auto, ("tlsMode-disabled", {}, tls.plaintext())):
+            entry = cluster.transport_socket_matches.add(name=name, transport_socket=socket)
+            entry.match.update(match)
+    elif settings.mode is ClientTLSMode.ISTIO_MUTUAL:
+        peers = settings.subject_alt_names or identities
+        cluster.transport_socket.CopyFrom(tls.mesh_client(settings.sni or sni, peers))
+    elif settings.mode is not ClientTLSMode.DISABLE:
+        alpn = ("h2",) if port.protocol.is_http2 else ()
+        cluster.transport_socket.CopyFrom(tls.originated(settings, alpn))
+
+
+def _lb_policy(settings: LoadBalancerSettings | None) -> int:
+    simple = (settings.simple if settings else None) or SimpleLB.UNSPECIFIED
+    return _LB.get(simple, Cluster.LEAST_REQUEST)
+
+
+def _metadata(
+    services: Sequence[Service], subset: str = "", rule: MergedRule | None = None, port: int | None = None
+) -> Metadata:
+    """Istio's cluster metadata, which telemetry and people read."""
+    named = [{"host": own.host, "name": own.name, "namespace": own.namespace} for own in services]
+    body: dict[str, object] = {"services": named}
+    if subset:
+        body["subset"] = subset
+    if port is not None:
+        body["default_original_port"] = port
+    if rule is not None:
+        source = rule.sources[0]
+        body["config"] = f"/apis/networking.istio.io/v1/namespaces/{source.namespace}/destination-rule/{source.name}"
+    istio = Struct()
+    istio.update(body)
+    return Metadata(filter_metadata={"istio": istio})

@@ -1,0 +1,84 @@
+"""LDS, inbound: one listener for each port of the workload, guarded as PeerAuthentication says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from envoy.config.core.v3.base_pb2 import INBOUND
+from envoy.config.listener.v3.listener_components_pb2 import (
+    AdditionalAddress,
+    Filter,
+    FilterChain,
+    FilterChainMatch,
+    ListenerFilter,
+)
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3 import route_components_pb2 as rc
+from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
+from google.protobuf.duration_pb2 import Duration
+
+from mesh.api.peer_authentication import MutualTLSMode
+from mesh.xds.compile import names, tls
+from mesh.xds.compile.filters import DESTINATION, http_filter, tcp_filter
+from mesh.xds.compile.messages import address, packed
+from mesh.xds.compile.ports import InboundPort
+from mesh.xds.compile.proxy import Engine
+from mesh.xds.compile.virtual_hosts import route_configuration
+
+_TLS_TRANSPORT: Final = "tls"
+_PLAIN_TRANSPORT: Final = "raw_buffer"
+
+
+def inbound_listener(name: str, host: str, port: InboundPort, engine: Engine, trust_domain: str) -> Listener:
+    """The listener on the pod's own address `host` for one container port."""
+    network_filter = _filter(port, engine)
+    return Listener(
+        name=name,
+        address=address(host, port.number),
+        additional_addresses=[AdditionalAddress(address=address(*extra)) for extra in port.host_addresses],
+        traffic_direction=INBOUND,
+        listener_filters=[
+            ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=packed(TlsInspector()))
+        ],
+        filter_chains=list(_chains(port, network_filter, trust_domain)),
+    )
+
+
+def _chains(port: InboundPort, network_filter: Filter, trust_domain: str) -> Iterator[FilterChain]:
+    """STRICT refuses plaintext by having no chain for it. A TCP app's own TLS passes as the bytes it is."""
+    number = port.number
+    if port.mode is not MutualTLSMode.DISABLE:
+        permissive = port.mode is MutualTLSMode.PERMISSIVE
+        yield FilterChain(
+            name=f"{number}_mtls",
+            filter_chain_match=FilterChainMatch(
+                transport_protocol=_TLS_TRANSPORT,
+                application_protocols=tls.MESH_ALPN if permissive else (),
+            ),
+            filters=[network_filter],
+            transport_socket=tls.mesh_server(trust_domain),
+        )
+    if port.mode is not MutualTLSMode.STRICT:
+        only_plain = port.mode is MutualTLSMode.PERMISSIVE and port.protocol.is_http
+        yield FilterChain(
+            name=f"{number}_plaintext",
+            filter_chain_match=FilterChainMatch(transport_protocol=_PLAIN_TRANSPORT if only_plain else ""),
+            filters=[network_filter],
+        )
+
+
+def _filter(port: InboundPort, engine: Engine) -> Filter:
+    cluster = names.inbound_cluster(port.number)
+    if not port.protocol.is_http:
+        return tcp_filter(cluster, engine, DESTINATION, [(cluster, 1)])
+    operation = f"{port.services[0].host}:{port.number}" if port.services else cluster
+    route = rc.Route(
+        name="default",
+        match=rc.RouteMatch(prefix="/"),
+        route=rc.RouteAction(cluster=cluster, timeout=Duration()),
+        decorator=rc.Decorator(operation=f"{operation}/*"),
+    )
+    virtual_host = rc.VirtualHost(name=f"inbound|http|{port.number}", domains=["*"], routes=[route])
+    routes = route_configuration(cluster, [virtual_host])
+    return http_filter(f"inbound_0.0.0.0_{port.number}", engine, DESTINATION, routes)

@@ -1,0 +1,79 @@
+"""Which listeners a proxy has, whatever its role, and the route configurations they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from envoy.config.listener.v3.listener_pb2 import Listener
+
+from mesh.registry.types import Workload
+from mesh.xds.compile import names
+from mesh.xds.compile.gateway import GatewayPort, gateway_listener
+from mesh.xds.compile.inbound import inbound_listener
+from mesh.xds.compile.outbound import TcpPort, http_proxy_listener, tcp_listener
+from mesh.xds.compile.ports import InboundPort
+from mesh.xds.compile.proxy import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class HttpProxyPort:
+    """The port that apps are pointed at with `http_proxy`."""
+
+
+ListeningPort: TypeAlias = InboundPort | TcpPort | HttpProxyPort | GatewayPort
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerPart:
+    """A listener with all that it is compiled from."""
+
+    address: str
+    port: ListeningPort
+    engine: Engine
+    trust_domain: str
+
+    @property
+    def name(self) -> str:
+        match self.port:
+            case HttpProxyPort():
+                return names.HTTP_PROXY
+            case GatewayPort():
+                return names.listener("0.0.0.0", self.port.bound)  # noqa: S104 Istio's name; it binds the pod's address
+            case _:
+                return names.listener(self.address, self.port.number)
+
+    @property
+    def wants(self) -> tuple[str, ...]:
+        """Route configurations that it asks for over RDS."""
+        match self.port:
+            case HttpProxyPort():
+                return (names.HTTP_PROXY,)
+            case GatewayPort():
+                return (names.gateway_routes(self.port.bound),)
+            case _:
+                return ()
+
+    def compile(self) -> Listener:
+        match self.port:
+            case InboundPort():
+                return inbound_listener(self.name, self.address, self.port, self.engine, self.trust_domain)
+            case TcpPort():
+                return tcp_listener(self.name, self.address, self.port, self.engine)
+            case GatewayPort():
+                return gateway_listener(self.name, self.address, self.port, self.engine)
+            case HttpProxyPort():
+                return http_proxy_listener(self.name, self.address, self.engine)
+
+
+def sidecar_ports(
+    workload: Workload, inbound: Iterable[InboundPort], tcp: Iterable[TcpPort]
+) -> Iterator[ListeningPort]:
+    """The pod's own ports first; a TCP service gets its number only where the pod leaves it free."""
+    taken = set((workload.app_ports or {}).values())
+    for port in inbound:
+        taken.add(port.number)
+        yield port
+    yield from (port for port in tcp if port.number not in taken)
+    yield HttpProxyPort()

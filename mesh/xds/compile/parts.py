@@ -1,0 +1,154 @@
+"""What makes up the outbound resources of one sight: each part with all the inputs that it is compiled from.
+
+A part is a small immutable value. Equal parts compile to equal bytes, so whoever keeps the results need only compare
+parts to know what to compile again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
+
+from mesh.api.destination_rule import Subset
+from mesh.registry.protocol import Protocol
+from mesh.registry.types import CLUSTER_DOMAIN, Endpoint, Service, ServicePort
+from mesh.snapshot.destination_rules import MergedRule
+from mesh.snapshot.peer_authentication import PeerAuthenticationIndex
+from mesh.snapshot.snapshot import MeshSnapshot
+from mesh.snapshot.virtual_services import MESH, BoundVirtualService
+from mesh.xds.compile import clusters, endpoints, names, outbound, tls
+from mesh.xds.compile.matching import Listening
+from mesh.xds.compile.proxy import Sight
+from mesh.xds.compile.virtual_hosts import (
+    HTTP_DEFAULT_PORT,
+    cluster_chooser,
+    foreign_virtual_host,
+    service_virtual_host,
+    speaks_http,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPart:
+    """An outbound cluster. `subset` None is the service as a whole."""
+
+    service: Service
+    port: ServicePort
+    subset: Subset | None
+    rule: MergedRule | None
+    identities: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return names.outbound_cluster(self.port.number, self.subset.name if self.subset else "", self.service.host)
+
+    def compile(self) -> Cluster:
+        return clusters.outbound(self.service, self.port, self.subset, self.rule, self.identities)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointsPart:
+    """The hosts of an outbound cluster."""
+
+    cluster: ClusterPart
+    endpoints: tuple[Endpoint, ...]
+    policies: PeerAuthenticationIndex
+
+    def compile(self) -> ClusterLoadAssignment:
+        labels = self.cluster.subset.labels if self.cluster.subset else {}
+        port = self.cluster.port.number
+        return endpoints.assignment(self.cluster.name, port, labels, self.endpoints, self.policies)
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHostPart:
+    """A virtual host of sidecars. `service` None is a host that only the VirtualService knows.
+
+    `known` are the services among the VirtualService's destinations.
+    """
+
+    host: str
+    service: Service | None
+    bound: BoundVirtualService | None
+    at: Listening
+    known: tuple[Service, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.host}:{self.at.port}"
+
+    def compile(self) -> VirtualHost | None:
+        """None when nothing of it applies to these callers."""
+        cluster_of = cluster_chooser({service.host: service for service in self.known})
+        if self.service is not None:
+            return service_virtual_host(self.service, self.bound, self.at, cluster_of)
+        assert self.bound is not None
+        return foreign_virtual_host(self.host, self.bound, self.at, cluster_of)
+
+
+def cluster_parts(snapshot: MeshSnapshot, namespace: str) -> Iterator[ClusterPart]:
+    """Every outbound cluster that clients in a namespace see."""
+    domain = snapshot.options.trust_domain
+    for host, service in sorted(snapshot.services.items()):
+        rule = snapshot.destination_rules.lookup(service, namespace)
+        accounts = snapshot.accounts.get(host, ())
+        identities = tuple(tls.spiffe(domain, service.namespace, account) for account in accounts)
+        for port in service.ports:
+            if port.protocol is not Protocol.UDP:
+                for subset in (None, *(rule.subsets if rule else ())):
+                    yield ClusterPart(service, port, subset, rule, identities)
+
+
+def endpoints_part(snapshot: MeshSnapshot, cluster: ClusterPart) -> EndpointsPart:
+    """The present endpoints behind a cluster."""
+    return EndpointsPart(cluster, snapshot.endpoints.get(cluster.service.host, ()), snapshot.peer_authentication)
+
+
+def virtual_host_parts(snapshot: MeshSnapshot, sight: Sight) -> Iterator[VirtualHostPart]:
+    """Every virtual host of the HTTP proxy."""
+    for host, service in sorted(snapshot.services.items()):
+        bound = snapshot.virtual_services.for_host(host, sight.namespace)
+        for port in service.ports:
+            if speaks_http(port):
+                yield _virtual_host_part(snapshot, sight, host, bound, port.number)
+    for host in sorted(snapshot.virtual_services.mesh_hosts):
+        bound = snapshot.virtual_services.for_host(host, sight.namespace)
+        if bound is not None and not _is_service(snapshot, host):
+            yield _virtual_host_part(snapshot, sight, host, bound, HTTP_DEFAULT_PORT)
+
+
+def tcp_ports(snapshot: MeshSnapshot, sight: Sight) -> Iterator[outbound.TcpPort]:
+    """Every TCP port that sidecars of this sight may listen on for their app."""
+    cluster_of = cluster_chooser(snapshot.services)
+    claims = outbound.tcp_claims(snapshot.services.values(), sight.namespace)
+    for number, (service, _) in sorted(claims.items()):
+        bound = snapshot.virtual_services.for_host(service.host, sight.namespace)
+        at = _listening(sight, number)
+        yield outbound.TcpPort(service, number, outbound.tcp_clusters(service, bound, at, cluster_of))
+
+
+def _virtual_host_part(
+    snapshot: MeshSnapshot, sight: Sight, host: str, bound: BoundVirtualService | None, port: int
+) -> VirtualHostPart:
+    """Who calls is left out of the part where it makes no difference, so that callers share it."""
+    services = snapshot.services
+    service = services.get(host)
+    known = tuple(services[name] for name in (bound.destinations if bound else ()) if name in services)
+    at = _listening(sight, port)
+    if not (bound and bound.asks_source):
+        local = service is not None and service.namespace == sight.namespace
+        at = Listening(port, at.gateways, sight.namespace if local else "", frozenset())
+    return VirtualHostPart(host, service, bound, at, known)
+
+
+def _is_service(snapshot: MeshSnapshot, host: str) -> bool:
+    """Whether a service answers to this name already, in full or in part: Envoy refuses a domain given twice."""
+    return any(f"{host}{rest}" in snapshot.services for rest in ("", f".{CLUSTER_DOMAIN}", f".svc.{CLUSTER_DOMAIN}"))
+
+
+def _listening(sight: Sight, port: int) -> Listening:
+    return Listening(port, frozenset({MESH}), sight.namespace, sight.labels)

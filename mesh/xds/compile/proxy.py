@@ -1,0 +1,51 @@
+"""The proxy that resources are compiled for, as the control plane knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mesh.registry.types import Workload, WorkloadKey
+from mesh.snapshot.snapshot import MeshSnapshot
+
+
+class Role(StrEnum):
+    """First part of an Istio node id."""
+
+    SIDECAR = "sidecar"
+    ROUTER = "router"
+
+
+class Engine(StrEnum):
+    """What runs the resources; only access logs differ."""
+
+    PYTHON = "python"
+    ENVOY = "envoy"
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """Identity of a proxy, for as long as it is connected."""
+
+    key: WorkloadKey
+    role: Role
+    engine: Engine = Engine.PYTHON
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """All that outbound resources may depend on of their proxy; proxies of one sight share them.
+
+    `labels` are only those that some VirtualService's `sourceLabels` asks about.
+    """
+
+    namespace: str
+    role: Role
+    labels: frozenset[tuple[str, str]]
+
+
+def sight_of(proxy: Proxy, workload: Workload, snapshot: MeshSnapshot) -> Sight:
+    """The sight of a proxy in this snapshot."""
+    asked = snapshot.virtual_services.source_label_keys
+    labels = frozenset((key, value) for key, value in workload.labels.items() if key in asked)
+    return Sight(workload.namespace, proxy.role, labels)

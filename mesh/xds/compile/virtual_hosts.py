@@ -1,0 +1,105 @@
+"""RDS virtual hosts of sidecars: one for every HTTP port of every service, and those of VirtualServices alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from envoy.config.route.v3 import route_components_pb2 as rc
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from google.protobuf.wrappers_pb2 import BoolValue
+
+from mesh.api.virtual_service import Destination
+from mesh.registry.protocol import Protocol
+from mesh.registry.types import Service, ServicePort, resolve_host
+from mesh.snapshot.virtual_services import BoundVirtualService
+from mesh.xds.compile import names
+from mesh.xds.compile.matching import Listening
+from mesh.xds.compile.routes import ClusterOf, default_route, virtual_service_routes
+
+HTTP_DEFAULT_PORT: Final = 80
+
+
+def speaks_http(port: ServicePort) -> bool:
+    """Whether a request through the HTTP proxy may be for this port: it says HTTP, or nothing at all."""
+    return port.protocol.is_http or port.protocol is Protocol.UNSUPPORTED
+
+
+def cluster_chooser(services: Mapping[str, Service]) -> ClusterOf:
+    """Istio's rule for a destination's port: the named one; else a service's only port; else the one listened on.
+
+    A host or subset nobody defined gives the name of a cluster that does not exist: 503 NC at the proxy.
+    """
+
+    def cluster_of(destination: Destination, namespace: str, listened: int) -> str:
+        host = resolve_host(destination.host, namespace)
+        service = services.get(host)
+        port = listened
+        if destination.port is not None and destination.port.number:
+            port = destination.port.number
+        elif service is not None and len(service.ports) == 1:
+            port = service.ports[0].number
+        return names.outbound_cluster(port, destination.subset, host)
+
+    return cluster_of
+
+
+def service_virtual_host(
+    service: Service, bound: BoundVirtualService | None, at: Listening, cluster_of: ClusterOf
+) -> rc.VirtualHost:
+    """The virtual host of one service port: its VirtualService's routes, or one to the service itself.
+
+    A VirtualService without a route for this caller and port is as good as none.
+    """
+    routes = virtual_service_routes(bound, at, cluster_of) if bound else []
+    own = f"{service.host}:{at.port}"
+    return rc.VirtualHost(
+        name=own,
+        domains=list(_service_domains(service, at)),
+        routes=routes or [default_route(names.outbound_cluster(at.port, "", service.host), own)],
+        include_request_attempt_count=True,
+    )
+
+
+def foreign_virtual_host(
+    host: str, bound: BoundVirtualService, at: Listening, cluster_of: ClusterOf
+) -> rc.VirtualHost | None:
+    """The virtual host of a VirtualService's host that is no service, on port 80; None when no route applies."""
+    routes = virtual_service_routes(bound, at, cluster_of)
+    if not routes:
+        return None
+    return rc.VirtualHost(
+        name=f"{host}:{at.port}",
+        domains=[host, f"{host}:{at.port}"],
+        routes=routes,
+        include_request_attempt_count=True,
+    )
+
+
+def block_all() -> rc.VirtualHost:
+    """Istio's answer under REGISTRY_ONLY: 502 for every host nobody knows."""
+    return rc.VirtualHost(
+        name="block_all",
+        domains=["*"],
+        routes=[
+            rc.Route(
+                name="block_all",
+                match=rc.RouteMatch(prefix="/"),
+                direct_response=rc.DirectResponseAction(status=502),
+            )
+        ],
+    )
+
+
+def route_configuration(name: str, virtual_hosts: list[rc.VirtualHost] | None = None) -> RouteConfiguration:
+    """Clusters are not validated: a route may name one that does not exist, and answers 503 NC then."""
+    return RouteConfiguration(name=name, virtual_hosts=virtual_hosts or [], validate_clusters=BoolValue(value=False))
+
+
+def _service_domains(service: Service, at: Listening) -> Iterator[str]:
+    name, namespace = service.name, service.namespace
+    local = [name] if namespace == at.namespace else []
+    for host in (*local, f"{name}.{namespace}", f"{name}.{namespace}.svc", service.host):
+        yield f"{host}:{at.port}"
+        if at.port == HTTP_DEFAULT_PORT:
+            yield host
