@@ -1,0 +1,244 @@
+"""Cluster and ClusterLoadAssignment to ClusterConfig and endpoints."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+
+from mesh.proxy import balancer
+from mesh.proxy.breaker import Thresholds
+from mesh.proxy.cluster import ClusterConfig, Endpoint
+from mesh.proxy.compile import tls
+from mesh.proxy.compile.values import ADDRESS, seconds, seconds_or, socket_address, unpack, value_or
+from mesh.proxy.fields import OPAQUE, Place, check
+from mesh.proxy.outlier import OutlierConfig
+
+_C = "envoy.config.cluster.v3."
+SUPPORTED = {
+    _C + "Cluster": frozenset(
+        ("name", "alt_stat_name", "type", "eds_cluster_config", "connect_timeout", "per_connection_buffer_limit_bytes",
+         "lb_policy", "load_assignment", "max_requests_per_connection", "circuit_breakers",
+         "common_http_protocol_options", "http_protocol_options", "typed_extension_protocol_options",
+         "outlier_detection", "common_lb_config", "transport_socket", "transport_socket_matches", "metadata",
+         "least_request_lb_config", "round_robin_lb_config", "dns_refresh_rate", "dns_lookup_family",
+         "respect_dns_ttl", "upstream_connection_options", "track_cluster_stats", "cleanup_interval")
+    ),
+    _C + "Cluster.EdsClusterConfig": frozenset(("eds_config", "service_name")),
+    _C + "Cluster.LeastRequestLbConfig": frozenset(("choice_count",)),
+    _C + "Cluster.RoundRobinLbConfig": frozenset(),
+    _C + "Cluster.CommonLbConfig": frozenset(
+        ("healthy_panic_threshold", "update_merge_window", "ignore_new_hosts_until_first_hc", "locality_weighted_lb_config",
+         "close_connections_on_host_set_change")
+    ),
+    _C + "Cluster.CommonLbConfig.LocalityWeightedLbConfig": frozenset(),
+    _C + "Cluster.TransportSocketMatch": frozenset(("name", "match", "transport_socket")),
+    _C + "CircuitBreakers": frozenset(("thresholds",)),
+    _C + "CircuitBreakers.Thresholds": frozenset(
+        ("priority", "max_connections", "max_pending_requests", "max_requests", "max_retries", "track_remaining")
+    ),
+    _C + "OutlierDetection": frozenset(
+        ("consecutive_5xx", "interval", "base_ejection_time", "max_ejection_percent", "enforcing_consecutive_5xx",
+         "enforcing_success_rate", "consecutive_gateway_failure", "enforcing_consecutive_gateway_failure",
+         "split_external_local_origin_errors", "consecutive_local_origin_failure",
+         "enforcing_consecutive_local_origin_failure", "enforcing_local_origin_success_rate",
+         "max_ejection_time", "max_ejection_time_jitter", "always_eject_one_host")
+    ),
+    _C + "UpstreamConnectionOptions": OPAQUE,  # keep-alive probes of the kernel
+    _C + "TrackClusterStats": OPAQUE,
+    "envoy.type.v3.Percent": frozenset(("value",)),
+    "envoy.config.core.v3.HttpProtocolOptions": frozenset(("idle_timeout", "max_requests_per_connection")),
+    "envoy.config.core.v3.Http1ProtocolOptions": frozenset(),
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": frozenset(
+        ("common_http_protocol_options", "explicit_http_config")
+    ),
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig": frozenset(("http_protocol_options",)),
+    "envoy.config.endpoint.v3.ClusterLoadAssignment": frozenset(("cluster_name", "endpoints", "policy", "named_endpoints")),
+    "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": frozenset(("overprovisioning_factor",)),
+    "envoy.config.endpoint.v3.LocalityLbEndpoints": frozenset(
+        ("locality", "lb_endpoints", "load_balancing_weight", "metadata", "priority")
+    ),
+    "envoy.config.core.v3.Locality": OPAQUE,
+    "envoy.config.endpoint.v3.LbEndpoint": frozenset(("endpoint", "health_status", "metadata", "load_balancing_weight")),
+    "envoy.config.endpoint.v3.Endpoint": frozenset(("address", "hostname")),
+    "envoy.config.core.v3.Metadata": OPAQUE,
+    "envoy.config.core.v3.ConfigSource": OPAQUE,
+    "envoy.config.core.v3.TransportSocket": frozenset(("name", "typed_config")),
+    **ADDRESS,
+}  # fmt: skip
+_KINDS = {Cluster.STATIC: "STATIC", Cluster.STRICT_DNS: "STRICT_DNS", Cluster.EDS: "EDS"}
+_HEALTHY = frozenset((0, 1))  # UNKNOWN, HEALTHY
+_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_MATCH_KEY = "envoy.transport_socket_match"
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledCluster:
+    config: ClusterConfig
+    contexts: tuple[tls.ContextPlan, ...]
+
+
+def compile_cluster(cluster: Any, place: Place) -> CompiledCluster:
+    """Raises Refused."""
+    check(cluster, SUPPORTED, place)
+    if cluster.WhichOneof("cluster_discovery_type") == "cluster_type" or cluster.type not in _KINDS:
+        raise place.refuse("only STATIC, EDS and STRICT_DNS are supported", "type")
+    kind = _KINDS[cluster.type]
+    options = _http_options(cluster, place)
+    own, matches, contexts = _transports(cluster, place)
+    endpoints = compile_endpoints(cluster.load_assignment, place.at("load_assignment"), dns=kind == "STRICT_DNS")
+    return CompiledCluster(
+        ClusterConfig(
+            name=cluster.name,
+            connect_timeout=seconds_or(cluster, "connect_timeout", 5.0),
+            idle_timeout=seconds_or(options, "idle_timeout", 3600.0),
+            max_requests_per_connection=value_or(
+                options, "max_requests_per_connection", value_or(cluster, "max_requests_per_connection", 0)
+            ),
+            buffer_limit=value_or(cluster, "per_connection_buffer_limit_bytes", 1024 * 1024),
+            panic_threshold=_panic_threshold(cluster),
+            make_balancer=_balancer(cluster, place),
+            thresholds=_thresholds(cluster, place),
+            outlier=_outlier(cluster, place.at("outlier_detection")),
+            tls=own,
+            tls_matches=matches,
+            services=_services(cluster),
+            eds_name=(cluster.eds_cluster_config.service_name or cluster.name) if kind == "EDS" else "",
+            endpoints=() if kind == "STRICT_DNS" else endpoints,
+            dns=endpoints if kind == "STRICT_DNS" else (),
+            dns_refresh=seconds_or(cluster, "dns_refresh_rate", 5.0),
+        ),
+        contexts,
+    )
+
+
+def _http_options(cluster: Any, place: Place) -> Any:
+    """The options that hold for connections, from either of the two places where they can stand."""
+    for key, packed in cluster.typed_extension_protocol_options.items():
+        inside = place.at(f"typed_extension_protocol_options[{key}]")
+        if key != _PROTOCOL_OPTIONS:
+            raise inside.refuse("not supported by this sidecar")
+        options = unpack(packed, HttpProtocolOptions, inside)
+        check(options, SUPPORTED, inside)
+        if options.HasField("common_http_protocol_options"):
+            return options.common_http_protocol_options
+    return cluster.common_http_protocol_options
+
+
+def _transports(cluster: Any, place: Place) -> tuple[Any, tuple[Any, ...], tuple[tls.ContextPlan, ...]]:
+    own, plan = tls.client_tls(cluster.transport_socket, place.at("transport_socket"))
+    plans = [plan]
+    matches = []
+    for index, match in enumerate(cluster.transport_socket_matches):
+        inside = place.at(f"transport_socket_matches[{index}]")
+        matched, plan = tls.client_tls(match.transport_socket, inside.at("transport_socket"))
+        plans.append(plan)
+        wanted = MessageToDict(match.match)
+        matches.append((tuple(sorted((key, str(value)) for key, value in wanted.items())), matched))
+    return own, tuple(matches), tuple(plan for plan in plans if plan is not None)
+
+
+def _panic_threshold(cluster: Any) -> float:
+    common = cluster.common_lb_config
+    return common.healthy_panic_threshold.value if common.HasField("healthy_panic_threshold") else 50.0
+
+
+def _balancer(cluster: Any, place: Place) -> balancer.Make:
+    policy = cluster.lb_policy
+    if policy == Cluster.ROUND_ROBIN:
+        return balancer.round_robin
+    if policy == Cluster.LEAST_REQUEST:
+        return balancer.least_request(value_or(cluster.least_request_lb_config, "choice_count", 2))
+    if policy == Cluster.RANDOM:
+        return balancer.random_choice
+    raise place.refuse("only ROUND_ROBIN, LEAST_REQUEST and RANDOM are supported", "lb_policy")
+
+
+def _thresholds(cluster: Any, place: Place) -> Thresholds:
+    found = Thresholds()
+    for index, limits in enumerate(cluster.circuit_breakers.thresholds):
+        if limits.priority != 0:
+            raise place.refuse("only DEFAULT is supported", f"circuit_breakers.thresholds[{index}].priority")
+        found = Thresholds(
+            value_or(limits, "max_connections", 1024),
+            value_or(limits, "max_pending_requests", 1024),
+            value_or(limits, "max_requests", 1024),
+            value_or(limits, "max_retries", 3),
+        )
+    return found
+
+
+def _outlier(cluster: Any, place: Place) -> OutlierConfig | None:
+    if not cluster.HasField("outlier_detection"):
+        return None
+    config = cluster.outlier_detection
+    for field in ("enforcing_success_rate", "enforcing_local_origin_success_rate"):
+        if value_or(config, field, 0) > 0:
+            raise place.refuse("detection by success rate is not supported by this sidecar", field)
+    base = seconds_or(config, "base_ejection_time", 30.0)
+    return OutlierConfig(
+        consecutive_5xx=value_or(config, "consecutive_5xx", 5),
+        interval=seconds_or(config, "interval", 10.0),
+        base_ejection_time=base,
+        max_ejection_time=seconds_or(config, "max_ejection_time", max(300.0, base)),
+        max_ejection_time_jitter=seconds(config.max_ejection_time_jitter),
+        max_ejection_percent=min(value_or(config, "max_ejection_percent", 10), 100),
+        enforcing_consecutive_5xx=value_or(config, "enforcing_consecutive_5xx", 100),
+        consecutive_gateway_failure=value_or(config, "consecutive_gateway_failure", 5),
+        enforcing_consecutive_gateway_failure=value_or(config, "enforcing_consecutive_gateway_failure", 0),
+        split_external_local_origin_errors=config.split_external_local_origin_errors,
+        consecutive_local_origin_failure=value_or(config, "consecutive_local_origin_failure", 5),
+        enforcing_consecutive_local_origin_failure=value_or(config, "enforcing_consecutive_local_origin_failure", 100),
+        always_eject_one_host=value_or(config, "always_eject_one_host", False),
+    )
+
+
+def _services(cluster: Any) -> tuple[tuple[str, str, str], ...]:
+    if "istio" not in cluster.metadata.filter_metadata:
+        return ()
+    services = MessageToDict(cluster.metadata.filter_metadata["istio"]).get("services", [])
+    return tuple(
+        (str(each.get("host", "")), str(each.get("name", "")), str(each.get("namespace", "")))
+        for each in services
+        if isinstance(each, Mapping)
+    )
+
+
+def compile_endpoints(assignment: Any, place: Place, *, dns: bool = False) -> tuple[Endpoint, ...]:
+    """The endpoints of a ClusterLoadAssignment. Raises Refused. With `dns` an address may be a host name."""
+    check(assignment, SUPPORTED, place)
+    found = []
+    for i, locality in enumerate(assignment.endpoints):
+        inside = place.at(f"endpoints[{i}]")
+        if locality.priority != 0:
+            raise inside.refuse("only priority 0 is supported", "priority")
+        for j, each in enumerate(locality.lb_endpoints):
+            found.append(_endpoint(each, inside.at(f"lb_endpoints[{j}]"), dns))
+    return tuple(found)
+
+
+def _endpoint(each: Any, place: Place, dns: bool) -> Endpoint:
+    ip, port = socket_address(each.endpoint.address, place.at("endpoint.address"))
+    if not dns:
+        try:
+            ipaddress.ip_address(ip)
+        except ValueError as error:
+            raise place.refuse(f"malformed IP address: {ip}", "endpoint.address.socket_address.address") from error
+    metadata = {key: MessageToDict(value) for key, value in each.metadata.filter_metadata.items()}
+    wanted = metadata.get(_MATCH_KEY, {})
+    return Endpoint(
+        ip=ip,
+        port=port,
+        weight=value_or(each, "load_balancing_weight", 1),
+        is_healthy=each.health_status in _HEALTHY,
+        workload=str(metadata.get("istio", {}).get("workload", "")),
+        hostname=each.endpoint.hostname,
+        metadata=metadata,
+        match_metadata=tuple(sorted((key, str(value)) for key, value in wanted.items())),
+    )

@@ -1,0 +1,102 @@
+"""HttpConnectionManager to HttpConfig."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+
+from mesh.proxy.access_log import LogFiles
+from mesh.proxy.compile.access_log import log_steps
+from mesh.proxy.compile.routes import compile_routes
+from mesh.proxy.compile.values import seconds_or, unpack, value_or
+from mesh.proxy.downstream import HttpConfig
+from mesh.proxy.fields import OPAQUE, Place, check
+from mesh.proxy.filters import registry
+from mesh.proxy.stats import HttpStats, Stats
+
+_H = "envoy.extensions.filters.network.http_connection_manager.v3."
+TYPE = HttpConnectionManager.DESCRIPTOR.full_name
+SUPPORTED = {
+    _H + "HttpConnectionManager": frozenset(
+        ("codec_type", "stat_prefix", "rds", "route_config", "http_filters", "common_http_protocol_options",
+         "http_protocol_options", "server_name", "server_header_transformation", "max_request_headers_kb",
+         "stream_idle_timeout", "request_timeout", "request_headers_timeout", "drain_timeout", "delayed_close_timeout",
+         "access_log", "use_remote_address", "generate_request_id", "preserve_external_request_id",
+         "always_set_request_id_in_response", "skip_xff_append", "xff_num_trusted_hops", "normalize_path",
+         "merge_slashes")
+    ),
+    _H + "Rds": frozenset(("config_source", "route_config_name")),
+    _H + "HttpFilter": frozenset(("name", "typed_config", "is_optional", "disabled")),
+    "envoy.config.core.v3.ConfigSource": OPAQUE,
+    "envoy.config.route.v3.RouteConfiguration": OPAQUE,  # compiled with its own table
+    "envoy.config.accesslog.v3.AccessLog": OPAQUE,  # likewise
+    "envoy.config.core.v3.HttpProtocolOptions": frozenset(("idle_timeout",)),
+    "envoy.config.core.v3.Http1ProtocolOptions": frozenset(("allow_absolute_url",)),
+}  # fmt: skip
+_TRANSFORMATIONS = {0: "OVERWRITE", 1: "APPEND_IF_ABSENT", 2: "PASS_THROUGH"}
+_HTTP2 = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where a filter chain stands: what its filters may ask of the worker."""
+
+    node: Node
+    stats: Stats
+    files: LogFiles
+    is_inbound: bool
+    buffer_limit: int
+
+
+def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
+    """Raises Refused."""
+    config = unpack(packed, HttpConnectionManager, place)
+    check(config, SUPPORTED, place)
+    if config.codec_type >= _HTTP2:
+        raise place.refuse("only AUTO and HTTP1 are supported", "codec_type")
+    prefix = config.stat_prefix
+    stats = around.stats.group(HttpStats, f"http.{prefix}", (("envoy.http_conn_manager_prefix", prefix),))
+    table = None
+    if config.HasField("route_config"):
+        table = compile_routes(config.route_config, place.at("route_config"))
+    elif not config.HasField("rds"):
+        raise place.refuse("one of rds, route_config is required")
+    steps = _filters(config, around, stats, place)
+    logs = log_steps(config.access_log, around.files, place)
+    return HttpConfig(
+        stats=stats,
+        table=table,
+        route_name=config.rds.route_config_name,
+        request_steps=tuple(steps.request),
+        response_steps=tuple(steps.response),
+        finish_steps=(*steps.finish, *logs),
+        server_name=(config.server_name or "envoy").encode(),
+        server_transformation=_TRANSFORMATIONS[config.server_header_transformation],
+        use_remote_address=config.use_remote_address.value,
+        generate_request_id=value_or(config, "generate_request_id", True),
+        idle_timeout=seconds_or(config.common_http_protocol_options, "idle_timeout", 3600.0),
+        stream_idle_timeout=seconds_or(config, "stream_idle_timeout", 300.0),
+        buffer_limit=around.buffer_limit,
+        max_head=value_or(config, "max_request_headers_kb", 60) * 1024,
+    )
+
+
+def _filters(config: Any, around: Surroundings, stats: HttpStats, place: Place) -> registry.Steps:
+    steps = registry.Steps()
+    surroundings = registry.Surroundings(around.node, around.is_inbound, stats, around.stats)
+    ended = False
+    for index, each in enumerate(config.http_filters):
+        inside = place.at(f"http_filters[{index}]")
+        if ended:
+            raise inside.refuse("the router must be the last filter")
+        if each.WhichOneof("config_type") not in ("typed_config", None):
+            raise inside.refuse("only typed_config is supported")
+        ended = registry.add_filter(steps, each, surroundings, inside)
+    if not ended:
+        raise place.refuse("the last filter must be the router", "http_filters")
+    return steps

@@ -1,0 +1,116 @@
+"""Route matchers: path, headers, query parameters and runtime fraction, as predicates over a request head."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from mesh.proxy.compile.values import BytesMatch, chance, full_match, plain_match, string_match
+from mesh.proxy.fields import Place
+from mesh.proxy.http1.head import RequestHead
+from mesh.proxy.route import Condition, PathMatch
+
+_INTEGER = re.compile(rb"[+-]?\d+")
+
+Lookup = Callable[[RequestHead], bytes | None]
+
+
+def path_match(match: Any, place: Place) -> PathMatch:
+    """The path specifier of a RouteMatch, over the path without query."""
+    kind = match.WhichOneof("path_specifier")
+    if kind == "safe_regex":
+        return full_match(match.safe_regex, place.at("safe_regex"))
+    if kind not in ("prefix", "path", "path_separated_prefix"):
+        raise place.refuse("one of prefix, path, path_separated_prefix, safe_regex is required")
+    wanted = getattr(match, kind).encode()
+    if match.HasField("case_sensitive") and not match.case_sensitive.value:
+        folded = _plain_path(kind, wanted.lower())
+        return lambda path: folded(path.lower())
+    return _plain_path(kind, wanted)
+
+
+def _plain_path(kind: str, wanted: bytes) -> PathMatch:
+    if kind == "path":
+        return wanted.__eq__
+    if kind == "path_separated_prefix":
+        deeper = wanted + b"/"
+        return lambda path: path == wanted or path.startswith(deeper)
+    if wanted == b"/":
+        return lambda path: True
+    return lambda path: path.startswith(wanted)
+
+
+def conditions(match: Any, place: Place) -> tuple[Condition, ...]:
+    """Everything of a RouteMatch besides its path; all must hold."""
+    found: list[Condition] = []
+    for index, header in enumerate(match.headers):
+        found.append(header_match(header, place.at(f"headers[{index}]")))
+    for index, parameter in enumerate(match.query_parameters):
+        found.append(_query_match(parameter, place.at(f"query_parameters[{index}]")))
+    if match.HasField("runtime_fraction"):
+        draw = chance(match.runtime_fraction.default_value)
+        found.append(lambda head: draw())
+    return tuple(found)
+
+
+def lookup(name: str) -> Lookup:
+    """How a header is read from a request, pseudo-headers included."""
+    if name == ":method":
+        return lambda head: head.method
+    if name == ":path":
+        return lambda head: head.target
+    if name in (":authority", "host"):
+        return lambda head: head.authority
+    if name == ":scheme":
+        return lambda head: head.marked.get(b"x-forwarded-proto", b"http")
+    wanted = name.lower().encode()
+    return lambda head: head.get(wanted)
+
+
+def header_match(matcher: Any, place: Place) -> Condition:
+    """A HeaderMatcher. Absent headers match only when the matcher says so, inverted or not (Envoy's rule)."""
+    get = lookup(matcher.name)
+    kind = matcher.WhichOneof("header_match_specifier")
+    inverted = matcher.invert_match
+    if kind == "present_match" or kind is None:
+        wanted = (matcher.present_match if kind else True) != inverted
+        if matcher.treat_missing_header_as_empty:
+            return lambda head: wanted
+        return lambda head: (get(head) is not None) == wanted
+    match = _value_match(matcher, kind, place)
+    if matcher.treat_missing_header_as_empty:
+        return lambda head: match(get(head) or b"") != inverted
+    if inverted:
+        return lambda head: (value := get(head)) is None or not match(value)
+    return lambda head: (value := get(head)) is not None and match(value)
+
+
+def _value_match(matcher: Any, kind: str, place: Place) -> BytesMatch:
+    if kind == "string_match":
+        return string_match(matcher.string_match, place.at("string_match"))
+    if kind == "safe_regex_match":
+        return full_match(matcher.safe_regex_match, place.at("safe_regex_match"))
+    if kind == "range_match":
+        first, end = matcher.range_match.start, matcher.range_match.end
+        return lambda value: _INTEGER.fullmatch(value) is not None and first <= int(value) < end
+    return plain_match(kind.removesuffix("_match"), getattr(matcher, kind).encode())
+
+
+def _query_match(matcher: Any, place: Place) -> Condition:
+    name = matcher.name.encode()
+    if matcher.WhichOneof("query_parameter_match_specifier") == "string_match":
+        match = string_match(matcher.string_match, place.at("string_match"))
+        return lambda head: (value := query_value(head.target, name)) is not None and match(value)
+    wanted = matcher.present_match if matcher.HasField("present_match") else True
+    return lambda head: (query_value(head.target, name) is not None) == wanted
+
+
+def query_value(target: bytes, name: bytes) -> bytes | None:
+    """The first value of a query parameter, not decoded, as Envoy compares it; None if it is absent."""
+    _, _, query = target.partition(b"?")
+    for pair in query.partition(b"#")[0].split(b"&"):
+        key, _, value = pair.partition(b"=")
+        if key == name:
+            return value
+    return None

@@ -1,0 +1,105 @@
+"""RouteConfiguration to RouteTable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mesh.proxy.compile import headers, route_actions
+from mesh.proxy.compile.matchers import conditions, path_match
+from mesh.proxy.compile.values import STRING_MATCHER, value_or
+from mesh.proxy.fields import OPAQUE, Place, check
+from mesh.proxy.filters import registry
+from mesh.proxy.route import Route, RouteTable, VirtualHost
+
+SUPPORTED = {
+    "envoy.config.route.v3.RouteConfiguration": frozenset(
+        ("name", "virtual_hosts", "request_headers_to_add", "request_headers_to_remove", "response_headers_to_add",
+         "response_headers_to_remove", "validate_clusters", "max_direct_response_body_size_bytes",
+         "ignore_port_in_host_matching", "most_specific_header_mutations_wins", "metadata")
+    ),
+    "envoy.config.route.v3.VirtualHost": frozenset(
+        ("name", "domains", "routes", "require_tls", "request_headers_to_add", "request_headers_to_remove",
+         "response_headers_to_add", "response_headers_to_remove", "typed_per_filter_config",
+         "include_request_attempt_count", "include_attempt_count_in_response", "retry_policy",
+         "per_request_buffer_limit_bytes", "metadata")
+    ),
+    "envoy.config.route.v3.Route": frozenset(
+        ("name", "match", "route", "redirect", "direct_response", "metadata", "decorator", "typed_per_filter_config",
+         "request_headers_to_add", "request_headers_to_remove", "response_headers_to_add",
+         "response_headers_to_remove", "per_request_buffer_limit_bytes")
+    ),
+    "envoy.config.route.v3.Decorator": OPAQUE,  # a span's name: tracing is not done here
+    "envoy.config.route.v3.RouteMatch": frozenset(
+        ("prefix", "path", "safe_regex", "path_separated_prefix", "case_sensitive", "runtime_fraction", "headers",
+         "query_parameters")
+    ),
+    "envoy.config.core.v3.RuntimeFractionalPercent": frozenset(("default_value", "runtime_key")),
+    "envoy.type.v3.FractionalPercent": frozenset(("numerator", "denominator")),
+    "envoy.config.route.v3.HeaderMatcher": frozenset(
+        ("name", "exact_match", "safe_regex_match", "range_match", "present_match", "prefix_match", "suffix_match",
+         "contains_match", "string_match", "invert_match", "treat_missing_header_as_empty")
+    ),
+    "envoy.type.v3.Int64Range": frozenset(("start", "end")),
+    "envoy.config.route.v3.QueryParameterMatcher": frozenset(("name", "string_match", "present_match")),
+    "envoy.config.core.v3.Metadata": OPAQUE,
+    **STRING_MATCHER,
+    **headers.SUPPORTED,
+    **route_actions.SUPPORTED,
+}  # fmt: skip
+_REQUIRE_TLS = {0: "", 1: "external", 2: "all"}
+
+
+def compile_routes(config: Any, place: Place) -> RouteTable:
+    """Raises Refused."""
+    check(config, SUPPORTED, place)
+    domains: dict[bytes, VirtualHost] = {}
+    for index, host in enumerate(config.virtual_hosts):
+        inside = place.at(f"virtual_hosts[{index}]")
+        compiled = _virtual_host(config, host, inside, place)
+        if not host.domains:
+            raise inside.refuse("at least one domain is required", "domains")
+        for domain in host.domains:
+            key = domain.lower().encode()
+            if b"*" in key[1:-1] or key == b"":
+                raise inside.refuse(f"bad domain {domain!r}", "domains")
+            if key in domains:
+                raise inside.refuse(f"domain {domain!r} is in another virtual host too", "domains")
+            domains[key] = compiled
+    return RouteTable(config.name, domains, config.ignore_port_in_host_matching)
+
+
+def _virtual_host(config: Any, host: Any, place: Place, outer: Place) -> VirtualHost:
+    routes = []
+    for index, route in enumerate(host.routes):
+        routes.append(_route(config, host, route, place.at(f"routes[{index}]"), place, outer))
+    return VirtualHost(host.name, tuple(routes), _REQUIRE_TLS[host.require_tls])
+
+
+def _route(config: Any, host: Any, route: Any, place: Place, host_place: Place, outer: Place) -> Route:
+    levels = [(route, place), (host, host_place), (config, outer)]
+    if config.most_specific_header_mutations_wins:
+        levels.reverse()
+    limit = value_or(route, "per_request_buffer_limit_bytes", value_or(host, "per_request_buffer_limit_bytes", None))
+    return Route(
+        name=route.name,
+        path=path_match(route.match, place.at("match")),
+        conditions=conditions(route.match, place.at("match")),
+        action=route_actions.compile_action(route, host, place),
+        request_edit=headers.header_edit(
+            (level.request_headers_to_add, level.request_headers_to_remove, where) for level, where in levels
+        ),
+        response_edit=headers.header_edit(
+            (level.response_headers_to_add, level.response_headers_to_remove, where) for level, where in levels
+        ),
+        filter_config=_filter_config(host, route, place, host_place),
+        buffer_limit=limit,
+        counts_attempts=host.include_request_attempt_count,
+        counts_attempts_in_response=host.include_attempt_count_in_response,
+    )
+
+
+def _filter_config(host: Any, route: Any, place: Place, host_place: Place) -> Mapping[str, Any]:
+    """By filter name; the route's own stands over its virtual host's."""
+    of_host = registry.per_route(host.typed_per_filter_config, host_place)
+    return {**of_host, **registry.per_route(route.typed_per_filter_config, place)}

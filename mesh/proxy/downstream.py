@@ -1,0 +1,303 @@
+"""One client connection: reads requests one after the other and hands each to an `Exchange`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, cast
+
+from mesh.proxy.exchange import Exchange
+from mesh.proxy.http1.body import Body, request_body
+from mesh.proxy.http1.head import HeadTooLargeError, Head, MalformedError, RequestHead, parse_request
+from mesh.proxy.rescue import RequestBroke
+from mesh.proxy.stats import HttpStats
+
+if TYPE_CHECKING:
+    from mesh.proxy.route import RouteTable
+    from mesh.proxy.runtime import Worker
+    from mesh.proxy.tls import Peer
+
+RequestStep = Callable[[Exchange], bool]
+Step = Callable[[Exchange], None]
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_PIPELINE_LIMIT = 64 * 1024
+
+
+@dataclass(slots=True, eq=False)
+class HttpConfig:
+    """A compiled HttpConnectionManager. Times in seconds; 0 means none."""
+
+    stats: HttpStats
+    table: RouteTable | None
+    route_name: str
+    request_steps: tuple[RequestStep, ...]
+    response_steps: tuple[Step, ...]
+    finish_steps: tuple[Step, ...]
+    server_name: bytes = b"envoy"
+    server_transformation: str = "OVERWRITE"
+    use_remote_address: bool = False
+    generate_request_id: bool = True
+    idle_timeout: float = 3600.0
+    stream_idle_timeout: float = 300.0
+    buffer_limit: int = 1024 * 1024
+    max_head: int = 60 * 1024
+
+    def mark_origin(self, head: RequestHead, connection: Downstream) -> None:
+        """Say where the request came from: x-forwarded-for and x-forwarded-proto."""
+        if self.use_remote_address:
+            before = head.marked.get(b"x-forwarded-for")
+            remote = connection.remote_ip
+            head.set(b"x-forwarded-for", b"%b,%b" % (before, remote) if before else remote)
+            head.set(b"x-forwarded-proto", connection.scheme.encode())
+        elif b"x-forwarded-proto" not in head.marked:
+            head.lines.append(connection.forwarded_proto)
+            head.marked[b"x-forwarded-proto"] = connection.scheme.encode()
+
+    def mark_server(self, head: Head) -> None:
+        """The `server` header, as server_header_transformation says."""
+        theirs = b"server" in head.marked
+        if self.server_transformation == "PASS_THROUGH" or (
+            theirs and self.server_transformation == "APPEND_IF_ABSENT"
+        ):
+            return
+        if theirs:
+            head.remove((b"server",))
+        head.lines.append(b"server: %b" % self.server_name)
+
+
+class Downstream(asyncio.Protocol):
+    """HTTP/1.1 server connection. Requests are served one at a time, so responses cannot change order."""
+
+    __slots__ = (
+        "_blocked", "_body", "_buffer", "_ended", "_pumping", "_reading_paused", "config", "deadline", "exchange",
+        "forwarded_proto", "local_address", "on_lost", "opened", "peer", "remote_address", "remote_ip", "requests",
+        "scheme", "transport", "will_close", "worker",
+    )  # fmt: skip
+
+    def __init__(
+        self, worker: Worker, config: HttpConfig, peer: Peer | None, on_lost: Callable[[Downstream], None]
+    ) -> None:
+        self.worker = worker
+        self.config = config
+        self.peer = peer
+        self.on_lost = on_lost
+        self.scheme = "http" if peer is None else "https"
+        self.forwarded_proto = b"x-forwarded-proto: %b" % self.scheme.encode()
+        self.transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
+        self.exchange: Exchange | None = None
+        self.will_close = False
+        self.deadline = inf
+        self._body: Body | None = None
+        self._buffer = b""
+        self._pumping = False
+        self._blocked = False
+        self._reading_paused = False
+        self._ended = False
+
+    # asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        remote = transport.get_extra_info("peername") or ("", 0)
+        local = transport.get_extra_info("sockname") or ("", 0)
+        self.remote_address = f"{remote[0]}:{remote[1]}"
+        self.local_address = f"{local[0]}:{local[1]}"
+        self.remote_ip = str(remote[0]).encode()
+        self.opened = time.monotonic()
+        stats = self.config.stats
+        stats.downstream_cx_total += 1
+        stats.downstream_cx_active += 1
+        stats.downstream_cx_http1_total += 1
+        stats.downstream_cx_http1_active += 1
+        if self.peer is not None:
+            stats.downstream_cx_ssl_total += 1
+            stats.downstream_cx_ssl_active += 1
+        if self.config.idle_timeout:
+            self.deadline = self.worker.loop.time() + self.config.idle_timeout
+            self.worker.idle_deadlines.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._ended = True
+        self.worker.idle_deadlines.discard(self)
+        stats = self.config.stats
+        stats.downstream_cx_active -= 1
+        stats.downstream_cx_destroy += 1
+        stats.downstream_cx_http1_active -= 1
+        if self.peer is not None:
+            stats.downstream_cx_ssl_active -= 1
+        stats.downstream_cx_length_ms.record((time.monotonic() - self.opened) * 1e3)
+        exchange = self.exchange
+        if exchange is not None:
+            stats.downstream_cx_destroy_active_rq += 1
+            stats.downstream_cx_destroy_remote_active_rq += 1
+            exchange.downstream_lost()
+        self.on_lost(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.config.stats.downstream_cx_rx_bytes_total += len(data)
+        if self._ended:
+            return
+        if self.exchange is not None:
+            if self._body is not None:
+                self._body_received(data)
+            else:
+                self._hold(data)
+            return
+        self._pump(self._buffer + data if self._buffer else data)
+
+    def pause_writing(self) -> None:
+        """The client reads slowly: let the upstream wait."""
+        self._blocked = True
+        self.config.stats.downstream_flow_control_paused_reading_total += 1
+        exchange = self.exchange
+        if exchange is not None and exchange.upstream is not None:
+            exchange.upstream.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        self.config.stats.downstream_flow_control_resumed_reading_total += 1
+        exchange = self.exchange
+        if exchange is not None:
+            if exchange.upstream is not None:
+                exchange.upstream.transport.resume_reading()
+        elif self._buffer:
+            self._pump(self._buffer)
+
+    # Reading
+
+    def _pump(self, data: bytes) -> None:
+        """Start the requests in `data`, one after the other, for as long as each is over at once."""
+        self._pumping = True
+        while data and self.exchange is None and not self._ended and not self._blocked:
+            end = data.find(b"\r\n\r\n")
+            if end < 0 and len(data) <= self.config.max_head:
+                break
+            try:
+                if not 0 <= end <= self.config.max_head:
+                    raise HeadTooLargeError("http1.headers_too_large")
+                data = self._begin(parse_request(data[:end]), data[end + 4 :])
+            except MalformedError as error:
+                self._refuse(error)
+                data = b""
+        self._pumping = False
+        self._buffer = data
+        if len(data) > _PIPELINE_LIMIT and self.exchange is not None:
+            self.block()
+
+    def _begin(self, head: RequestHead, rest: bytes) -> bytes:
+        """Start one request with what came of its body; answers what came after it."""
+        body = request_body(head)
+        payload = b""
+        done = body is None
+        if body is not None:
+            if rest:
+                payload = body.take(rest)
+                rest = body.rest
+                done = body.done
+            self._body = None if done else body
+        stats = self.config.stats
+        stats.downstream_rq_total += 1
+        stats.downstream_rq_http1_total += 1
+        stats.downstream_rq_active += 1
+        self._buffer = b""
+        if not done and head.marked.get(b"expect", b"").lower() == b"100-continue":
+            self.transport.write(_CONTINUE)
+        exchange = self.exchange = Exchange(self, head, payload, done, body is not None)
+        exchange.start()
+        return rest
+
+    def _body_received(self, data: bytes) -> None:
+        exchange, body = self.exchange, self._body
+        assert exchange is not None
+        assert body is not None
+        try:
+            payload = body.take(data)
+        except MalformedError as error:
+            self.config.stats.downstream_cx_protocol_error += 1
+            self._body = None
+            exchange.fail(RequestBroke(error.details))
+            return
+        done = body.done
+        if done:
+            self._body = None
+            if body.rest:
+                self._hold(body.rest)
+        exchange.request_payload(payload, done)
+
+    def _hold(self, data: bytes) -> None:
+        self._buffer += data
+        if len(self._buffer) > _PIPELINE_LIMIT:
+            self.block()
+
+    def _refuse(self, error: MalformedError) -> None:
+        """Answer what is no request, in an exchange of its own so that it is counted and logged like any other."""
+        stats = self.config.stats
+        stats.downstream_cx_protocol_error += 1
+        stats.downstream_rq_total += 1
+        stats.downstream_rq_active += 1
+        self.will_close = True
+        exchange = self.exchange = Exchange(self, RequestHead(b"", b"", b"", [], {}), b"", True, False)
+        body = {400: b"Bad Request", 426: b"Upgrade Required"}.get(error.status, b"")
+        exchange.reply(error.status, body, "DPE", error.details)
+
+    # For the exchange
+
+    def must_close(self) -> bool:
+        """Whether the response now being sent is the connection's last."""
+        return self.will_close or self.worker.is_draining
+
+    def exchange_over(self, reset: bool) -> None:
+        """The exchange has said everything; `reset` if the response broke off."""
+        exchange, self.exchange = self.exchange, None
+        if self._ended:
+            return
+        if reset:
+            self._ended = True
+            self.transport.abort()
+        elif self.will_close or (exchange is not None and not exchange.request_done):
+            self._finish()
+        else:
+            self.unblock()
+            self.deadline = self.worker.loop.time() + self.config.idle_timeout
+            if self._buffer and not self._pumping:
+                self._pump(self._buffer)
+
+    def block(self) -> None:
+        """Read no more from the client for now."""
+        if not self._reading_paused and not self.transport.is_closing():
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def unblock(self) -> None:
+        if self._reading_paused and not self.transport.is_closing():
+            self._reading_paused = False
+            self.transport.resume_reading()
+
+    def drain(self) -> None:
+        """Close when the present request is over, or now if there is none."""
+        self.will_close = True
+        if self.exchange is None and not self._ended:
+            self._finish()
+
+    def abort(self) -> None:
+        """Close at once; a request in flight ends here."""
+        self.transport.abort()
+
+    def _finish(self) -> None:
+        self._ended = True
+        self.transport.close()
+
+    # Idle connections
+
+    def deadline_passed(self, now: float) -> None:
+        """A connection stays in the sweep for life; only one that is idle is closed."""
+        if self.exchange is not None:
+            self.deadline = now + self.config.idle_timeout
+            return
+        self.config.stats.downstream_cx_idle_timeout += 1
+        self.worker.idle_deadlines.discard(self)
+        self._finish()

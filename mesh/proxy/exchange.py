@@ -1,0 +1,596 @@
+"""One request and its response: from the head's arrival through filters, route and upstream to the log line."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING
+
+from mesh.proxy.http1.body import LAST_CHUNK, chunk
+from mesh.proxy.http1.head import RequestHead, ResponseHead
+from mesh.proxy.http1.reply import STATUS_LINES
+from mesh.proxy.rescue import (
+    RESCUE, Aborted, ConnectFailed, ConnectTimedOut, DownstreamClosed, Failure, NoCluster, NoHealthyUpstream, NoRoute,
+    Overflow, RequestTimedOut, StreamIdle, TryTimedOut, UpstreamClosed,
+)  # fmt: skip
+from mesh.proxy.route import DirectResponse, Forward, HeaderEdit, Redirect, Route
+
+if TYPE_CHECKING:
+    from mesh.proxy.cluster import Cluster, Host
+    from mesh.proxy.downstream import Downstream, HttpConfig
+    from mesh.proxy.tls import Peer
+    from mesh.proxy.upstream import Upstream
+    from mesh.proxy.workload import Workload
+
+# Hop-by-hop (RFC 9110 section 7.6.1). What `Connection` lists besides is dropped too.
+_HOP_REQUEST = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te", b"http2-settings",
+     b"expect")
+)  # fmt: skip
+_HOP_RESPONSE = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+_ROUTER_HEADERS = frozenset(
+    (b"x-envoy-upstream-rq-timeout-ms", b"x-envoy-upstream-rq-per-try-timeout-ms", b"x-envoy-max-retries",
+     b"x-envoy-retry-on", b"x-envoy-retriable-status-codes", b"x-envoy-expected-rq-timeout-ms")
+)  # fmt: skip
+_SMALL = 64 * 1024
+
+
+class Exchange:
+    """A request in flight. `Downstream` starts it, `Pool` and `Upstream` call it back, the sweep ends it in time."""
+
+    __slots__ = (
+        "_chunked_request", "_chunked_response", "_idle_at", "_on_gone", "_on_wake", "_replay", "_replay_size", "_retry",
+        "_route_deadline", "_sent", "_step", "_try_deadline", "_wake", "attempts", "bytes_received", "bytes_sent",
+        "cluster", "cluster_name", "config", "connection", "deadline", "details", "flags", "head", "host",
+        "is_over", "method", "request_done", "request_edits", "response_edits", "response_head", "retries_left", "route",
+        "served_by", "source", "started", "status", "transport_failure", "tried", "upstream", "upstream_first_at", "upstream_started",
+        "worker",
+    )  # fmt: skip
+
+    def __init__(self, connection: Downstream, head: RequestHead, payload: bytes, done: bool, has_body: bool) -> None:
+        self.connection = connection
+        self.config: HttpConfig = connection.config
+        self.worker = connection.worker
+        self.head = head
+        self.method = head.method
+        self.started = time.monotonic()
+        self.request_done = done
+        self.bytes_received = len(payload)
+        self.bytes_sent = 0
+        self.status = 0
+        self.flags = ""
+        self.details = ""
+        self.transport_failure = ""
+        self.is_over = False
+        self.attempts = 0
+        self.route: Route | None = None
+        self.cluster: Cluster | None = None
+        self.cluster_name = ""
+        self.host: Host | None = None
+        self.upstream: Upstream | None = None
+        self.response_head: ResponseHead | None = None
+        self.upstream_started = 0.0
+        self.source: Workload | None = None
+        self.served_by: Upstream | None = None
+        self.deadline = self._route_deadline = self._try_deadline = self._wake = inf
+        self._step = 0
+        self._on_gone: Callable[[], None] | None = None
+        self._chunked_response = False
+        self._chunked_request = has_body and b"transfer-encoding" in head.marked
+        self._retry = None
+        self._replay: list[bytes] | None = None
+        if has_body:
+            self._replay = [self._framed(payload, done)] if payload or done else []
+        self._replay_size = len(payload)
+        self._sent = False
+        self.tried: list[Host] | None = None
+        self.request_edits: tuple[HeaderEdit, ...] = ()
+        self.response_edits: tuple[HeaderEdit, ...] = ()
+
+    # The request's way
+
+    def start(self) -> None:
+        """Prepare the head as the connection manager does, find the route, run the filters, forward."""
+        head, config = self.head, self.config
+        marked = head.marked
+        if not _HOP_REQUEST.isdisjoint(marked):
+            self._drop_hop_headers()
+        config.mark_origin(head, self.connection)
+        if b"x-request-id" not in marked:
+            head.add(b"x-request-id", new_request_id())
+        table = config.table or self.worker.runtime.routes.get(config.route_name)
+        self.route = table.match(head) if table is not None else None
+        self.resume()
+
+    def resume(self) -> None:
+        """Go on with the next filter's step."""
+        steps = self.config.request_steps
+        while self._step < len(steps):
+            step = steps[self._step]
+            self._step += 1
+            if step(self):
+                return
+        self._act()
+
+    def park(self, seconds: float, wake: Callable[[], None], gone: Callable[[], None]) -> None:
+        """Wait for `seconds`, then call `wake`; or `gone`, if the exchange ends before."""
+        self._wake = time.monotonic() + seconds
+        self._on_wake = wake
+        self._on_gone = gone
+        self._rearm()
+
+    def _act(self) -> None:
+        route = self.route
+        self.config.stats.rq_total += 1
+        if route is None:
+            self.config.stats.no_route += 1
+            self.fail(NoRoute())
+            return
+        action = route.action
+        if type(action) is Forward:
+            self._forward(route, action)
+        elif type(action) is Redirect:
+            self.config.stats.rq_redirect += 1
+            self._edits(route)
+            location = action.location(self.head, self.connection.scheme)
+            self.reply(action.status, b"", "", "direct_response", b"location: %b\r\n" % location)
+        elif type(action) is DirectResponse:
+            self.config.stats.rq_direct_response += 1
+            self._edits(route)
+            self.reply(action.status, action.body, "", "direct_response")
+
+    def _edits(self, route: Route) -> None:
+        if route.request_edit is not None:
+            self.request_edits = (route.request_edit,)
+        if route.response_edit is not None:
+            self.response_edits = (route.response_edit,)
+
+    def _forward(self, route: Route, action: Forward) -> None:
+        head = self.head
+        target = action.pick(head)
+        self.cluster_name = target.name
+        cluster = self.worker.runtime.clusters.get(target.name)
+        if cluster is None:
+            self.config.stats.no_cluster += 1
+            self.fail(NoCluster(), action.no_cluster_status)
+            return
+        self.cluster = cluster
+        self._edits(route)
+        if target.request_edit is not None:
+            self.request_edits = (target.request_edit, *self.request_edits)
+        if target.response_edit is not None:
+            self.response_edits = (target.response_edit, *self.response_edits)
+        self._retry = action.retry
+        self.retries_left = action.retry.count if action.retry is not None else 0
+        timeout = action.timeout
+        if not _ROUTER_HEADERS.isdisjoint(head.marked):
+            timeout = self._timeout_by_header(timeout)
+        for edit in self.request_edits:
+            edit.apply(head, self)
+        self._rewrite(action, target.host_rewrite)
+        if timeout:
+            head.lines.append(b"x-envoy-expected-rq-timeout-ms: %d" % (timeout * 1000))
+            self._route_deadline = timeout  # runs from when the request is complete
+        if self.request_done:
+            self._start_timeouts()
+        self._try()
+
+    def _rewrite(self, action: Forward, host: bytes | None) -> None:
+        head = self.head
+        host = host or action.host_rewrite
+        if action.host_rewrite_header is not None:
+            host = head.get(action.host_rewrite_header) or host
+        if host is not None:
+            self._rewrite_host(host, action.append_x_forwarded_host)
+        if action.rewrite_path is not None:
+            path, question, query = head.target.partition(b"?")
+            new = action.rewrite_path(path) + question + query
+            if new != head.target:
+                head.set(b"x-envoy-original-path", head.target)
+                head.target = new
+
+    def _rewrite_host(self, host: bytes, keep: bool) -> None:
+        head = self.head
+        if keep and head.authority != host:
+            head.add(b"x-forwarded-host", head.authority)
+        head.set(b"host", host)
+        head.authority = host
+
+    def _timeout_by_header(self, timeout: float) -> float:
+        value = self.head.marked.get(b"x-envoy-upstream-rq-timeout-ms")
+        if value is not None and value.isdigit():
+            timeout = int(value) / 1000
+        self.head.remove(_ROUTER_HEADERS)
+        return timeout
+
+    def _try(self) -> None:
+        """Pick a host and ask its pool for a connection."""
+        assert self.cluster is not None
+        assert self.route is not None
+        retry = self._retry
+        if self.tried and retry is not None and retry.skips_tried_hosts:
+            host = self.cluster.pick(self.tried, retry.host_attempts)
+        else:
+            host = self.cluster.pick()
+        if host is None:
+            self.cluster.stats.upstream_cx_none_healthy += 1
+            self.fail(NoHealthyUpstream())
+            return
+        self.host = host
+        self.attempts += 1
+        if self.route.counts_attempts:
+            self.head.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
+        self._sent = False
+        try:
+            host.pool.request(self)
+        except Overflow as overflow:
+            self.cluster.stats.codes.count(503)
+            self.upstream_failed(overflow)
+
+    def upstream_ready(self, upstream: Upstream) -> None:
+        """The pool's answer: write the head, and of the body what is there, in one write."""
+        self.upstream = self.served_by = upstream
+        head = self.head
+        wire = b"%b %b HTTP/1.1\r\n%b\r\n" % (head.method, head.target, b"\r\n".join(head.lines))
+        wire += b"transfer-encoding: chunked\r\n\r\n" if self._chunked_request else b"\r\n"
+        self._sent = True
+        self.upstream_started = time.monotonic()
+        if self.request_done:
+            upstream.request_done = True
+        if self._replay:
+            wire = b"".join((wire, *self._replay))
+        if self._retry is None:
+            self._replay = None
+            self.connection.unblock()
+        elif self._retry.per_try_timeout and self.request_done:
+            self._try_deadline = time.monotonic() + self._retry.per_try_timeout
+            self._rearm()
+        upstream.transport.write(wire)
+
+    # The request's body
+
+    def _framed(self, payload: bytes, done: bool) -> bytes:
+        if not self._chunked_request:
+            return payload
+        framed = chunk(payload) if payload else b""
+        return framed + LAST_CHUNK if done else framed
+
+    def request_payload(self, payload: bytes, done: bool) -> None:
+        """More of the request's body, straight to the upstream, or kept while there is none or a retry may need it."""
+        self.bytes_received += len(payload)
+        self._idle_at = time.monotonic()
+        framed = self._framed(payload, done)
+        if self._replay is not None:
+            self._keep(framed)
+        if done:
+            self.request_done = True
+            if self.cluster is not None:
+                self._start_timeouts()
+        upstream = self.upstream
+        if upstream is not None:
+            upstream.request_done = done
+            upstream.transport.write(framed)
+
+    def _keep(self, framed: bytes) -> None:
+        assert self._replay is not None
+        self._replay.append(framed)
+        self._replay_size += len(framed)
+        if self._replay_size > self._buffer_limit():
+            if self.upstream is None:
+                self.connection.block()
+            else:
+                self._replay = None  # too large to send twice: this try is the last
+                self._retry = None
+
+    def _buffer_limit(self) -> int:
+        if self.route is not None and self.route.buffer_limit is not None:
+            return self.route.buffer_limit
+        return self.config.buffer_limit
+
+    # Deadlines
+
+    def _start_timeouts(self) -> None:
+        if self._route_deadline is not inf:
+            self._route_deadline += time.monotonic()
+            self._rearm()
+
+    def _rearm(self) -> None:
+        self.deadline = min(self._route_deadline, self._try_deadline, self._wake)
+        self.worker.deadlines.add(self)
+
+    def deadline_passed(self, now: float) -> None:
+        """The sweep's call."""
+        if self._wake <= now:
+            self._wake = inf
+            self._on_gone = None
+            self._rearm()
+            self._on_wake()
+        elif self._route_deadline <= now:
+            self._route_deadline = inf
+            self._timed_out(RequestTimedOut())
+        else:
+            self._try_deadline = inf
+            self._rearm()
+            self._timed_out(TryTimedOut())
+
+    def _timed_out(self, failure: Failure) -> None:
+        assert self.cluster is not None
+        if type(failure) is TryTimedOut:
+            self.cluster.stats.upstream_rq_per_try_timeout += 1
+        else:
+            self.cluster.stats.upstream_rq_timeout += 1
+            self._retry = None
+        if self.host is not None:
+            self.host.rq_timeout += 1
+        self.upstream_failed(failure)
+
+    # The response's way
+
+    def response_received(self, head: ResponseHead, payload: bytes, done: bool) -> None:
+        """The upstream's response head with what came along of its body."""
+        now = time.monotonic()
+        cluster, host, route = self.cluster, self.host, self.route
+        assert cluster is not None
+        assert host is not None
+        assert route is not None
+        status = head.status
+        stats = cluster.stats
+        if cluster.outlier is not None:
+            cluster.outlier.responded(host.health, status)
+        if status >= 500:
+            host.rq_error += 1
+        else:
+            host.rq_success += 1
+        if self._retry is not None and self._retry.wants_status(status) and self._may_retry():
+            stats.retry_codes.count(status)
+            self._retry_later(complete=done)
+            return
+        stats.codes.count(status)
+        elapsed = (now - self.upstream_started) * 1e3
+        stats.upstream_rq_time.record(elapsed)
+        if self.attempts > 1 and status < 500:
+            stats.upstream_rq_retry_success += 1
+        self._try_deadline = inf
+        self._replay = None
+        marked = head.marked
+        if not _HOP_RESPONSE.isdisjoint(marked):
+            head.remove(_HOP_RESPONSE)
+        lines = head.lines
+        lines.append(b"x-envoy-upstream-service-time: %d" % elapsed)
+        if route.counts_attempts_in_response:
+            head.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
+        if b"date" not in marked:
+            lines.append(b"date: %b" % self.worker.clock.date(now))
+        has_body = not (self.method == b"HEAD" or status == 204 or status == 304)
+        self._chunked_response = has_body and b"content-length" not in marked
+        self.details = self.details or "via_upstream"
+        if done:
+            self.upstream = None
+        self._send_head(head, payload, done)
+
+    def _send_head(self, head: ResponseHead, payload: bytes, done: bool) -> None:
+        """Finish the response's head and write it with the first of its body."""
+        config, connection = self.config, self.connection
+        self.response_head = head
+        self.status = head.status
+        for step in config.response_steps:
+            step(self)
+        for edit in self.response_edits:
+            edit.apply(head, self)
+        config.mark_server(head)
+        if not self.request_done or connection.must_close():
+            connection.will_close = True
+            head.lines.append(b"connection: close")
+        wire = b"%b%b\r\n" % (STATUS_LINES[head.status], b"\r\n".join(head.lines))
+        self.bytes_sent = len(payload)
+        if self._chunked_response:
+            wire += b"transfer-encoding: chunked\r\n\r\n"
+            if payload:
+                payload = chunk(payload)
+            if done:
+                payload += LAST_CHUNK
+        else:
+            wire += b"\r\n"
+        write = connection.transport.write
+        if len(payload) < _SMALL:
+            write(wire + payload)
+        else:
+            write(wire)
+            write(payload)
+        if done:
+            self._end()
+
+    def payload_received(self, payload: bytes, done: bool) -> None:
+        """More of the upstream's response body."""
+        self._idle_at = time.monotonic()
+        self.bytes_sent += len(payload)
+        if self._chunked_response:
+            payload = chunk(payload) if payload else b""
+            if done:
+                payload += LAST_CHUNK
+        if payload:
+            self.connection.transport.write(payload)
+        if done:
+            self.upstream = None
+            self._end()
+
+    def reply(self, status: int, body: bytes, flag: str, details: str, headers: bytes = b"") -> None:
+        """Answer without an upstream; `headers` are whole lines with their ends."""
+        self.details = details
+        self.add_flag(flag)
+        lines = [line for line in headers.split(b"\r\n") if line]
+        marked: dict[bytes, bytes] = {}
+        if body:
+            lines[:0] = [b"content-length: %d" % len(body), b"content-type: text/plain"]
+        lines.append(b"date: %b" % self.worker.clock.date(time.monotonic()))
+        if not body:
+            lines.append(b"content-length: 0")
+        head = ResponseHead(status, b"", False, lines, marked)
+        self._chunked_response = False
+        self._send_head(head, b"" if self.method == b"HEAD" else body, True)
+
+    # Failing and retrying
+
+    def upstream_failed(self, failure: Failure) -> None:
+        """The try ended without a complete response."""
+        cluster, host = self.cluster, self.host
+        assert cluster is not None
+        if self.upstream is not None:
+            upstream, self.upstream = self.upstream, None
+            if upstream.caller is self:
+                cluster.stats.upstream_rq_tx_reset += 1
+                upstream.abandon()
+            else:
+                cluster.stats.upstream_rq_rx_reset += 1
+        elif not self._sent and host is not None:
+            host.pool.cancel(self)
+        rescue = RESCUE[type(failure)]
+        if host is not None and type(failure) is not Overflow:
+            host.rq_error += 1
+            if cluster.outlier is not None and self.response_head is None:
+                cluster.outlier.failed_locally(host.health, rescue.status)
+        if self._retry is not None and type(failure) is not RequestTimedOut:
+            is_connect = isinstance(failure, (ConnectFailed, ConnectTimedOut))
+            wanted = self._retry.wants_failure(is_connect, self.response_head is not None)
+            if type(failure) is Overflow:
+                wanted = False
+            if wanted and self._may_retry():
+                self._retry_later(complete=True)
+                return
+        if self.response_head is None and type(failure) is not Overflow:
+            cluster.stats.codes.count(rescue.status)
+        self.fail(failure)
+
+    def _may_retry(self) -> bool:
+        assert self.cluster is not None
+        if self._replay is None and not self.request_done:
+            return False
+        if self.retries_left <= 0:
+            self.cluster.stats.upstream_rq_retry_limit_exceeded += 1
+            self.add_flag("URX")
+            return False
+        return self.cluster.breaker.may_retry()
+
+    def _retry_later(self, complete: bool) -> None:
+        assert self.cluster is not None
+        assert self._retry is not None
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None and not complete:
+            upstream.abandon()
+        self.retries_left -= 1
+        self.cluster.breaker.count_retry(1)
+        self.cluster.stats.upstream_rq_retry += 1
+        self.cluster.stats.upstream_rq_retry_backoff_exponential += 1
+        if self.tried is None:
+            self.tried = []
+        if self.host is not None:
+            self.tried.append(self.host)
+        self._try_deadline = inf
+        self.park(self._retry.back_off(self.attempts), self._again, self._retry_over)
+
+    def _again(self) -> None:
+        self._retry_over()
+        self._try()
+
+    def _retry_over(self) -> None:
+        assert self.cluster is not None
+        self.cluster.breaker.count_retry(-1)
+
+    def fail(self, failure: Failure, status: int = 0) -> None:
+        """Answer for a failure, by the table in `rescue`; after the response has begun only a reset is left."""
+        rescue = RESCUE[type(failure)]
+        self.transport_failure = failure.transport
+        if self.response_head is not None:
+            self.add_flag(rescue.flag)
+            self.details = rescue.details.replace("_before_response_started", "_after_response_started")
+            self.config.stats.rq_reset_after_downstream_response_started += 1
+            self._end(reset=True)
+            return
+        details, body = rescue.details.replace("{reason}", failure.reason), rescue.body
+        if failure.transport and rescue.is_reset:
+            details = f"{details[:-1]}|{failure.transport.replace(' ', '_')}}}"
+            body = f"{body}, transport failure reason: {failure.transport}"
+        self.reply(status or rescue.status, body.encode(), rescue.flag, details, rescue.headers)
+
+    def add_flag(self, flag: str) -> None:
+        if flag and flag not in self.flags.split(","):
+            self.flags = f"{self.flags},{flag}" if self.flags else flag
+
+    def downstream_lost(self) -> None:
+        """The client is gone: stop the upstream's work and write the log line."""
+        self.add_flag("DC")
+        self.details = RESCUE[DownstreamClosed].details
+        self.config.stats.downstream_rq_rx_reset += 1
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            assert self.cluster is not None
+            self.cluster.stats.upstream_rq_tx_reset += 1
+            upstream.abandon()
+        elif self.host is not None and not self._sent:
+            self.host.pool.cancel(self)
+        self._end()
+
+    def _end(self, reset: bool = False) -> None:
+        """Everything is said: count, log, and give the connection back."""
+        if self.is_over:
+            return
+        self.is_over = True
+        self.worker.deadlines.discard(self)
+        if self._on_gone is not None:
+            self._on_gone()
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.abandon()
+        stats = self.config.stats
+        stats.downstream_rq_active -= 1
+        if self.status:
+            stats.codes.count(self.status)
+        stats.downstream_rq_time.record((time.monotonic() - self.started) * 1e3)
+        for step in self.config.finish_steps:
+            step(self)
+        self.connection.exchange_over(reset)
+
+    # For logs and statistics
+
+    @property
+    def upstream_peer(self) -> Peer | None:
+        """Who the upstream proved to be; None over plaintext."""
+        return self.served_by.transport.get_extra_info("peer") if self.served_by is not None else None
+
+    @property
+    def upstream_local_address(self) -> str:
+        """Our end of the upstream connection, `ip:port`."""
+        if self.served_by is None:
+            return ""
+        address = self.served_by.transport.get_extra_info("sockname")
+        return f"{address[0]}:{address[1]}" if address else ""
+
+    # Flow control
+
+    def upstream_blocked(self) -> None:
+        self.connection.block()
+
+    def upstream_unblocked(self) -> None:
+        self.connection.unblock()
+
+    def _drop_hop_headers(self) -> None:
+        head = self.head
+        listed = head.marked.get(b"connection")
+        names = _HOP_REQUEST
+        if listed is not None:
+            if b"close" in listed.lower():
+                self.connection.will_close = True
+            extra = {name.strip() for name in listed.lower().split(b",")} - {b"close", b"keep-alive", b""}
+            names = names | extra
+        trailers = head.marked.get(b"te", b"").lower() == b"trailers"
+        head.remove(names)
+        if trailers:
+            head.add(b"te", b"trailers")
+
+
+def new_request_id() -> bytes:
+    """A random UUID, version 4, from the fast generator: it must be unique, not secret."""
+    text = "%032x" % random.getrandbits(128)
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:]}".encode()

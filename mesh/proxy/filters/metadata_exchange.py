@@ -1,0 +1,84 @@
+"""Tells the next sidecar who is calling, and learns it from the one before (`istio.metadata_exchange`).
+
+The caller's node metadata travels in `x-envoy-peer-metadata`, a serialised `google.protobuf.Struct` in base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING
+
+from envoy.config.core.v3.base_pb2 import Node
+from google.protobuf.message import DecodeError
+from google.protobuf.struct_pb2 import Struct
+
+from mesh.proxy.workload import NOBODY, Workload, of_metadata
+
+if TYPE_CHECKING:
+    from mesh.proxy.exchange import Exchange
+    from mesh.proxy.filters.registry import Steps
+
+NAME = "istio.metadata_exchange"
+_METADATA, _ID = b"x-envoy-peer-metadata", b"x-envoy-peer-metadata-id"
+_HEADERS = frozenset((_METADATA, _ID))
+_SENT = ("NAME", "NAMESPACE", "WORKLOAD_NAME", "LABELS", "SERVICE_ACCOUNT", "CLUSTER_ID", "MESH_ID")
+_MAX_KNOWN = 1024
+_MAX_LENGTH = 16 * 1024
+
+
+def add(steps: Steps, node: Node, is_inbound: bool) -> None:
+    steps.request.append(_reader() if is_inbound else _writer(node))
+
+
+def _writer(node: Node):  # type: ignore[no-untyped-def]
+    lines = (b"%b: %b" % (_METADATA, encode(node)), b"%b: %b" % (_ID, node.id.encode()))
+
+    def write(exchange: Exchange) -> bool:
+        head = exchange.head
+        if not _HEADERS.isdisjoint(head.marked):
+            head.remove(_HEADERS)
+        head.extend(lines)
+        return False
+
+    return write
+
+
+def _reader():  # type: ignore[no-untyped-def]
+    known: dict[bytes, Workload] = {}
+
+    def read(exchange: Exchange) -> bool:
+        head = exchange.head
+        if _HEADERS.isdisjoint(head.marked):
+            return False
+        value = head.marked.get(_METADATA, b"")
+        source = known.get(value)
+        if source is None:
+            source = decode(value)
+            if len(known) >= _MAX_KNOWN:
+                known.clear()
+            known[value] = source
+        exchange.source = source
+        head.remove(_HEADERS)
+        return False
+
+    return read
+
+
+def encode(node: Node) -> bytes:
+    """The header's value for a node."""
+    sent = Struct()
+    for key in _SENT:
+        if key in node.metadata.fields:
+            sent.fields[key].CopyFrom(node.metadata.fields[key])
+    return base64.b64encode(sent.SerializeToString(deterministic=True))
+
+
+def decode(value: bytes) -> Workload:
+    """The workload that a header names; nobody, if it is none that can be read: anyone may send this header."""
+    if not value or len(value) > _MAX_LENGTH:
+        return NOBODY
+    try:
+        return of_metadata(Struct.FromString(base64.b64decode(value, validate=True)))
+    except (binascii.Error, DecodeError, ValueError, TypeError, AttributeError):
+        return NOBODY

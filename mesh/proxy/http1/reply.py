@@ -1,0 +1,34 @@
+"""Status lines, dates and whole local replies, as Envoy words them."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+
+REASONS: dict[int, bytes] = {int(status): status.phrase.encode() for status in HTTPStatus}
+REASONS[413] = b"Payload Too Large"
+REASONS[416] = b"Range Not Satisfiable"
+REASONS[422] = b"Unprocessable Entity"
+
+STATUS_LINES: dict[int, bytes] = {
+    status: b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b"Unknown")) for status in range(100, 1000)
+}
+
+
+class Clock:
+    """The Date header, made once a second."""
+
+    __slots__ = ("_date", "_until")
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._date = b""
+
+    def date(self, now: float) -> bytes:
+        """The current IMF-fixdate; `now` is monotonic seconds."""
+        if now >= self._until:
+            wall = time.time()
+            self._date = formatdate(wall, usegmt=True).encode()
+            self._until = now + 1 - wall % 1
+        return self._date

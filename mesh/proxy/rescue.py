@@ -1,0 +1,118 @@
+"""What can go wrong with a request, as types, and the one table that says how each is answered.
+
+Failures are values: they are handed to `Exchange.fail`, which looks them up here. Status, flag, details and body are
+Envoy's (its response flags and response code details).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class Failure(Exception):  # noqa: N818 - a failed request, not an error in the program
+    """A request that gets no upstream response. `reason` goes into details, `transport` is the transport's own reason."""
+
+    def __init__(self, reason: str = "", transport: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.transport = transport
+
+
+class NoRoute(Failure):
+    """No virtual host or no route matches."""
+
+
+class NoCluster(Failure):
+    """The route names a cluster that does not exist."""
+
+
+class NoHealthyUpstream(Failure):
+    """The cluster has no host that may be picked."""
+
+
+class Overflow(Failure):
+    """A circuit-breaker threshold is reached."""
+
+
+class ConnectFailed(Failure):
+    """No connection to the host could be made."""
+
+
+class ConnectTimedOut(Failure):
+    """The host did not accept the connection in time."""
+
+
+class UpstreamClosed(Failure):
+    """The host closed or reset the connection before its response was complete."""
+
+
+class UpstreamBroke(Failure):
+    """The host sent something that is not HTTP/1.1."""
+
+
+class RequestTimedOut(Failure):
+    """The route's timeout ran out."""
+
+
+class TryTimedOut(Failure):
+    """The timeout of one try ran out."""
+
+
+class StreamIdle(Failure):
+    """Nothing moved on the stream for too long."""
+
+
+class RequestBroke(Failure):
+    """The client sent a body that is not HTTP/1.1."""
+
+
+class RequestTooLarge(Failure):
+    """The request body does not fit a buffer that must hold it."""
+
+
+class DownstreamClosed(Failure):
+    """The client went away: there is nobody to answer."""
+
+
+class Aborted(Failure):
+    """The fault filter ended the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """How a failure is answered. `details` may hold `{reason}`; `is_reset` failures get the transport's reason too."""
+
+    status: int
+    flag: str
+    details: str
+    body: str = ""
+    is_reset: bool = False
+    headers: bytes = b""
+
+
+_RESET_BODY = "upstream connect error or disconnect/reset before headers. reset reason: "
+_RESET_DETAILS = "upstream_reset_before_response_started{{{reason}}}"
+
+
+def _reset(status: int, flag: str, words: str, headers: bytes = b"") -> Rescue:
+    details = _RESET_DETAILS.format(reason=words.replace(" ", "_"))
+    return Rescue(status, flag, details, _RESET_BODY + words, is_reset=True, headers=headers)
+
+
+RESCUE: dict[type[Failure], Rescue] = {
+    NoRoute: Rescue(404, "NR", "route_not_found"),
+    NoCluster: Rescue(503, "NC", "cluster_not_found"),
+    NoHealthyUpstream: Rescue(503, "UH", "no_healthy_upstream", "no healthy upstream"),
+    Overflow: _reset(503, "UO", "overflow", headers=b"x-envoy-overloaded: true\r\n"),
+    ConnectFailed: _reset(503, "UF", "remote connection failure"),
+    ConnectTimedOut: _reset(503, "UF", "connection timeout"),
+    UpstreamClosed: _reset(503, "UC", "connection termination"),
+    UpstreamBroke: _reset(502, "UPE", "protocol error"),
+    RequestTimedOut: Rescue(504, "UT", "response_timeout", "upstream request timeout"),
+    TryTimedOut: Rescue(504, "UT", "upstream_per_try_timeout", "upstream request timeout"),
+    StreamIdle: Rescue(408, "SI", "stream_idle_timeout", "stream timeout"),
+    RequestBroke: Rescue(400, "DPE", "{reason}", "Bad Request"),
+    RequestTooLarge: Rescue(413, "", "request_payload_too_large", "Payload Too Large"),
+    DownstreamClosed: Rescue(0, "DC", "downstream_remote_disconnect"),
+    Aborted: Rescue(503, "FI", "fault_filter_abort", "fault filter abort"),
+}

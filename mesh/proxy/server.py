@@ -1,0 +1,243 @@
+"""The data path of one process: takes `Resources`, compiles what changed, and serves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from envoy.config.core.v3.base_pb2 import Node
+
+from mesh.proxy.cluster import Cluster, Endpoint
+from mesh.proxy.compile.clusters import CompiledCluster, compile_cluster, compile_endpoints
+from mesh.proxy.compile.listeners import CompiledListener, compile_listener
+from mesh.proxy.compile.routes import compile_routes
+from mesh.proxy.compile.tls import ContextPlan, check_secret
+from mesh.proxy.fields import Place
+from mesh.proxy.listener import ActiveListener
+from mesh.proxy.resources import Refused, Resources
+from mesh.proxy.route import RouteTable
+from mesh.proxy.runtime import Runtime, Worker
+from mesh.proxy.stats import ClusterStats, Stats
+
+
+@dataclass(slots=True)
+class _Plan:
+    """An update that compiled: nothing of it is in force yet, and putting it in force cannot fail."""
+
+    resources: Resources
+    listeners: dict[str, CompiledListener] = field(default_factory=dict)
+    routes: dict[str, RouteTable] = field(default_factory=dict)
+    clusters: dict[str, CompiledCluster] = field(default_factory=dict)
+    endpoints: dict[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+    contexts: list[tuple[ContextPlan, ssl.SSLContext | None]] = field(default_factory=list)
+    opened: dict[str, ActiveListener] = field(default_factory=dict)
+
+
+class Server:
+    """Serves one `Resources` at a time. Updates cost what changed: unchanged messages keep what was made of them."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, node: Node, stats: Stats, log: IO[str], *, reuse_port: bool = False
+    ) -> None:
+        """`log` gets what cannot be told otherwise (an access log that cannot be written). `reuse_port` lets several
+        workers share the listeners' ports.
+        """
+        self.worker = Worker(loop, lambda line: print(line, file=log, flush=True))
+        self.stats = stats
+        self._node = node
+        self._reuse_port = reuse_port
+        self._listeners: dict[str, CompiledListener] = {}
+        self._clusters: dict[str, CompiledCluster] = {}
+        self._active: dict[str, ActiveListener] = {}
+        self._draining: list[ActiveListener] = []
+
+    @property
+    def runtime(self) -> Runtime:
+        """The configuration in force."""
+        return self.worker.runtime
+
+    @property
+    def listeners(self) -> Mapping[str, ActiveListener]:
+        """The listeners that accept, by name."""
+        return self._active
+
+    def check(self, resources: Resources) -> None:
+        """Raise Refused if `resources` could not be served; change nothing. Ports are not tried."""
+        self._compile(resources)
+
+    def apply(self, resources: Resources) -> None:
+        """Serve `resources` from now on. Raises Refused, and then nothing has changed."""
+        plan = self._compile(resources)
+        self._open(plan)
+        self._commit(plan)
+
+    # Compiling
+
+    def _compile(self, resources: Resources) -> _Plan:
+        before = self.runtime.resources
+        plan = _Plan(resources)
+        for name, secret in _changed(before.secrets, resources.secrets):
+            check_secret(secret, Place("Secret", name))
+        for name, cluster in _changed(before.clusters, resources.clusters):
+            plan.clusters[name] = compile_cluster(cluster, Place("Cluster", name))
+        for name, assignment in _changed(before.endpoints, resources.endpoints):
+            plan.endpoints[name] = compile_endpoints(assignment, Place("ClusterLoadAssignment", name))
+        for name, routes in _changed(before.routes, resources.routes):
+            plan.routes[name] = compile_routes(routes, Place("RouteConfiguration", name))
+        for name, listener in _changed(before.listeners, resources.listeners):
+            plan.listeners[name] = compile_listener(
+                listener, self._node, self.stats, self.worker.logs, Place("Listener", name)
+            )
+        self._make_contexts(plan, before)
+        return plan
+
+    def _make_contexts(self, plan: _Plan, before: Resources) -> None:
+        """TLS contexts of what is new, and of what refers to a secret that changed."""
+        secrets = plan.resources.secrets
+        changed = {name for name, _ in _changed(before.secrets, secrets)} | (before.secrets.keys() - secrets.keys())
+        new: list[CompiledListener | CompiledCluster] = [*plan.listeners.values(), *plan.clusters.values()]
+        old: list[CompiledListener | CompiledCluster] = [
+            compiled
+            for compiled_all, replaced, kept in (
+                (self._listeners, plan.listeners, plan.resources.listeners),
+                (self._clusters, plan.clusters, plan.resources.clusters),
+            )
+            for name, compiled in compiled_all.items()  # type: ignore[attr-defined]
+            if name not in replaced and name in kept
+        ]
+        for compiled in new:
+            plan.contexts += [(context, context.build(secrets)) for context in compiled.contexts]
+        for compiled in old:
+            plan.contexts += [
+                (context, context.build(secrets))
+                for context in compiled.contexts
+                if not changed.isdisjoint(context.secret_names)
+            ]
+
+    # Ports
+
+    def _open(self, plan: _Plan) -> None:
+        """Bind the ports of new listeners. Raises Refused, and then none of them is open."""
+        for name, compiled in plan.listeners.items():
+            active = self._active.get(name)
+            if active is not None and active.config.addresses == compiled.config.addresses:
+                continue
+            opened = ActiveListener(self.worker, compiled.config, self._reuse_port)
+            try:
+                opened.bind()
+            except OSError as error:
+                for each in plan.opened.values():
+                    each.unbind()
+                addresses = ", ".join(f"{ip}:{port}" for ip, port in compiled.config.addresses)
+                reason = f"cannot bind {addresses}: {os.strerror(error.errno or 0)}"
+                raise Refused("Listener", name, "address", reason) from error
+            plan.opened[name] = opened
+
+    # Putting in force
+
+    def _commit(self, plan: _Plan) -> None:
+        for context_plan, context in plan.contexts:
+            context_plan.owner.context = context
+        resources = plan.resources
+        clusters = self._commit_clusters(plan)
+        routes = {name: plan.routes.get(name) or self.runtime.routes[name] for name in resources.routes}
+        self._listeners = {name: plan.listeners.get(name) or self._listeners[name] for name in resources.listeners}
+        self.worker.runtime = Runtime(
+            resources, {name: compiled.config for name, compiled in self._listeners.items()}, routes, clusters
+        )
+        self._commit_listeners(plan)
+
+    def _commit_clusters(self, plan: _Plan) -> dict[str, Cluster]:
+        before = self.runtime
+        resources = plan.resources
+        clusters: dict[str, Cluster] = {}
+        for name in resources.clusters:
+            compiled = plan.clusters.get(name)
+            old = before.clusters.get(name)
+            if compiled is None and old is not None:
+                clusters[name] = old
+                self._update_endpoints(old, plan)
+                continue
+            assert compiled is not None
+            self._clusters[name] = compiled
+            clusters[name] = self._new_cluster(compiled, resources)
+        for name, gone in before.clusters.items():
+            if clusters.get(name) is not gone:
+                gone.close()
+            if name not in clusters:
+                del self._clusters[name]
+                self.stats.drop(f"cluster.{name}")
+        return clusters
+
+    def _new_cluster(self, compiled: CompiledCluster, resources: Resources) -> Cluster:
+        config = compiled.config
+        stats = self.stats.group(ClusterStats, f"cluster.{config.name}", (("envoy.cluster_name", config.name),))
+        worker = self.worker
+        cluster = Cluster(config, stats, worker.loop, worker.idle_deadlines, worker.spawn)
+        if config.eds_name:
+            assignment = resources.endpoints.get(config.eds_name)
+            if assignment is not None:
+                cluster.replace_endpoints(
+                    compile_endpoints(assignment, Place("ClusterLoadAssignment", config.eds_name))
+                )
+        elif config.dns:
+            cluster.resolve()
+        else:
+            cluster.replace_endpoints(config.endpoints)
+        return cluster
+
+    def _update_endpoints(self, cluster: Cluster, plan: _Plan) -> None:
+        name = cluster.config.eds_name
+        if name and name in plan.endpoints:
+            cluster.replace_endpoints(plan.endpoints[name])
+        elif name and name not in plan.resources.endpoints and cluster.hosts:
+            cluster.replace_endpoints(())
+
+    def _commit_listeners(self, plan: _Plan) -> None:
+        for name, active in list(self._active.items()):
+            if name in plan.opened or name not in self._listeners:
+                del self._active[name]
+                active.drain()
+                self._draining = [each for each in (*self._draining, active) if each.connections]
+            elif name in plan.listeners:
+                active.replace(plan.listeners[name].config)
+        for name, opened in plan.opened.items():
+            self._active[name] = opened
+            self.worker.spawn(opened.accept())
+
+    # The end
+
+    def begin_drain(self) -> None:
+        """Stop accepting; each connection ends after its present request."""
+        self.worker.is_draining = True
+        for active in self._active.values():
+            active.drain()
+
+    async def close(self, grace_s: float) -> None:
+        """Wait for connections to end, `grace_s` seconds at most, then end them; write out the logs."""
+        until = self.worker.loop.time() + grace_s
+        everyone = [*self._active.values(), *self._draining]
+        for active in everyone:
+            active.stop()
+        while any(active.connections for active in everyone) and self.worker.loop.time() < until:
+            await asyncio.sleep(0.02)
+        for active in everyone:
+            for connection in list(active.connections):
+                connection.abort()
+        for cluster in self.runtime.clusters.values():
+            cluster.close()
+        await self.worker.close()
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What is new or not the same message any more. Identity is asked first: it is the common case."""
+    return [
+        (name, message)
+        for name, message in after.items()
+        if (old := before.get(name)) is not message and (old is None or old != message)
+    ]

@@ -1,0 +1,271 @@
+"""TCP proxying: bytes both ways between a client and one host, with back-pressure and half-closed connections."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, cast
+
+from mesh.proxy.stats import TcpStats
+
+if TYPE_CHECKING:
+    from mesh.proxy.cluster import Cluster, Host
+    from mesh.proxy.runtime import Worker
+    from mesh.proxy.tls import Peer
+
+
+@dataclass(slots=True, eq=False)
+class TcpConfig:
+    """A compiled tcp_proxy. `clusters` are (name, weight); times in seconds, 0 means none."""
+
+    stats: TcpStats
+    clusters: tuple[tuple[str, int], ...]
+    total_weight: int
+    idle_timeout: float
+    max_connect_attempts: int
+    finish_steps: tuple[Callable[[TcpDownstream], None], ...]
+
+    def pick(self) -> str:
+        value = int(random.random() * self.total_weight)
+        for name, weight in self.clusters:
+            value -= weight
+            if value < 0:
+                return name
+        return self.clusters[-1][0]
+
+
+class TcpDownstream(asyncio.Protocol):
+    """The client's side. It reads nothing before there is somewhere to send it."""
+
+    __slots__ = (
+        "_connecting", "_ended", "_got_eof", "_held", "bytes_received", "bytes_sent", "cluster", "cluster_name", "config",
+        "deadline", "details", "flags", "host", "local_address", "on_lost", "peer", "remote_address", "started",
+        "transport", "transport_failure", "upstream", "worker",
+    )  # fmt: skip
+
+    def __init__(
+        self, worker: Worker, config: TcpConfig, peer: Peer | None, on_lost: Callable[[TcpDownstream], None]
+    ) -> None:
+        self.worker = worker
+        self.config = config
+        self.peer = peer
+        self.on_lost = on_lost
+        self.transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
+        self.upstream: TcpUpstream | None = None
+        self.cluster: Cluster | None = None
+        self.cluster_name = ""
+        self.host: Host | None = None
+        self.bytes_received = self.bytes_sent = 0
+        self.flags = self.details = self.transport_failure = ""
+        self.deadline = inf
+        self._connecting: asyncio.Task[None] | None = None
+        self._held: list[bytes] = []
+        self._got_eof = False
+        self._ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.started = time.monotonic()
+        remote, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        self.remote_address = f"{remote[0]}:{remote[1]}"
+        self.local_address = f"{local[0]}:{local[1]}"
+        self.config.stats.downstream_cx_total += 1
+        self.config.stats.downstream_cx_active += 1
+        transport.pause_reading()
+        self._connecting = self.worker.spawn(self._connect())
+
+    def data_received(self, data: bytes) -> None:
+        self.bytes_received += len(data)
+        self.config.stats.downstream_cx_rx_bytes_total += len(data)
+        self.touch()
+        if self.upstream is None:
+            self._held.append(data)  # what came with the TLS handshake, before reading was paused
+        else:
+            self.upstream.transport.write(data)
+
+    def eof_received(self) -> bool:
+        self._got_eof = True
+        if self.upstream is not None:
+            self.upstream.half_close()
+        return True
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._ended = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self.upstream is not None:
+            self.upstream.end(reset=exc is not None)
+        self.worker.idle_deadlines.discard(self)
+        self.config.stats.downstream_cx_active -= 1
+        for step in self.config.finish_steps:
+            step(self)
+        self.on_lost(self)
+
+    def pause_writing(self) -> None:
+        self.config.stats.downstream_flow_control_paused_reading_total += 1
+        if self.upstream is not None:
+            self.upstream.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.config.stats.downstream_flow_control_resumed_reading_total += 1
+        if self.upstream is not None:
+            self.upstream.transport.resume_reading()
+
+    def drain(self) -> None:
+        """TCP has no message boundary to end at: the connection lives until one side ends it or the worker does."""
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.transport.abort()
+
+    # Connecting
+
+    async def _connect(self) -> None:
+        """Try hosts until one answers or the attempts are used up."""
+        self.cluster_name = self.config.pick()
+        self.cluster = self.worker.runtime.clusters.get(self.cluster_name)
+        if self.cluster is None:
+            self.config.stats.downstream_cx_no_route += 1
+            self._give_up("NC", "cluster_not_found")
+            return
+        for _ in range(self.config.max_connect_attempts):
+            self.host = self.cluster.pick()
+            if self.host is None:
+                self.cluster.stats.upstream_cx_none_healthy += 1
+                self._give_up("UH", "no_healthy_upstream")
+                return
+            if not self.cluster.breaker.may_connect():
+                self._give_up("UO", "upstream_reset_before_response_started{overflow}")
+                return
+            if await self._connect_to(self.cluster, self.host):
+                return
+        self.cluster.stats.upstream_cx_connect_attempts_exceeded += 1
+        self._give_up("UF,URX", f"upstream_reset_before_response_started{{{self.transport_failure.replace(' ', '_')}}}")
+
+    async def _connect_to(self, cluster: Cluster, host: Host) -> bool:
+        upstream = TcpUpstream(self, cluster, host)
+        try:
+            async with asyncio.timeout(cluster.connect_timeout):
+                await host.connect(self.worker.loop, upstream)
+        except TimeoutError:
+            cluster.stats.upstream_cx_connect_timeout += 1
+            self.transport_failure = "connection timeout"
+        except OSError as error:
+            self.transport_failure = str(error)
+        if upstream.transport is not None:
+            if cluster.outlier is not None and cluster.config.outlier is not None:
+                cluster.outlier.responded(host.health, 200)
+            return True
+        cluster.stats.upstream_cx_connect_fail += 1
+        host.cx_connect_fail += 1
+        if cluster.outlier is not None:
+            cluster.outlier.failed_locally(host.health, 503)
+        return False
+
+    def _give_up(self, flag: str, details: str) -> None:
+        self.flags, self.details = flag, details
+        self.transport.abort() if self.transport.is_closing() else self.transport.close()
+
+    def connected(self, upstream: TcpUpstream) -> None:
+        """The upstream is there: let the bytes flow."""
+        if self._ended:
+            upstream.end(reset=True)
+            return
+        self.upstream = upstream
+        for data in self._held:
+            upstream.transport.write(data)
+        self._held.clear()
+        if self._got_eof:
+            upstream.half_close()
+        if self.config.idle_timeout:
+            self.touch()
+            self.worker.idle_deadlines.add(self)
+        self.transport.resume_reading()
+
+    # For the upstream's side
+
+    def touch(self) -> None:
+        """Something moved."""
+        self.deadline = self.worker.loop.time() + self.config.idle_timeout
+
+    def deadline_passed(self, now: float) -> None:
+        self.config.stats.idle_timeout += 1
+        self.worker.idle_deadlines.discard(self)
+        self.transport.abort()
+
+    def upstream_ended(self, reset: bool) -> None:
+        """The host closed or reset its connection."""
+        self.upstream = None
+        if not self._ended:
+            if reset:
+                self.transport.abort()
+            else:
+                self.transport.close()
+
+    def half_close(self) -> None:
+        """The host sends no more, but may still read."""
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+
+
+class TcpUpstream(asyncio.Protocol):
+    """The host's side."""
+
+    __slots__ = ("_cluster", "_downstream", "_host", "transport")
+
+    def __init__(self, downstream: TcpDownstream, cluster: Cluster, host: Host) -> None:
+        self._downstream = downstream
+        self._cluster = cluster
+        self._host = host
+        self.transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._host.cx_active += 1
+        self._host.cx_total += 1
+        self._host.active += 1
+        self._cluster.stats.upstream_cx_total += 1
+        self._cluster.stats.upstream_cx_active += 1
+        self._cluster.breaker.count_connection(1)
+        self._downstream.connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        downstream = self._downstream
+        downstream.bytes_sent += len(data)
+        downstream.config.stats.downstream_cx_tx_bytes_total += len(data)
+        downstream.touch()
+        downstream.transport.write(data)
+
+    def eof_received(self) -> bool:
+        self._downstream.half_close()
+        return self._downstream.transport.can_write_eof()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._host.cx_active -= 1
+        self._host.active -= 1
+        self._cluster.stats.upstream_cx_active -= 1
+        self._cluster.stats.upstream_cx_destroy += 1
+        self._cluster.breaker.count_connection(-1)
+        self._downstream.upstream_ended(reset=exc is not None)
+
+    def pause_writing(self) -> None:
+        self._downstream.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self._downstream.transport.is_closing():
+            self._downstream.transport.resume_reading()
+
+    def half_close(self) -> None:
+        """The client sends no more, but may still read."""
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def end(self, reset: bool) -> None:
+        if reset:
+            self.transport.abort()
+        else:
+            self.transport.close()

@@ -1,0 +1,385 @@
+"""TLS on both sides: our own record pump over the plain transport, and contexts made from SDS secrets.
+
+`TlsConnection` sits between asyncio's transport and the real protocol and offers that protocol a transport of its own.
+Each read decrypts everything at hand and is passed on as one piece; each write is one `SSL_write` and one transport
+write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from mesh.proxy.stats import ClusterStats, ListenerStats
+
+SslStats = ClusterStats | ListenerStats
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of a TLS connection. `uri_sans` come from a verified certificate."""
+
+    uri_sans: tuple[str, ...] = ()
+    subject: str = ""
+    sni: str = ""
+    alpn: str = ""
+    version: str = ""
+    cipher: str = ""
+
+    @property
+    def principal(self) -> str:
+        return self.uri_sans[0] if self.uri_sans else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """A certificate chain with its key, and what to trust; PEM. Empty where there is none."""
+
+    chain: bytes = b""
+    key: bytes = field(default=b"", repr=False)
+    trust: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Which certificates are accepted: signed by the trust, and one SAN that `accepts`. None accepts every SAN."""
+
+    sans: tuple[Callable[[str, str], bool], ...] = ()
+
+    def accepts(self, certificate: dict[str, Any]) -> bool:
+        if not self.sans:
+            return True
+        names = [(str(kind), str(value)) for kind, value in certificate.get("subjectAltName", ())]
+        return any(matcher(kind, value) for matcher in self.sans for kind, value in names)
+
+
+class ContextError(ValueError):
+    """Keys or parameters that OpenSSL does not take."""
+
+
+def make_context(
+    keys: Keys,
+    *,
+    server: bool,
+    require_peer: bool,
+    alpn: tuple[str, ...] = (),
+    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    ciphers: str = "",
+) -> ssl.SSLContext:
+    """An OpenSSL context of these keys. Raises ContextError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # identities are SANs of any kind, checked by `Verify`
+    try:
+        context.minimum_version = minimum
+        context.maximum_version = maximum
+        if ciphers:
+            context.set_ciphers(ciphers)
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
+        if keys.trust:
+            context.load_verify_locations(cadata=keys.trust.decode("ascii"))
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        if keys.key:
+            _load_pair(context, keys)
+    except (ssl.SSLError, ValueError, UnicodeDecodeError) as error:
+        raise ContextError(str(error)) from error
+    if server:
+        context.verify_mode = ssl.CERT_REQUIRED if require_peer else ssl.CERT_OPTIONAL if keys.trust else ssl.CERT_NONE
+    else:
+        context.verify_mode = ssl.CERT_REQUIRED if keys.trust else ssl.CERT_NONE
+    return context
+
+
+def _load_pair(context: ssl.SSLContext, keys: Keys) -> None:
+    # OpenSSL's Python binding reads keys from files only; an anonymous one keeps the key out of every folder.
+    descriptor = os.memfd_create("keys", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, keys.key + b"\n" + keys.chain)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+class ServerTls:
+    """A DownstreamTlsContext. `context` is swapped when its secrets change, None until they have come."""
+
+    __slots__ = ("context", "require_peer", "verify")
+
+    def __init__(self, verify: Verify, require_peer: bool) -> None:
+        self.verify = verify
+        self.require_peer = require_peer
+        self.context: ssl.SSLContext | None = None
+
+
+class TlsFailed(ConnectionError):  # noqa: N818 - what happened
+    """The handshake did not succeed; the text says why."""
+
+
+class ClientTls:
+    """An UpstreamTlsContext. `context` is swapped when its secrets change, None until they have come."""
+
+    __slots__ = ("_session", "context", "sni", "verify")
+
+    def __init__(self, verify: Verify, sni: str) -> None:
+        self.verify = verify
+        self.sni = sni
+        self.context: ssl.SSLContext | None = None
+        self._session: tuple[ssl.SSLContext, ssl.SSLSession] | None = None
+
+    async def connect(
+        self, loop: asyncio.AbstractEventLoop, inner: asyncio.Protocol, ip: str, port: int, stats: ClusterStats
+    ) -> None:
+        """Connect and shake hands; `inner` then has its connection. Raises OSError (TlsFailed is one)."""
+        context = self.context
+        if context is None:
+            raise TlsFailed("TLS_error: secrets are not ready")
+        ready: asyncio.Future[None] = loop.create_future()
+        session = self._session[1] if self._session is not None and self._session[0] is context else None
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        engine = context.wrap_bio(incoming, outgoing, server_hostname=self.sni or None, session=session)
+        connection = TlsConnection(engine, incoming, outgoing, self.verify, stats, lambda _: inner, ready, self)
+        await loop.create_connection(lambda: connection, ip, port)
+        try:
+            await ready
+        except BaseException:
+            connection.abort()
+            raise
+
+    def remember(self, context: ssl.SSLContext, session: ssl.SSLSession | None) -> None:
+        """Keep the session to resume the next connection with."""
+        if session is not None and session.has_ticket:
+            self._session = (context, session)
+
+
+class TlsConnection(asyncio.Protocol, asyncio.Transport):
+    """The protocol of a plain transport and the transport of an inner protocol at once: one hop less a message.
+
+    `make_inner` is called with the verified peer once the handshake is done; only then does anybody see a byte.
+    """
+
+    __slots__ = (
+        "_client", "_closing", "_engine", "_incoming", "_inner", "_make_inner", "_on_lost", "_outgoing", "_raw", "_ready", "_stats",
+        "_verify", "peer",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        engine: ssl.SSLObject,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        verify: Verify,
+        stats: SslStats,
+        make_inner: Callable[[Peer], asyncio.Protocol | None],
+        ready: asyncio.Future[None] | None = None,
+        client: ClientTls | None = None,
+        on_lost: Callable[[], None] | None = None,
+    ) -> None:
+        asyncio.Transport.__init__(self)
+        self._engine = engine
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._verify = verify
+        self._stats = stats
+        self._make_inner = make_inner
+        self._ready = ready
+        self._client = client
+        self._on_lost = on_lost
+        self._inner: asyncio.Protocol | None = None
+        self._raw: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
+        self._closing = False
+        self.peer = Peer()
+
+    # The plain transport's protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._raw = cast(asyncio.Transport, transport)
+        if not self._engine.server_side:
+            self._shake_hands()
+
+    def data_received(self, data: bytes) -> None:
+        self._incoming.write(data)
+        if self._inner is None:
+            if self._closing:
+                return
+            self._shake_hands()
+            if self._inner is None or not self._incoming.pending:
+                return
+        self._decrypt()
+
+    def eof_received(self) -> bool:
+        if self._inner is not None:
+            self._inner.eof_received()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closing = True
+        if self._inner is not None:
+            self._inner.connection_lost(exc)
+            return
+        if self._ready is None or not self._ready.done():
+            self._stats.ssl__connection_error += 1
+        if self._on_lost is not None:
+            self._on_lost()
+        self._fail("TLS_error: connection closed during the handshake")
+
+    def pause_writing(self) -> None:
+        if self._inner is not None:
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._inner is not None:
+            self._inner.resume_writing()
+
+    # Inner workings
+
+    def _shake_hands(self) -> None:
+        try:
+            self._engine.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return
+        except ssl.SSLError as error:
+            self._flush()  # the alert that tells the other side why
+            self._count(error)
+            self._refuse(f"TLS_error: {error.reason or error}")
+            return
+        self._flush()
+        self._shaken()
+
+    def _count(self, error: ssl.SSLError) -> None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            self._stats.ssl__fail_verify_error += 1
+        elif error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+            self._stats.ssl__fail_verify_no_cert += 1
+        self._stats.ssl__connection_error += 1
+
+    def _shaken(self) -> None:
+        engine = self._engine
+        certificate = engine.getpeercert() or {}
+        if not self._verify.accepts(certificate):
+            self._stats.ssl__fail_verify_san += 1
+            self._stats.ssl__connection_error += 1
+            self._refuse("TLS_error: the peer's certificate has none of the names that are asked for")
+            return
+        self._stats.ssl__handshake += 1
+        if engine.session_reused:
+            self._stats.ssl__session_reused += 1
+        cipher = engine.cipher()
+        self.peer = Peer(
+            uri_sans=tuple(str(value) for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"),
+            subject=_subject(certificate),
+            alpn=engine.selected_alpn_protocol() or "",
+            version=engine.version() or "",
+            cipher=cipher[0] if cipher else "",
+        )
+        self._inner = self._make_inner(self.peer)
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(None)
+        if self._inner is None:
+            self._raw.abort()
+        else:
+            self._inner.connection_made(self)
+
+    def _decrypt(self) -> None:
+        incoming, engine = self._incoming, self._engine
+        pieces = []
+        ended = False
+        try:
+            while incoming.pending:
+                # Plaintext is never longer than its record, so this asks for all of it without a second call.
+                pieces.append(engine.read(incoming.pending))
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            ended = True
+        except ssl.SSLError:
+            self._stats.ssl__connection_error += 1
+            self._raw.abort()
+            return
+        if self._outgoing.pending:
+            self._flush()
+        if self._client is not None and pieces:
+            self._client.remember(engine.context, engine.session)
+            self._client = None
+        inner = self._inner
+        if inner is not None and pieces:
+            inner.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if ended and not self._closing:
+            if inner is not None:
+                inner.eof_received()
+            self.close()
+
+    def _refuse(self, reason: str) -> None:
+        self._closing = True
+        self._fail(reason)
+        self._raw.close()
+
+    def _fail(self, reason: str) -> None:
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(TlsFailed(reason))
+
+    def _flush(self) -> None:
+        data = self._outgoing.read()
+        if data:
+            self._raw.write(data)
+
+    # The inner protocol's transport
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._closing or not data:
+            return
+        try:
+            written = self._engine.write(data)
+            if written < len(data):
+                rest = memoryview(data)
+                while written < len(data):
+                    written += self._engine.write(rest[written:])
+        except ssl.SSLError:
+            self._stats.ssl__connection_error += 1
+            self.abort()
+            return
+        self._raw.write(self._outgoing.read())
+
+    def close(self) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        try:
+            self._engine.unwrap()
+        except ssl.SSLError:
+            pass  # our close_notify is out; theirs is not waited for
+        self._flush()
+        self._raw.close()
+
+    def abort(self) -> None:
+        self._closing = True
+        if self._raw is not None:
+            self._raw.abort()
+
+    def is_closing(self) -> bool:
+        return self._closing or self._raw.is_closing()
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self._raw.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._raw.resume_reading()
+
+    def get_write_buffer_size(self) -> int:
+        return self._raw.get_write_buffer_size()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.peer if name == "peer" else self._raw.get_extra_info(name, default)
+
+
+def _subject(certificate: dict[str, Any]) -> str:
+    parts = [f"{key}={value}" for part in certificate.get("subject", ()) for key, value in part]
+    return ",".join(parts)

@@ -1,0 +1,167 @@
+"""One connection to a host: sends one request at a time, reads its response, and says whether it may be used again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, TYPE_CHECKING, cast
+
+from mesh.proxy.http1.body import Body, UntilClose, response_body
+from mesh.proxy.http1.head import MAX_HEAD, MalformedError, ResponseHead, parse_response
+from mesh.proxy.rescue import Failure, UpstreamBroke, UpstreamClosed
+
+if TYPE_CHECKING:
+    from mesh.proxy.pool import Pool
+
+
+class Caller(Protocol):
+    """Who sent the request: what an upstream connection tells of the response."""
+
+    method: bytes
+
+    def response_received(self, head: ResponseHead, payload: bytes, done: bool) -> None: ...
+    def payload_received(self, payload: bytes, done: bool) -> None: ...
+    def upstream_failed(self, failure: Failure) -> None: ...
+    def upstream_blocked(self) -> None: ...
+    def upstream_unblocked(self) -> None: ...
+
+
+class Upstream(asyncio.Protocol):
+    """HTTP/1.1 client connection. It goes back to its pool only when a message ended cleanly on both sides."""
+
+    __slots__ = (
+        "_body", "_buffer", "_reusable", "caller", "connected_at", "deadline", "pool", "request_done", "requests",
+        "tls", "transport",
+    )  # fmt: skip
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
+        self.caller: Caller | None = None
+        self.request_done = False
+        self.requests = 0
+        self.connected_at = 0.0
+        self.deadline = 0.0
+        self._buffer = b""
+        self._body: Body | None = None
+        self._reusable = True
+
+    # From the pool and the exchange
+
+    def start(self, caller: Caller) -> None:
+        """This connection now serves `caller`, who will write its request."""
+        self.caller = caller
+        self.request_done = False
+        self.requests += 1
+
+    def abandon(self) -> None:
+        """The caller wants no more of the response: the connection cannot be used again."""
+        self.caller = None
+        self.pool.ended()
+        self.close()
+
+    def close(self) -> None:
+        self._reusable = False
+        if self.transport is not None:
+            self.transport.abort()
+
+    @property
+    def is_open(self) -> bool:
+        return self._reusable and not self.transport.is_closing()
+
+    # asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.pool.connected(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._reusable = False
+        caller, self.caller = self.caller, None
+        self.pool.lost(self, had_caller=caller is not None)
+        if caller is None:
+            return
+        if type(self._body) is UntilClose and exc is None:
+            caller.payload_received(b"", True)
+        else:
+            caller.upstream_failed(UpstreamClosed())
+
+    def data_received(self, data: bytes) -> None:
+        caller = self.caller
+        if caller is None:
+            self.close()  # bytes that no request asked for; they must never reach the next one
+            return
+        body = self._body
+        try:
+            if body is not None:
+                payload = body.take(data)
+                done = body.done
+                if done:
+                    self._finish(body.rest)
+                caller.payload_received(payload, done)
+                return
+            self._head_received(caller, self._buffer + data if self._buffer else data)
+        except MalformedError as error:
+            self.pool.stats.upstream_cx_protocol_error += 1
+            self.abandon()
+            caller.upstream_failed(UpstreamBroke(error.details))
+
+    def _head_received(self, caller: Caller, data: bytes) -> None:
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            if len(data) > MAX_HEAD:
+                raise MalformedError("http1.headers_too_large")
+            self._buffer = data
+            return
+        self._buffer = b""
+        head = parse_response(data[:end])
+        rest = data[end + 4 :]
+        if head.status < 200:
+            if head.status == 101:
+                raise MalformedError("http1.codec_error")
+            if rest:
+                self._head_received(caller, rest)
+            return
+        body = response_body(head, caller.method)
+        marked = head.marked
+        if head.http_10 or b"connection" in marked:
+            self._reusable = _keeps_alive(head)
+        payload = b""
+        done = body is None
+        if body is not None:
+            self._body = body
+            if rest:
+                payload = body.take(rest)
+                rest = body.rest
+                done = body.done
+        if done:
+            self._finish(rest)
+        caller.response_received(head, payload, done)
+
+    def _finish(self, rest: bytes) -> None:
+        """The response is complete; `rest` is what came after it and must be nothing."""
+        self.caller = None
+        self._body = None
+        if rest or not self.request_done:
+            self._reusable = False
+        self.pool.finished(self)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        if self.caller is not None:
+            self.caller.upstream_blocked()
+
+    def resume_writing(self) -> None:
+        if self.caller is not None:
+            self.caller.upstream_unblocked()
+
+    # Deadline of an idle connection
+
+    def deadline_passed(self, now: float) -> None:
+        self.pool.idle_too_long(self, now)
+
+
+def _keeps_alive(head: ResponseHead) -> bool:
+    tokens = [token.strip() for token in head.marked.get(b"connection", b"").lower().split(b",")]
+    return b"close" not in tokens and (not head.http_10 or b"keep-alive" in tokens)
