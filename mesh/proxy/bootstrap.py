@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.config_source_pb2 import ApiConfigSource, ApiVersion, ConfigSource
 from google.protobuf.message import Message
 
@@ -70,6 +71,12 @@ def static_resources(bootstrap: Bootstrap) -> Resources:
         clusters={cluster.name: cluster for cluster in static.clusters},
         secrets={secret.name: secret for secret in static.secrets},
     )
+
+
+def ads_cluster(bootstrap: Bootstrap) -> Cluster:
+    """The static cluster that `ads_config` names; it exists once the bootstrap has been checked."""
+    name = bootstrap.dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name
+    return next(cluster for cluster in bootstrap.static_resources.clusters if cluster.name == name)
 
 
 def check(bootstrap: Bootstrap) -> None:

@@ -43,6 +43,7 @@ class Configuration:
         self.active = Resources()
         self.cold: frozenset[Name] = frozenset()
         self.origins: dict[Name, Origin] = {}
+        self.versions: dict[Kind, str] = {}
         self.rejections: dict[Kind, Rejection] = {}
         self.wanted: dict[Name, Reference] = {}
         self._plane = plane
@@ -56,6 +57,10 @@ class Configuration:
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` after each update that was accepted."""
         self._watchers.append(changed)
+
+    async def check(self) -> None:
+        """Raise Refused if the static resources could not be served; change nothing."""
+        await self._plane.check(self._served(self.static))
 
     async def start(self) -> None:
         """Serve the static resources. Raises Refused."""
@@ -99,6 +104,7 @@ class Configuration:
             self.rejections[kind] = Rejection(version, str(error), time.time())
             raise
         self.rejections.pop(kind, None)
+        self.versions[kind] = version
         stamp = Origin(version, time.time())
         changed = {(kind, name): stamp for name, message in same.items() if before.get(name) is not message}
         kept = {key: origin for key, origin in self.origins.items() if key[1] in getattr(self.accepted, key[0])}

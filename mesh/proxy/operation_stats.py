@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, ClassVar
 
+from mesh.proxy.configuration import Configuration
 from mesh.proxy.references import CLUSTER, LISTENER, Kind, Reference
 from mesh.proxy.stats import Group, Stats, Tags
 
@@ -94,6 +95,24 @@ def _modified(before: Mapping[str, Any], after: Mapping[str, Any]) -> int:
 
 
 _MANAGERS = {CLUSTER: "cluster_manager.cds", LISTENER: "listener_manager.lds"}
+
+
+def watch_managers(stats: Stats, configuration: Configuration) -> None:
+    """Count what is added, changed and removed from now on."""
+    clusters = stats.group(ClusterManagerStats, "cluster_manager")
+    listeners = stats.group(ListenerManagerStats, "listener_manager")
+    before = configuration.active
+
+    def changed() -> None:
+        nonlocal before
+        after = configuration.active
+        cold = [kind for kind, _ in configuration.cold]
+        clusters.changed(before.clusters, after.clusters, cold.count(CLUSTER))
+        listeners.changed(before.listeners, after.listeners, cold.count(LISTENER))
+        listeners.workers_started = 1
+        before = after
+
+    configuration.watch(changed)
 
 
 def of_manager(stats: Stats, kind: Kind) -> SubscriptionStats:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 
 import uvloop
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 
-from mesh.proxy import logs
-from mesh.proxy.bootstrap import static_resources
+from mesh.proxy import logs, operation_stats
+from mesh.proxy.admin.page import Sidecar
+from mesh.proxy.admin.pages import PAGES
+from mesh.proxy.admin.server import AdminServer
+from mesh.proxy.bootstrap import ads_cluster, static_resources
+from mesh.proxy.configuration import Configuration
+from mesh.proxy.local_plane import LocalPlane
 from mesh.proxy.options import Options
+from mesh.proxy.plane import DataPlane
 from mesh.proxy.resources import Refused
-from mesh.proxy.server import Server
+from mesh.proxy.secret_files import SecretFiles
+from mesh.proxy.startup import FetchTimeouts, Startup
 from mesh.proxy.stats import Stats
+from mesh.proxy.status import ServerState, Status
+from mesh.proxy.workers import Workers
+from mesh.proxy.xds_client.channel import Dialer
+from mesh.proxy.xds_client.client import AdsClient
 
 _LOG = logs.logger("main")
 
@@ -23,24 +35,116 @@ class StartError(Exception):
     """The sidecar cannot start from this bootstrap. `str()` is one line."""
 
 
-def run(config: Bootstrap, options: Options) -> int:
-    """Serve until a signal ends it. Returns the exit code."""
+def run(bootstrap: Bootstrap, options: Options) -> int:
+    """Serve until a signal ends it, or only check the bootstrap. Returns the exit code. Raises StartError."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(config, options))
+        try:
+            return runner.run(_validate(bootstrap, options) if options.validate else _serve(bootstrap, options))
+        except Refused as error:
+            raise StartError(str(error)) from error
 
 
-async def _serve(config: Bootstrap, options: Options) -> int:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    server = Server(loop, config.node, Stats(), sys.stdout)
-    try:
-        server.apply(static_resources(config))
-    except Refused as error:
-        raise StartError(str(error)) from error
-    _LOG.info("starting main dispatch loop")
-    await stop.wait()
-    server.begin_drain()
-    await server.close(options.drain_time_s)
+async def _validate(bootstrap: Bootstrap, options: Options) -> int:
+    if bootstrap.dynamic_resources.HasField("ads_config"):
+        Dialer.of(ads_cluster(bootstrap))
+    plane = LocalPlane.of(bootstrap.node, sys.stderr)
+    await Configuration(static_resources(bootstrap), plane, _unserved(bootstrap)).check()
+    await plane.close(0)
+    print(f"configuration '{options.config_path or '--config-yaml'}' OK")  # noqa: T201 - what was asked for
     return 0
+
+
+async def _serve(bootstrap: Bootstrap, options: Options) -> int:
+    stop = _stop_on_signals()
+    plane: DataPlane = LocalPlane.of(bootstrap.node, sys.stderr)
+    if options.concurrency > 1:
+        plane = await Workers.start(bootstrap.node, options.concurrency, options.log_level)
+    status = Status()
+    try:
+        await _Process(bootstrap, options, plane, status, stop).run()
+    finally:
+        await plane.close(0)
+    return 0
+
+
+class _Process:
+    def __init__(
+        self, bootstrap: Bootstrap, options: Options, plane: DataPlane, status: Status, stop: asyncio.Event
+    ) -> None:
+        self._plane, self._status, self._stop, self._options = plane, status, stop, options
+        self._stats = Stats()
+        self._configuration = Configuration(static_resources(bootstrap), plane, _unserved(bootstrap))
+        operation_stats.watch_managers(self._stats, self._configuration)
+        secrets = SecretFiles(self._configuration, self._stats)
+        ads = self._ads(bootstrap, secrets) if bootstrap.dynamic_resources.HasField("ads_config") else None
+        startup = Startup(bootstrap.dynamic_resources, ads, self._configuration, self._stats, status)
+        timeouts = FetchTimeouts(self._configuration, self._stats)
+        self._work = [each.run for each in (secrets, timeouts, startup, ads) if each is not None]
+        self._admin_address = bootstrap.admin.address.socket_address
+        self._admin = AdminServer(
+            Sidecar(bootstrap, self._configuration, options, plane, self._stats, status, stop, plane.drain), PAGES
+        )
+
+    async def run(self) -> None:
+        """Until the stop event; then drain."""
+        await self._open_admin()
+        try:
+            await self._configuration.start()
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(work()) for work in self._work]
+                await self._stop.wait()
+                for task in tasks:
+                    task.cancel()
+            await self._drain()
+        finally:
+            await self._admin.close()
+
+    async def _open_admin(self) -> None:
+        if not self._admin_address.address:
+            return
+        address, port = self._admin_address.address, self._admin_address.port_value
+        try:
+            address, port = await self._admin.start(address, port)
+        except OSError as error:
+            raise StartError(f"admin.address {address}:{port}: {error.strerror}") from error
+        _LOG.info("admin address: %s:%d", address, port)
+
+    async def _drain(self) -> None:
+        _LOG.info("draining for at most %g s", self._options.drain_time_s)
+        self._status.state = ServerState.DRAINING
+        self._plane.drain()
+        await self._plane.close(self._options.drain_time_s)
+        _LOG.info("exiting")
+
+    def _ads(self, bootstrap: Bootstrap, secrets: SecretFiles) -> AdsClient:
+        node = bootstrap.node
+        node.user_agent_name = node.user_agent_name or "meshdrill"
+        return AdsClient(
+            ads=bootstrap.dynamic_resources.ads_config,
+            node=node,
+            dialer=Dialer.of(ads_cluster(bootstrap)),
+            configuration=self._configuration,
+            stats=self._stats,
+            refresh_secrets=secrets.refresh,
+        )
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """An event that the first SIGTERM or SIGINT sets; the second ends the process where it stands."""
+    stop = asyncio.Event()
+
+    def signalled(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, signalled, number)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    return stop
+
+
+def _unserved(bootstrap: Bootstrap) -> frozenset[str]:
+    """gRPC serves the control plane's cluster; the data path is not to see it."""
+    has_ads = bootstrap.dynamic_resources.HasField("ads_config")
+    return frozenset({ads_cluster(bootstrap).name} if has_ads else ())

@@ -5,18 +5,25 @@ MUST NOT do I/O or judge a resource: whatever it cannot read, the compiler will 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NewType
+from typing import NewType
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.core.v3.config_source_pb2 import ConfigSource
-from envoy.config.listener.v3.listener_pb2 import Filter, Listener
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, DownstreamTlsContext, UpstreamTlsContext
+from google.protobuf.any_pb2 import Any as Packed
+from google.protobuf.message import DecodeError, Message
+
+from mesh.proxy.resources import Resources
 
 Kind = NewType("Kind", str)
 
@@ -41,55 +48,95 @@ class Reference:
 
 def of_listener(listener: Listener) -> frozenset[Reference]:
     """The route configurations and secrets that `listener` waits for."""
-    chains = list(listener.filter_chains)
-    if listener.HasField("default_filter_chain"):
-        chains.append(listener.default_filter_chain)
     found: set[Reference] = set()
-    for chain in chains:
+    for chain in _chains(listener):
         found.update(_of_transport(chain.transport_socket))
-        for network_filter in chain.filters:
-            found.update(_of_filter(network_filter))
+    for network_filter in _filters(listener):
+        found.update(_of_filter(network_filter))
     return frozenset(found)
 
 
 def of_cluster(cluster: Cluster) -> frozenset[Reference]:
     """The load assignment and secrets that `cluster` waits for."""
-    found = set(_of_transport(cluster.transport_socket))
-    for match in cluster.transport_socket_matches:
-        found.update(_of_transport(match.transport_socket))
+    found: set[Reference] = set()
+    for socket in _sockets(cluster):
+        found.update(_of_transport(socket))
     if cluster.type == Cluster.EDS:
         eds = cluster.eds_cluster_config
         found.add(Reference(ENDPOINT, eds.service_name or cluster.name, eds.eds_config, f"cluster.{cluster.name}"))
     return frozenset(found)
 
 
-def _of_filter(network_filter: Filter) -> Iterator[Reference]:
+def inline_routes(listener: Listener) -> Iterator[RouteConfiguration]:
+    """The route configurations that `listener` carries in itself."""
+    for network_filter in _filters(listener):
+        manager = _manager(network_filter)
+        if manager is not None and manager.HasField("route_config"):
+            yield manager.route_config
+
+
+def tls_contexts(resources: Resources) -> Iterator[CommonTlsContext]:
+    """Every TLS context of listeners and clusters."""
+    for listener in resources.listeners.values():
+        for chain in _chains(listener):
+            yield from _contexts(chain.transport_socket)
+    for cluster in resources.clusters.values():
+        for socket in _sockets(cluster):
+            yield from _contexts(socket)
+
+
+def validation_of(context: CommonTlsContext) -> tuple[CertificateValidationContext, str]:
+    """What `context` itself says of the peer's certificate, and the secret that says more (or an empty name)."""
+    if context.HasField("combined_validation_context"):
+        combined = context.combined_validation_context
+        return combined.default_validation_context, combined.validation_context_sds_secret_config.name
+    return context.validation_context, context.validation_context_sds_secret_config.name
+
+
+def _chains(listener: Listener) -> list[FilterChain]:
+    default = [listener.default_filter_chain] if listener.HasField("default_filter_chain") else []
+    return [*listener.filter_chains, *default]
+
+
+def _filters(listener: Listener) -> Iterator[Filter]:
+    for chain in _chains(listener):
+        yield from chain.filters
+
+
+def _sockets(cluster: Cluster) -> list[TransportSocket]:
+    return [cluster.transport_socket, *(match.transport_socket for match in cluster.transport_socket_matches)]
+
+
+def _manager(network_filter: Filter) -> HttpConnectionManager | None:
     manager = HttpConnectionManager()
-    if network_filter.typed_config.Is(manager.DESCRIPTOR) and _unpack(network_filter.typed_config, manager):
+    return manager if _unpack(network_filter.typed_config, manager) else None
+
+
+def _contexts(socket: TransportSocket) -> Iterator[CommonTlsContext]:
+    for context in (DownstreamTlsContext(), UpstreamTlsContext()):
+        if _unpack(socket.typed_config, context):
+            yield context.common_tls_context
+
+
+def _of_filter(network_filter: Filter) -> Iterator[Reference]:
+    manager = _manager(network_filter)
+    if manager is not None and manager.rds.route_config_name:
         name = manager.rds.route_config_name
-        if manager.HasField("rds") and name:
-            yield Reference(ROUTE, name, manager.rds.config_source, f"http.{manager.stat_prefix}.rds.{name}")
+        yield Reference(ROUTE, name, manager.rds.config_source, f"http.{manager.stat_prefix}.rds.{name}")
 
 
 def _of_transport(socket: TransportSocket) -> Iterator[Reference]:
-    for context in (DownstreamTlsContext(), UpstreamTlsContext()):
-        if socket.typed_config.Is(context.DESCRIPTOR) and _unpack(socket.typed_config, context):
-            yield from _of_tls(context.common_tls_context)
-
-
-def _of_tls(context: CommonTlsContext) -> Iterable[Reference]:
-    configs = list(context.tls_certificate_sds_secret_configs)
-    if context.HasField("validation_context_sds_secret_config"):
+    for context in _contexts(socket):
+        configs = list(context.tls_certificate_sds_secret_configs)
         configs.append(context.validation_context_sds_secret_config)
-    if context.HasField("combined_validation_context"):
         configs.append(context.combined_validation_context.validation_context_sds_secret_config)
-    for config in configs:
-        if config.name and config.HasField("sds_config"):  # without sds_config it names a static secret
-            yield Reference(SECRET, config.name, config.sds_config, f"sds.{config.name}")
+        for config in configs:
+            if config.name and config.HasField("sds_config"):  # without sds_config it names a static secret
+                yield Reference(SECRET, config.name, config.sds_config, f"sds.{config.name}")
 
 
-def _unpack(packed: Any, into: Any) -> bool:
+def _unpack(packed: Packed, into: Message) -> bool:
     try:
         return bool(packed.Unpack(into))
-    except ValueError:  # not decodable: DecodeError; the compiler refuses it with its place
+    except DecodeError:  # the compiler refuses it with its place
         return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from mesh.proxy.stats import Stats
 _LOG = logs.logger("secret")
 _POLL_S = 0.5
 
-Signature = tuple[tuple[int, int, int], ...]
+Signature = tuple[int, int, int]
 
 
 @dataclass(slots=True)
@@ -41,6 +40,7 @@ class SecretFiles:
         self._stats = stats
         self._files: dict[str, _File] = {}
         self._changed = asyncio.Event()
+        self._turn = asyncio.Lock()
         configuration.watch(self._changed.set)
 
     async def run(self) -> None:
@@ -57,6 +57,10 @@ class SecretFiles:
 
     async def refresh(self) -> None:
         """Read what is new or has been replaced since it was read last."""
+        async with self._turn:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         self._files = {
             reference.name: self._files.get(reference.name) or _File(Path(path), reference)
             for reference in self._configuration.wanted.values()
@@ -64,7 +68,7 @@ class SecretFiles:
         }
         loaded: dict[str, tuple[Secret, str]] = {}
         for name, file in self._files.items():
-            signature = _signature([file.path])
+            signature = _signature(file.path)
             if signature != file.seen:
                 file.seen = signature
                 if (secret := self._load(file)) is not None:
@@ -106,12 +110,8 @@ def path_of(source: ConfigSource) -> str:
     return str(source.path_config_source.path or source.path)
 
 
-def _signature(paths: Iterable[Path]) -> Signature:
-    """What a rename or a write changes about the files; a missing file is (0, 0, 0)."""
-    return tuple(_stat(path) for path in paths)
-
-
-def _stat(path: Path) -> tuple[int, int, int]:
+def _signature(path: Path) -> Signature:
+    """What a rename or a write changes about a file; a missing file is (0, 0, 0)."""
     try:
         found = os.stat(path)
     except OSError:

@@ -66,11 +66,6 @@ def inlined(secret: Secret) -> Secret:
     return copy
 
 
-def files(secret: Secret) -> list[Path]:
-    """The files that `secret` names."""
-    return [Path(source.filename) for source in _sources(secret) if source.filename]
-
-
 def _sources(secret: Secret) -> list[DataSource]:
     match secret.WhichOneof("type"):
         case "tls_certificate":

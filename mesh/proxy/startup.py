@@ -27,9 +27,14 @@ class Startup:
     """Takes `status` from PRE_INITIALIZING to LIVE."""
 
     def __init__(
-        self, bootstrap: Bootstrap, ads: AdsClient | None, configuration: Configuration, stats: Stats, status: Status
+        self,
+        dynamic: Bootstrap.DynamicResources,
+        ads: AdsClient | None,
+        configuration: Configuration,
+        stats: Stats,
+        status: Status,
     ) -> None:
-        self._dynamic = bootstrap.dynamic_resources
+        self._dynamic = dynamic
         self._ads = ads
         self._configuration = configuration
         self._stats = stats

@@ -19,6 +19,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, 
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.message import DecodeError
 
+from mesh.proxy import references
 from mesh.proxy.resources import Refused
 from mesh.proxy.secrets import SecretError, content
 
@@ -122,7 +123,7 @@ def _verified_name(cluster: Cluster) -> str:
     context = _tls(cluster)
     if context is None:
         return ""
-    validation = _validation(context.common_tls_context)
+    validation, _ = references.validation_of(context.common_tls_context)
     matchers = validation.match_typed_subject_alt_names
     if not matchers:
         return str(context.sni)
@@ -133,19 +134,10 @@ def _verified_name(cluster: Cluster) -> str:
     return str(matchers[0].matcher.exact)
 
 
-def _validation(context: CommonTlsContext) -> Any:
-    if context.HasField("combined_validation_context"):
-        return context.combined_validation_context.default_validation_context
-    return context.validation_context
-
-
 def _credentials(context: CommonTlsContext, secrets: Mapping[str, Secret]) -> grpc.ChannelCredentials:
-    trust = _validation(context)
-    sds = context.validation_context_sds_secret_config
-    if context.HasField("combined_validation_context"):
-        sds = context.combined_validation_context.validation_context_sds_secret_config
-    if sds.name:
-        trust = _secret(sds.name, secrets).validation_context
+    trust, name = references.validation_of(context)
+    if name:
+        trust = _secret(name, secrets).validation_context
     pairs = list(context.tls_certificates)
     pairs += [_secret(config.name, secrets).tls_certificate for config in context.tls_certificate_sds_secret_configs]
     return grpc.ssl_channel_credentials(

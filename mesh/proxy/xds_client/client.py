@@ -59,6 +59,7 @@ class AdsClient:
         self._refresh_secrets = refresh_secrets
         self._subscriptions = Subscriptions(node)
         self._kinds: set[Kind] = set()
+        self._is_open = False
         self.answered = {kind: asyncio.Event() for kind in WILDCARDS}
         self._requests: asyncio.Queue[DiscoveryRequest] = asyncio.Queue()
         # Soon, not at once, so that the ACK of what changed the configuration goes out first.
@@ -90,6 +91,7 @@ class AdsClient:
             call = AggregatedDiscoveryServiceStub(channel).StreamAggregatedResources(metadata=self._metadata)
             self._requests = asyncio.Queue()
             self._subscriptions.begin()
+            self._is_open = True
             self._subscribe()
             async with running(self._write(call)):
                 async for response in call:
@@ -137,6 +139,8 @@ class AdsClient:
 
     def _subscribe(self) -> None:
         """Ask for what is wanted and not asked for yet; clusters before endpoints, listeners before routes."""
+        if not self._is_open:
+            return
         wanted = self._wanted()
         for kind in (CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET):
             if kind in WILDCARDS and kind not in self._kinds:
@@ -165,6 +169,7 @@ class AdsClient:
         return [operation_stats.of_reference(self._stats, reference) for reference in wanted.values()]
 
     def _ended(self) -> None:
+        self._is_open = False
         self._control_plane.connected_state = 0
         for kind in (*self._kinds, *_BY_NAME):
             for counter in self._counters(kind):

@@ -1,0 +1,97 @@
+"""`/clusters`: every host of every cluster, its health and counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mesh.proxy.admin.page import Page, Reply, Request, Sidecar, json_reply, matcher, wants_json
+from mesh.proxy.plane import ClusterStatus, HostStatus, Thresholds
+
+_COUNTERS = ("cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout", "rq_total")
+_GAUGES = ("cx_active", "rq_active")
+_LIMITS = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+_HIGH = Thresholds(1024, 1024, 1024, 3)  # no route of ours has high priority: Envoy's defaults are what it shows
+
+
+async def answer(sidecar: Sidecar, request: Request) -> Reply:
+    as_json, matches = wants_json(request), matcher(request)
+    found = [status for status in await sidecar.plane.clusters() if matches is None or matches(status.name)]
+    dynamic = frozenset(name for name in sidecar.configuration.accepted.clusters) - frozenset(
+        sidecar.configuration.static.clusters
+    )
+    if as_json:
+        return json_reply({"cluster_statuses": [_tree(status, status.name in dynamic) for status in found]})
+    return Reply(
+        "".join(f"{status.name}::{line}\n" for status in found for line in _lines(status, status.name in dynamic))
+    )
+
+
+def _lines(status: ClusterStatus, dynamic: bool) -> Iterator[str]:
+    yield f"observability_name::{status.name}"
+    for priority, limits in (("default", status.thresholds), ("high", _HIGH)):
+        for limit in _LIMITS:
+            yield f"{priority}_priority::{limit}::{getattr(limits, limit)}"
+    yield f"added_via_api::{str(dynamic).lower()}"
+    for host in status.hosts:
+        for field, value in _fields(host):
+            yield f"{host.address}:{host.port}::{field}::{value}"
+
+
+def _fields(host: HostStatus) -> Iterator[tuple[str, object]]:
+    for name in sorted((*_COUNTERS, *_GAUGES)):
+        yield name, getattr(host, name)
+    yield "hostname", host.hostname
+    yield "health_flags", _flags(host)
+    yield "weight", host.weight
+    yield from (("region", ""), ("zone", ""), ("sub_zone", ""), ("canary", "false"), ("priority", 0))
+    yield from (("success_rate", -1), ("local_origin_success_rate", -1))
+
+
+def _flags(host: HostStatus) -> str:
+    flags = "/failed_outlier_check" * host.ejected + "/failed_eds_health" * (not host.healthy)
+    return flags or "healthy"
+
+
+def _tree(status: ClusterStatus, dynamic: bool) -> dict[str, Any]:
+    limits = [status.thresholds._asdict(), {"priority": "HIGH", **_HIGH._asdict()}]
+    tree: dict[str, Any] = {"name": status.name}
+    if dynamic:
+        tree["added_via_api"] = True
+    return tree | {
+        "host_statuses": [_host(host) for host in status.hosts],
+        "circuit_breakers": {"thresholds": limits},
+        "observability_name": status.name,
+    }
+
+
+def _host(host: HostStatus) -> dict[str, Any]:
+    health: dict[str, Any] = {"eds_health_status": "HEALTHY" if host.healthy else "UNHEALTHY"}
+    if host.ejected:
+        health["failed_outlier_check"] = True
+    tree: dict[str, Any] = {
+        "address": {"socket_address": {"address": host.address, "port_value": host.port}},
+        "stats": [*(_stat(host, name) for name in _COUNTERS), *({"type": "GAUGE"} | _stat(host, g) for g in _GAUGES)],
+        "health_status": health,
+        "weight": host.weight,
+        "locality": {},
+    }
+    return tree | {"hostname": host.hostname} if host.hostname else tree
+
+
+def _stat(host: HostStatus, name: str) -> dict[str, str]:
+    value = getattr(host, name)
+    return {"value": str(value), "name": name} if value else {"name": name}  # protobuf's JSON leaves zeros out
+
+
+PAGES = (
+    Page(
+        "/clusters",
+        "upstream cluster status",
+        answer,
+        parameters={
+            "filter": "Regular expression (Google re2) for filtering clusters by name",
+            "format": "File format to use; One of (text, json)",
+        },
+    ),
+)

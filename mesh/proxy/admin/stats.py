@@ -1,0 +1,49 @@
+"""`/stats`, `/stats/prometheus` and `/reset_counters`."""
+
+from __future__ import annotations
+
+from mesh.proxy import exposition, server_stats
+from mesh.proxy.admin.page import JSON, BadQuery, Page, Reply, Request, Sidecar, matcher
+from mesh.proxy.stats import Sample, merge
+
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+_PARAMETERS = {
+    "usedonly": "Only include stats that have been written by system since restart",
+    "filter": "Regular expression (Google re2) for filtering stats",
+}
+_FORMATS = {"format": "Format to use; One of (json, prometheus, text)"}
+
+
+async def stats(sidecar: Sidecar, request: Request) -> Reply:
+    wanted = request.query.get("format", "text")
+    if wanted == "prometheus":
+        return await prometheus(sidecar, request)
+    if wanted not in ("text", "json"):
+        raise BadQuery("usage: /stats?format=(json|prometheus|text)\n\n")
+    samples = await _selected(sidecar, request)
+    if wanted == "json":
+        return Reply(exposition.to_json(samples), content_type=JSON)
+    return Reply(exposition.text(samples))
+
+
+async def prometheus(sidecar: Sidecar, request: Request) -> Reply:
+    return Reply(exposition.prometheus(await _selected(sidecar, request)), content_type=_PROMETHEUS)
+
+
+async def reset(sidecar: Sidecar, _: Request) -> Reply:
+    await sidecar.plane.reset_counters()
+    sidecar.stats.reset_counters()
+    return Reply("OK\n")
+
+
+async def _selected(sidecar: Sidecar, request: Request) -> list[Sample]:
+    server = server_stats.of(sidecar.status, sidecar.options.concurrency)
+    samples = merge([await sidecar.plane.samples(), sidecar.stats.snapshot(), server])
+    return exposition.select(samples, used_only="usedonly" in request.query, matches=matcher(request))
+
+
+PAGES = (
+    Page("/stats", "print server stats", stats, parameters=_FORMATS | _PARAMETERS),
+    Page("/stats/prometheus", "print server stats in prometheus format", prometheus, parameters=_PARAMETERS),
+    Page("/reset_counters", "reset all counters to zero", reset, changes=True),
+)

@@ -1,0 +1,137 @@
+"""Renders samples as Envoy's `/stats` does: text, JSON and Prometheus.
+
+MUST NOT do I/O or know where the samples come from.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from mesh.proxy.stats import HistogramValue, Sample, Tags
+
+_QUANTILES = (0, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 100)
+_UNFIT = re.compile(r"[^a-zA-Z0-9_:]")
+_CODE = re.compile(r"^(?P<stem>.*_rq)_(?:(?P<group>[1-5])xx|(?P<code>\d{3}))$")
+
+
+def select(samples: Iterable[Sample], *, used_only: bool, matches: Callable[[str], object] | None) -> list[Sample]:
+    """The samples whose name `matches`, and of these with `used_only` those that have ever been counted."""
+    return [
+        sample
+        for sample in samples
+        if (matches is None or matches(sample.name)) and (not used_only or _is_used(sample))
+    ]
+
+
+def text(samples: Iterable[Sample]) -> str:
+    """`name: value` lines sorted by name, then histograms. Metrics with labels of their own are Prometheus' alone."""
+    mine = sorted((sample for sample in samples if not sample.is_plain), key=lambda sample: sample.name)
+    numbers = [f"{sample.name}: {sample.value}\n" for sample in mine if isinstance(sample.value, int)]
+    histograms = [
+        f"{sample.name}: {_quantile_text(sample.value)}\n" for sample in mine if isinstance(sample.value, tuple)
+    ]
+    return "".join((*numbers, *histograms))
+
+
+def to_json(samples: Iterable[Sample]) -> str:
+    """Envoy's `?format=json`: numbers, then all histograms' quantiles in one entry."""
+    mine = sorted((sample for sample in samples if not sample.is_plain), key=lambda sample: sample.name)
+    stats: list[dict[str, Any]] = [
+        {"name": sample.name, "value": sample.value} for sample in mine if isinstance(sample.value, int)
+    ]
+    computed = [
+        {
+            "name": sample.name,
+            "values": [{"cumulative": value, "interval": value} for value in _quantiles(sample.value)],
+        }
+        for sample in mine
+        if isinstance(sample.value, tuple)
+    ]
+    if computed:
+        stats.append({"histograms": {"supported_quantiles": list(_QUANTILES), "computed_quantiles": computed}})
+    return json.dumps({"stats": stats}, separators=(",", ":"))
+
+
+def prometheus(samples: Iterable[Sample]) -> str:
+    """Prometheus' text format 0.0.4: one `# TYPE` line a family, families sorted by name."""
+    families: dict[tuple[str, str], list[Sample]] = {}
+    for sample in map(_response_code, samples):
+        families.setdefault((_metric_name(sample), sample.kind), []).append(sample)
+    return "".join(line for (name, kind), found in sorted(families.items()) for line in _family(name, kind, found))
+
+
+def _is_used(sample: Sample) -> bool:
+    return bool(sample.value[0] if isinstance(sample.value, tuple) else sample.value or sample.kind == "gauge")
+
+
+def _response_code(sample: Sample) -> Sample:
+    """Envoy extracts response codes and their classes (`upstream_rq_2xx`, `upstream_rq_503`) into a tag."""
+    found = None if sample.is_plain else _CODE.match(sample.base)
+    if found is None:
+        return sample
+    if found["group"]:
+        tag, base = ("envoy.response_code_class", found["group"]), f"{found['stem']}_xx"
+    else:
+        tag, base = ("envoy.response_code", found["code"]), found["stem"]
+    return sample._replace(base=base, tags=(tag, *sample.tags))
+
+
+def _metric_name(sample: Sample) -> str:
+    name = _UNFIT.sub("_", sample.base)
+    return name if sample.is_plain else f"envoy_{name}"
+
+
+def _family(name: str, kind: str, samples: list[Sample]) -> Iterator[str]:
+    yield f"# TYPE {name} {kind}\n"
+    for sample in samples:
+        labels = _labels(sample.tags)
+        if isinstance(sample.value, tuple):
+            yield from _histogram(name, labels, sample.value)
+        else:
+            yield f"{name}{{{labels}}} {sample.value}\n"
+
+
+def _histogram(name: str, labels: str, value: HistogramValue) -> Iterator[str]:
+    count, total, buckets = value
+    before = f"{labels}," if labels else ""
+    for bound, cumulative in buckets:
+        yield f'{name}_bucket{{{before}le="{bound:.17g}"}} {cumulative}\n'
+    yield f'{name}_bucket{{{before}le="+Inf"}} {count}\n'
+    yield f"{name}_sum{{{labels}}} {total:.17g}\n"
+    yield f"{name}_count{{{labels}}} {count}\n"
+
+
+def _labels(tags: Tags) -> str:
+    return ",".join(f'{_UNFIT.sub("_", name)}="{_escaped(value)}"' for name, value in tags)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _quantile_text(value: HistogramValue) -> str:
+    if not value[0]:
+        return "No recorded values"
+    # Envoy prints (interval,cumulative); there are no flush intervals here, so both are since the start.
+    return " ".join(f"P{at:g}({found:g},{found:g})" for at, found in zip(_QUANTILES, _quantiles(value), strict=True))
+
+
+def _quantiles(value: HistogramValue) -> list[float | None]:
+    """Estimates by linear interpolation inside the bucket; null where nothing was recorded."""
+    return [_quantile(value, at / 100) if value[0] else None for at in _QUANTILES]
+
+
+def _quantile(value: HistogramValue, share: float) -> float:
+    count, _, buckets = value
+    rank = share * count
+    lower, below = 0.0, 0
+    for bound, cumulative in buckets:
+        if cumulative > below:
+            if cumulative >= rank:
+                return lower + (bound - lower) * (rank - below) / (cumulative - below)
+            below = cumulative
+        lower = bound
+    return lower

@@ -1,0 +1,85 @@
+"""The data path in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TextIO
+
+from envoy.config.core.v3.base_pb2 import Node
+
+from mesh.proxy.cluster import Host
+from mesh.proxy.plane import ClusterStatus, HostStatus, ListenerStatus, Thresholds
+from mesh.proxy.resources import Resources
+from mesh.proxy.runtime import Runtime
+from mesh.proxy.server import Server
+from mesh.proxy.stats import Sample, Stats
+
+
+class LocalPlane:
+    """Adapts `Server` to `DataPlane`."""
+
+    def __init__(self, server: Server, stats: Stats) -> None:
+        self._server = server
+        self._stats = stats
+
+    @classmethod
+    def of(cls, node: Node, log: TextIO, *, reuse_port: bool = False) -> LocalPlane:
+        """A data path of its own in the running loop. `log` takes what cannot be told otherwise."""
+        stats = Stats()
+        return cls(Server(asyncio.get_running_loop(), node, stats, log, reuse_port=reuse_port), stats)
+
+    async def check(self, resources: Resources) -> None:
+        self._server.check(resources)
+
+    async def apply(self, resources: Resources) -> None:
+        self._server.apply(resources)
+
+    async def samples(self) -> list[Sample]:
+        return self._stats.snapshot()
+
+    async def clusters(self) -> list[ClusterStatus]:
+        return cluster_statuses(self._server.runtime)
+
+    async def listeners(self) -> list[ListenerStatus]:
+        bound = ((name, tuple(active.ports)) for name, active in self._server.listeners.items())
+        return [ListenerStatus(name, ports) for name, ports in bound if ports]
+
+    async def reset_counters(self) -> None:
+        self._stats.reset_counters()
+
+    def drain(self) -> None:
+        self._server.begin_drain()
+
+    async def close(self, grace_s: float) -> None:
+        await self._server.close(grace_s)
+
+
+def cluster_statuses(runtime: Runtime) -> list[ClusterStatus]:
+    """Every cluster of `runtime` as it stands now."""
+    found = []
+    for name, cluster in runtime.clusters.items():
+        limits = cluster.config.thresholds
+        thresholds = Thresholds(
+            limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries
+        )
+        found.append(ClusterStatus(name, thresholds, tuple(map(_host, cluster.hosts))))
+    return found
+
+
+def _host(host: Host) -> HostStatus:
+    return HostStatus(
+        address=host.endpoint.ip,
+        port=host.endpoint.port,
+        hostname=host.endpoint.hostname,
+        weight=host.weight,
+        healthy=host.endpoint.is_healthy,
+        ejected=host.health.ejected,
+        cx_active=host.cx_active,
+        cx_connect_fail=host.cx_connect_fail,
+        cx_total=host.cx_total,
+        rq_active=host.active,
+        rq_error=host.rq_error,
+        rq_success=host.rq_success,
+        rq_timeout=host.rq_timeout,
+        rq_total=host.rq_total,
+    )
