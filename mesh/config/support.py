@@ -122,5 +122,5 @@ def _found(value: Any, steps: tuple[str, ...], path: Path) -> Iterator[tuple[Pat
 
 
 def _is_set(value: Any) -> bool:
-    """A field written with its default (empty, false, zero) asks for nothing; an empty message such as `warmup: {}` does."""
+    """A field written with its default (empty, false, zero) asks for nothing; an empty message (`warmup: {}`) does."""
     return isinstance(value, Mapping) or bool(value)
