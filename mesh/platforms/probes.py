@@ -4,6 +4,7 @@ Source: Kubernetes, "Configure Liveness, Readiness and Startup Probes".
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ async def run_probe(probe: Probe, target: Target, execute: Exec) -> str | None:
     except TimeoutError:
         return f"no answer within {probe.timeout_seconds} s"
     except OSError as error:
-        return str(error)
+        return os.strerror(error.errno) if error.errno else str(error)
 
 
 async def _tcp(host: str, port: int) -> None:
