@@ -112,14 +112,15 @@ class Configuration:
 
     async def _commit(self, candidate: Resources) -> None:
         needs = self._references.of(candidate)
-        serving = {need for found in self._serving.of(self.active).values() for need in found} if self.cold else ()
-        wanted = {(need.kind, need.name): need for found in (*needs.values(), serving) for need in found}
-        candidate = self._pruned(candidate, wanted)
         warmth = warming.warm(candidate, self.active, needs, self._expired)
+        # What still serves in place of something cold needs its references as long as it does.
+        serving = self._serving.of(warmth.active).values() if warmth.cold else ()
+        wanted = {(need.kind, need.name): need for found in (*needs.values(), *serving) for need in found}
+        candidate, active = self._pruned(candidate, wanted), self._pruned(warmth.active, wanted)
         if warmth.cold:
             await self._plane.check(self._served(candidate))
-        await self._plane.apply(self._served(warmth.active))
-        self.accepted, self.active, self.cold, self.wanted = candidate, warmth.active, warmth.cold, wanted
+        await self._plane.apply(self._served(active))
+        self.accepted, self.active, self.cold, self.wanted = candidate, active, warmth.cold, wanted
         self._expired &= frozenset(wanted)
         for changed in self._watchers:
             changed()
