@@ -73,8 +73,7 @@ class MeshClient:
 
     def list(self, kind: str, namespace: str | None = None, *, labels: Mapping[str, str] = {}) -> ObjectList:
         """The objects of a kind, of all namespaces if none is given, that have all of `labels`."""
-        selector = {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())} if labels else {}
-        return answers.object_list(self._transport.call("GET", find_kind(kind).path(namespace), selector))
+        return answers.object_list(self._transport.call("GET", find_kind(kind).path(namespace), _selector(labels)))
 
     def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
         """A new object as it was stored. ApiError 409 (AlreadyExists)."""
@@ -103,9 +102,19 @@ class MeshClient:
         """The resourceVersion from which the object is gone. ApiError 404."""
         return answers.deletion(self._transport.call("DELETE", find_kind(kind).path(namespace, name)))
 
-    def watch(self, kind: str, since: str | None = None, namespace: str | None = None) -> Watch:
-        """The changes of a kind after the version `since`; without it, the present objects come first, as ADDED."""
-        return Watch(self._transport, find_kind(kind).path(namespace), since)
+    def watch(
+        self,
+        kind: str,
+        since: str | None = None,
+        namespace: str | None = None,
+        *,
+        labels: Mapping[str, str] = {},
+    ) -> Watch:
+        """The changes of a kind after the version `since`; without it, the present objects come first, as ADDED.
+
+        To a watch with `labels`, an object that gets them is ADDED, and one that loses them is DELETED.
+        """
+        return Watch(self._transport, find_kind(kind).path(namespace), _selector(labels), since)
 
     # Proxies
 
@@ -261,6 +270,10 @@ def _place(manifest: Manifest) -> tuple[Kind, str, str]:
     if "kind" not in manifest or "name" not in metadata:
         raise MeshError("a manifest needs kind and metadata.name")
     return find_kind(manifest["kind"]), metadata.get("namespace") or "default", metadata["name"]
+
+
+def _selector(labels: Mapping[str, str]) -> Mapping[str, str]:
+    return {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())} if labels else {}
 
 
 def _dry(dry_run: bool) -> Mapping[str, str]:

@@ -7,7 +7,7 @@ import json
 import random
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -37,9 +37,10 @@ class Watch:
     raises ApiError 410 (Expired). Other refusals are raised as they come.
     """
 
-    def __init__(self, transport: Transport, path: str, since: str | None) -> None:
+    def __init__(self, transport: Transport, path: str, query: Mapping[str, str], since: str | None) -> None:
         self._transport = transport
         self._path = path
+        self._query = query
         self._since = since
         self._known: dict[str, Manifest] | None = {} if since is None else None
         self._closed = threading.Event()
@@ -89,7 +90,7 @@ class Watch:
     def _listed(self) -> Iterator[Event]:
         """What the present objects tell beyond those known."""
         assert self._known is not None
-        found = answers.object_list(self._transport.call("GET", self._path))
+        found = answers.object_list(self._transport.call("GET", self._path, self._query))
         present = {manifest["metadata"]["uid"]: manifest for manifest in found.items}
         known, self._known = self._known, present
         self._since = found.resource_version
@@ -105,7 +106,7 @@ class Watch:
     def _connected(self) -> Iterator[Event]:
         """The events of one connection, until it ends."""
         assert self._since is not None
-        query = {"watch": "1", "resourceVersion": self._since}
+        query = {**self._query, "watch": "1", "resourceVersion": self._since}
         connection, response = self._transport.stream(self._path, query)
         with self._lock:
             self._connection = connection
