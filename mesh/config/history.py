@@ -106,12 +106,16 @@ class Subscription:
         self.version = self._history.version
         return [seen for event in events if (seen := self._seen(event))]
 
+    async def advance(self) -> list[Event]:
+        """Waits for the next transaction; its events, none where it changed nothing that is seen. Raises GoneError."""
+        await self._history.changed(self.version)
+        return self.pending()
+
     async def batch(self) -> list[Event]:
         """Waits for the next events and returns all there are, whole transactions only. Raises GoneError."""
         while True:
-            if events := self.pending():
+            if events := await self.advance():
                 return events
-            await self._history.changed(self.version)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:
