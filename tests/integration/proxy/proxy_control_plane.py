@@ -1,4 +1,4 @@
-"""A scripted control plane: a real ADS server over gRPC, which says what a test tells it and remembers what it heard."""
+"""A scripted control plane: a real ADS server over gRPC that says what a test tells it, and keeps what it heard."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Sidecar:
         """Wait until the awaitable that `holds` gives is true."""
         try:
             async with asyncio.timeout(WAIT_S):
-                while not await holds():
+                while not await holds():  # noqa: ASYNC110 - another process has no event to wait on
                     await asyncio.sleep(0.02)
         except TimeoutError as error:
             raise AssertionError(f"never came true: {what}\n{self.log}") from error

@@ -33,11 +33,14 @@ def subscriptions() -> Subscriptions:
 def test_the_node_goes_with_the_first_request_of_a_stream_only(subscriptions: Subscriptions) -> None:
     clusters = subscriptions.subscribe(CLUSTER)
     endpoints = subscriptions.subscribe(ENDPOINT, ["a"])
-    assert clusters is not None and clusters.node.id == "sidecar"
-    assert endpoints is not None and not endpoints.HasField("node")
+    assert clusters is not None
+    assert clusters.node.id == "sidecar"
+    assert endpoints is not None
+    assert not endpoints.HasField("node")
     subscriptions.begin()
     again = subscriptions.subscribe(ENDPOINT, ["a"])
-    assert again is not None and again.node.id == "sidecar"
+    assert again is not None
+    assert again.node.id == "sidecar"
 
 
 def test_an_ack_repeats_version_and_nonce(subscriptions: Subscriptions) -> None:
@@ -67,7 +70,8 @@ def test_no_name_is_no_subscription_but_giving_the_last_one_up_is_said(subscript
     assert subscriptions.subscribe(ROUTE) is None
     subscriptions.subscribe(ROUTE, ["a"])
     request = subscriptions.subscribe(ROUTE)
-    assert request is not None and not request.resource_names
+    assert request is not None
+    assert not request.resource_names
 
 
 def test_a_new_stream_subscribes_with_the_known_version_and_no_nonce(subscriptions: Subscriptions) -> None:
