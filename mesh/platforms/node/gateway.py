@@ -13,7 +13,7 @@ Manifest = dict[str, Any]
 def ingress_gateway(host_port: int) -> list[Manifest]:
     """Namespace, account, Service and Deployment; the gateway's port 8080 is `127.0.0.1:<host_port>` of this host."""
     labels = {"app": NAME, "istio": "ingressgateway"}
-    port = {"name": "http2", "containerPort": PORT, "hostPort": host_port, "hostIP": "127.0.0.1"}
+    port = {"name": "http", "containerPort": PORT, "hostPort": host_port, "hostIP": "127.0.0.1"}
     container = {"name": "istio-proxy", "image": "auto", "ports": [port]}
     template = {
         "metadata": {"labels": labels, "annotations": {"inject.istio.io/templates": "gateway"}},
@@ -27,7 +27,7 @@ def ingress_gateway(host_port: int) -> list[Manifest]:
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": meta,
-            "spec": {"selector": labels, "ports": [{"name": "http2", "port": 80, "targetPort": PORT}]},
+            "spec": {"selector": labels, "ports": [{"name": "http", "port": 80, "targetPort": PORT}]},
         },
         {
             "apiVersion": "apps/v1",
