@@ -141,7 +141,7 @@ class _Reader:
             self.lines.setdefault((*path, key), line)
             value, inner = self._node(next(self.events), (*path, key), depth + 1)
             deepest = max(deepest, inner + 1)
-            if key == "<<" and event.style is None:
+            if key == "<<" and event.implicit[0]:
                 self._merge(merged, value, line, path)
             else:
                 found[key] = value
