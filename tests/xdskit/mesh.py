@@ -1,0 +1,96 @@
+"""A catalog of compiled resources from YAML, with no process and no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
+from google.protobuf.message import Message
+
+from mesh.api.meta import Resource as ApiResource
+from mesh.config.decode import decode_text
+from mesh.registry.kubernetes import KubernetesRegistry
+from mesh.registry.types import WorkloadKey
+from mesh.snapshot.builder import SnapshotBuilder
+from mesh.snapshot.options import MeshOptions
+from mesh.xds.ads.catalog import Catalog, ProxyConfig
+from mesh.xds.compile.proxy import Engine, Proxy, Role
+from mesh.xds.resource import Resource
+
+BOOKINFO = Path(__file__).parents[1] / "golden" / "xds" / "bookinfo.yaml"
+_MESSAGES = {
+    message.DESCRIPTOR.full_name: message for message in (Cluster, ClusterLoadAssignment, Listener, RouteConfiguration)
+}
+
+
+def objects(*texts: str) -> list[ApiResource]:
+    """Typed objects of YAML texts; a problem in one of them fails the test."""
+    resources = []
+    for text in texts:
+        decoded = decode_text(text)
+        assert not decoded.problems, "\n".join(str(problem) for problem in decoded.problems)
+        resources += [manifest.resource for manifest in decoded.manifests]
+    return resources
+
+
+class Mesh:
+    """Objects in, snapshots and resources out."""
+
+    def __init__(self, resources: Iterable[ApiResource] = (), options: MeshOptions | None = None) -> None:
+        self.builder = SnapshotBuilder(options or MeshOptions())
+        self.registry = KubernetesRegistry()
+        self.registry.subscribe(self.builder.change_registry)
+        self.catalog = Catalog(self.builder.build(0))
+        self.version = 0
+        self.change(resources)
+
+    def change(
+        self, upserts: Iterable[ApiResource], deletions: Iterable[ApiResource] = ()
+    ) -> frozenset[str] | None:
+        """Take in changes and show the next snapshot; returns what `Catalog.show` does."""
+        there, gone = list(upserts), list(deletions)
+        self.registry.change(there, gone)
+        self.builder.change_config(there, gone)
+        self.version += 1
+        return self.catalog.show(self.builder.build(self.version))
+
+    def config(
+        self, pod: str, namespace: str = "default", role: Role = Role.SIDECAR, engine: Engine = Engine.PYTHON
+    ) -> ProxyConfig:
+        return self.catalog.config(Proxy(WorkloadKey(namespace, pod), role, engine))
+
+
+def decode(resource: Resource) -> Message:
+    """The message of an encoded resource."""
+    response = DiscoveryResponse.FromString(resource.encoded)
+    (wrapped,) = response.resources
+    message = _MESSAGES[wrapped.TypeName()]()
+    assert wrapped.Unpack(message)
+    return message
+
+
+def clusters(config: ProxyConfig) -> dict[str, Cluster]:
+    return {resource.name: decode(resource) for resource in config.clusters}
+
+
+def listeners(config: ProxyConfig) -> dict[str, Listener]:
+    return {resource.name: decode(resource) for resource in config.listeners}
+
+
+def routes(config: ProxyConfig) -> dict[str, RouteConfiguration]:
+    """All that the proxy's listeners ask for."""
+    names = [name for resource in config.listeners for name in resource.wants]
+    found = {name: config.routes(name) for name in names}
+    return {name: decode(resource) for name, resource in found.items() if resource is not None}
+
+
+def assignments(config: ProxyConfig) -> dict[str, ClusterLoadAssignment]:
+    """All that the proxy's clusters ask for."""
+    names = [name for resource in config.clusters for name in resource.wants]
+    found = {name: config.endpoints(name) for name in names}
+    return {name: decode(resource) for name, resource in found.items() if resource is not None}
