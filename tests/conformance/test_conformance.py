@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from harness.case import Case
+from harness.case import Case, CaseFile
+from harness.engines import EngineFailed
 from harness.play import play
 from harness.scene import Scene
 
@@ -12,3 +15,10 @@ def test_conformance(scene: Scene, case: Case) -> None:
     if differences := play(scene, case):
         printed = scene.engine.output()
         pytest.fail("; ".join(differences) + f"\n{scene.engine_name} printed:\n{printed}", pytrace=False)
+
+
+def test_refusal(refused_file: CaseFile, tmp_path: Path, certificates: Path) -> None:
+    """What our sidecar leaves out of Envoy's bootstrap it refuses at start, naming the field."""
+    assert refused_file.refused
+    with pytest.raises(EngineFailed, match=rf"{refused_file.refused}.*: .*support"):
+        Scene("python", refused_file, tmp_path, certificates)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -63,7 +63,7 @@ class Player:
         for connection in self._connections.values():
             connection.close()
 
-    async def _step(self, step: Step) -> Any:
+    async def _step(self, step: Step) -> AsyncIterator[str]:
         if step.upstream is not None:
             self._scene.script(step.upstream)
         if step.request is not None:
