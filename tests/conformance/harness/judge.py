@@ -77,7 +77,7 @@ def judge_response(expect: Expect, response: Message) -> Iterator[str]:
     if expect.trailers is not None:
         yield from differ("trailers", pairs(expect.trailers), response.trailers)
     if expect.header_names is not None:
-        seen = [name for name, _ in response.headers if name not in VARYING]
+        seen = [name.lower() for name, _ in response.headers if name.lower() not in VARYING]
         yield from differ("header names", expect.header_names, seen)
     yield from judge_headers("header", expect.headers or {}, response)
 
@@ -122,7 +122,8 @@ def judge_record(wanted: Mapping[str, Any], record: Record) -> Iterator[str]:
         "complete": record.complete,
         "connection": record.connection,
         "trailers": dict(message.trailers),
-        "header_names": [name for name, _ in message.headers],
+        "header_names": [name.lower() for name, _ in message.headers],
+        "raw_names": [name for name, _ in message.headers],
     }
     for key, value in wanted.items():
         if key == "headers":
