@@ -98,13 +98,7 @@ def _policy(at_source: bool, peer: str) -> str:
 
 
 def _service(fields: Mapping[str, Any], namespace: str) -> dict[str, str]:
-    """From the outbound cluster `outbound|9080|v1|reviews.default.svc.cluster.local`, else from the authority."""
-    direction, _, rest = _text(fields, "cluster", "").partition("|")
-    host = rest.rpartition("|")[2] if direction == "outbound" else ""
-    if not host:
-        host = _text(fields, "authority").rsplit(":", 1)[0]
-        if host != UNKNOWN and "." not in host:
-            host = f"{host}.{namespace}.svc.cluster.local"
+    host = _service_host(fields, namespace)
     parts = host.split(".")
     in_mesh = len(parts) > 2 and parts[2] == "svc"
     return {
@@ -112,6 +106,17 @@ def _service(fields: Mapping[str, Any], namespace: str) -> dict[str, str]:
         "destination_service_name": parts[0] if in_mesh else host,
         "destination_service_namespace": parts[1] if in_mesh else UNKNOWN,
     }
+
+
+def _service_host(fields: Mapping[str, Any], namespace: str) -> str:
+    """From the cluster `outbound|9080|v1|reviews.default.svc.cluster.local`, or from the TLS server name that a sidecar
+    makes of it, `outbound_.9080_.v1_.reviews.default.svc.cluster.local`, else from the authority."""
+    for key, separator in (("cluster", "|"), ("server_name", "_.")):
+        parts = _text(fields, key, "").split(separator)
+        if parts[0] == "outbound":
+            return parts[-1]
+    host = _text(fields, "authority").rsplit(":", 1)[0]
+    return host if host == UNKNOWN or "." in host else f"{host}.{namespace}.svc.cluster.local"
 
 
 def _text(fields: Mapping[str, Any], key: str, absent: str = UNKNOWN) -> str:

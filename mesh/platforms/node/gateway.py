@@ -10,7 +10,7 @@ PORT = 8080
 Manifest = dict[str, Any]
 
 
-def ingress_gateway(host_port: int) -> list[Manifest]:
+def ingress_gateway(host_port: int = 9080) -> list[Manifest]:
     """Namespace, account, Service and Deployment; the gateway's port 8080 is `127.0.0.1:<host_port>` of this host."""
     labels = {"app": NAME, "istio": "ingressgateway"}
     port = {"name": "http", "containerPort": PORT, "hostPort": host_port, "hostIP": "127.0.0.1"}

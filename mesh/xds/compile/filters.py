@@ -53,6 +53,7 @@ _TELEMETRY_FORMAT: Final = {
     "downstream_peer": "%DOWNSTREAM_PEER_URI_SAN%",
     "downstream_tls": "%DOWNSTREAM_TLS_VERSION%",
     "grpc_status": "%GRPC_STATUS_NUMBER%",
+    "server_name": "%REQUESTED_SERVER_NAME%",
 }
 
 

@@ -84,8 +84,12 @@ def test_any_other_http_answer_is_a_failure_in_words(status: bytes, words: str) 
 
 
 def test_a_server_that_is_silent_fails_by_the_timeout() -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
     async def run() -> str | None:
-        async with await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0) as server:
+        async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             return await run_probe(Probe(http_get=HTTPGetAction(port=port)), TARGET, _no_exec)
 

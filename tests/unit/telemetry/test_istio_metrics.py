@@ -59,6 +59,14 @@ def test_a_call_in_says_whether_it_was_encrypted(peer: str | None, policy: str) 
     assert found["destination_service"] == "reviews.default.svc.cluster.local"
 
 
+def test_a_call_in_through_a_gateway_is_told_by_the_server_name() -> None:
+    name = "outbound_.9080_._.productpage.default.svc.cluster.local"
+    found = labels(
+        {"reporter": "destination", "cluster": "inbound|9080||", "authority": "127.0.0.1:9080", "server_name": name}
+    )
+    assert found["destination_service"] == "productpage.default.svc.cluster.local"
+
+
 def test_a_call_with_no_route_is_told_by_its_authority() -> None:
     found = labels({"reporter": "source", "authority": "example.com:80", "response_code": 404, "response_flags": "NR"})
     assert found["destination_service"] == "example.com"
