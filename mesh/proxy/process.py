@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import uvloop
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
@@ -24,9 +25,9 @@ from mesh.proxy.secret_files import SecretFiles
 from mesh.proxy.startup import FetchTimeouts, Startup
 from mesh.proxy.stats import Stats
 from mesh.proxy.status import ServerState, Status
-from mesh.proxy.workers import Workers
-from mesh.proxy.xds_client.channel import Dialer
-from mesh.proxy.xds_client.client import AdsClient
+
+if TYPE_CHECKING:
+    from mesh.proxy.xds_client.client import AdsClient
 
 _LOG = logs.logger("main")
 
@@ -46,6 +47,8 @@ def run(bootstrap: Bootstrap, options: Options) -> int:
 
 async def _validate(bootstrap: Bootstrap, options: Options) -> int:
     if bootstrap.dynamic_resources.HasField("ads_config"):
+        from mesh.proxy.xds_client.channel import Dialer  # noqa: PLC0415 - see `_Process._ads`
+
         Dialer.of(ads_cluster(bootstrap))
     plane = LocalPlane.of(bootstrap.node, sys.stderr)
     await Configuration(static_resources(bootstrap), plane, _unserved(bootstrap)).check()
@@ -56,22 +59,28 @@ async def _validate(bootstrap: Bootstrap, options: Options) -> int:
 
 async def _serve(bootstrap: Bootstrap, options: Options) -> int:
     stop = _stop_on_signals()
-    plane: DataPlane = LocalPlane.of(bootstrap.node, sys.stderr)
-    if options.concurrency > 1:
-        plane = await Workers.start(bootstrap.node, options.concurrency, options.log_level)
-    status = Status()
+    plane = await _plane(bootstrap, options)
     try:
-        await _Process(bootstrap, options, plane, status, stop).run()
+        await _Process(bootstrap, options, plane, stop).run()
     finally:
         await plane.close(0)
     return 0
 
 
+async def _plane(bootstrap: Bootstrap, options: Options) -> DataPlane:
+    if options.concurrency == 1:
+        return LocalPlane.of(bootstrap.node, sys.stderr)
+    from mesh.proxy.workers import Workers  # noqa: PLC0415 - most sidecars have no use for it
+
+    return await Workers.start(bootstrap.node, options.concurrency, options.log_level)
+
+
 class _Process:
-    def __init__(
-        self, bootstrap: Bootstrap, options: Options, plane: DataPlane, status: Status, stop: asyncio.Event
-    ) -> None:
-        self._plane, self._status, self._stop, self._options = plane, status, stop, options
+    """One sidecar: its parts, and the order in which they start and end."""
+
+    def __init__(self, bootstrap: Bootstrap, options: Options, plane: DataPlane, stop: asyncio.Event) -> None:
+        self._plane, self._stop, self._options = plane, stop, options
+        self._status = status = Status()
         self._stats = Stats()
         self._configuration = Configuration(static_resources(bootstrap), plane, _unserved(bootstrap))
         operation_stats.watch_managers(self._stats, self._configuration)
@@ -117,6 +126,10 @@ class _Process:
         _LOG.info("exiting")
 
     def _ads(self, bootstrap: Bootstrap, secrets: SecretFiles) -> AdsClient:
+        # gRPC is a sixth of the sidecar's memory: a static bootstrap is not to pay for it.
+        from mesh.proxy.xds_client.channel import Dialer  # noqa: PLC0415
+        from mesh.proxy.xds_client.client import AdsClient  # noqa: PLC0415
+
         node = bootstrap.node
         node.user_agent_name = node.user_agent_name or "meshdrill"
         return AdsClient(

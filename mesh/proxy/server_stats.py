@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed
 from pathlib import Path
 
 from mesh.proxy.stats import Sample
@@ -33,6 +31,10 @@ def memory() -> Memory:
 
 def version() -> str:
     """`meshdrill/<version>`."""
+    # Imported here: it costs 2 MiB, and only one page shows the version.
+    from importlib.metadata import PackageNotFoundError  # noqa: PLC0415
+    from importlib.metadata import version as installed  # noqa: PLC0415
+
     try:
         return f"meshdrill/{installed('meshdrill')}"
     except PackageNotFoundError:  # run from a source tree

@@ -6,7 +6,7 @@ Clusters and their endpoints first, then listeners and their routes, as Envoy do
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from envoy.config.core.v3.config_source_pb2 import ConfigSource
@@ -17,7 +17,9 @@ from mesh.proxy.references import CLUSTER, LISTENER, Kind, Name
 from mesh.proxy.resources import Refused
 from mesh.proxy.stats import Stats
 from mesh.proxy.status import ServerState, Status
-from mesh.proxy.xds_client.client import AdsClient
+
+if TYPE_CHECKING:
+    from mesh.proxy.xds_client.client import AdsClient
 
 _LOG = logs.logger("main")
 _DEFAULT_FETCH_TIMEOUT_S = 15.0
