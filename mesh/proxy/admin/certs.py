@@ -12,6 +12,7 @@ from mesh.proxy import references
 from mesh.proxy.admin.page import Page, Reply, Request, Sidecar, json_reply
 from mesh.proxy.configuration import Configuration
 from mesh.proxy.secrets import SecretError, content
+from mesh.proxy.x509 import Certificate, CertificateError, certificates
 
 Tree = dict[str, Any]
 
@@ -38,36 +39,23 @@ def _pairs(configuration: Configuration) -> Iterator[tuple[DataSource, DataSourc
 
 
 def _details(source: DataSource) -> list[Tree]:
-    # Imported here: it is several MiB, and this page is asked for rarely.
-    from cryptography import x509  # noqa: PLC0415
-
     try:
-        return [_detail(each, source) for each in x509.load_pem_x509_certificates(content(source))]
-    except (SecretError, ValueError):  # no certificate there, or none that can be read
+        found = certificates(content(source))
+    except (SecretError, CertificateError):  # nothing that could be shown; the log said so when it was loaded
         return []
+    return [_detail(each, source.filename or "<inline>") for each in found]
 
 
-def _detail(certificate: Any, source: DataSource) -> Tree:
-    left = certificate.not_valid_after_utc - datetime.now(UTC)
+def _detail(certificate: Certificate, path: str) -> Tree:
+    left = certificate.not_after - datetime.now(UTC)
     return {
-        "path": source.filename or "<inline>",
-        "serial_number": f"{certificate.serial_number:x}",
-        "subject_alt_names": _names(certificate),
+        "path": path,
+        "serial_number": f"{certificate.serial:x}",
+        "subject_alt_names": [{kind: value} for kind, value in certificate.names],
         "days_until_expiration": str(max(0, left.days)),
-        "valid_from": certificate.not_valid_before_utc.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "expiration_time": certificate.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "valid_from": certificate.not_before.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "expiration_time": certificate.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-
-
-def _names(certificate: Any) -> list[Tree]:
-    from cryptography import x509  # noqa: PLC0415
-
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    labels = ((x509.DNSName, "dns"), (x509.UniformResourceIdentifier, "uri"), (x509.IPAddress, "ip_address"))
-    return [{label: str(value)} for kind, label in labels for value in names.get_values_for_type(kind)]
 
 
 PAGES = (Page("/certs", "print certs on machine", answer),)
