@@ -102,7 +102,7 @@ class ObjectsApi:
         ]
         version = {"resourceVersion": str(self._store.version)}
         return json_response(
-            {"kind": "ApplyResult", "apiVersion": "meshdrill.dev/v1", "metadata": version, "items": items}
+            {"kind": "ApplyResult", "apiVersion": "meshdrill.dev/v1alpha1", "metadata": version, "items": items}
         )
 
     def _resource_version(self, key: Key) -> str | None:

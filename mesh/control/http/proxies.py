@@ -28,7 +28,7 @@ class ProxiesApi:
 
     async def list_proxies(self, request: web.Request) -> web.Response:
         proxies = [_rendered(proxy) for proxy in self._ads.proxies()]
-        return json_response({"kind": "ProxyStatusList", "apiVersion": "meshdrill.dev/v1", "proxies": proxies})
+        return json_response({"kind": "ProxyStatusList", "apiVersion": "meshdrill.dev/v1alpha1", "proxies": proxies})
 
     async def wait_synced(self, request: web.Request) -> web.Response:
         timeout_s = parse_timeout_s(request.query.get("timeoutSeconds", _DEFAULT_WAIT), _LONGEST_WAIT_S)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from mesh.ca.authority import ServerCredentials
@@ -22,8 +22,14 @@ from mesh.control.metrics import LabelledCounter
 
 logger = logging.getLogger(__name__)
 
+# aiohttp's own would log whole header lines of malformed requests, tokens in them, with a traceback each. What goes
+# wrong inside a handler is logged here, without what was sent.
+_silent = logging.getLogger(f"{__name__}.aiohttp")
+_silent.setLevel(logging.CRITICAL)
+
 # Watches are ended at once; this is how long other requests may take to finish after SIGTERM.
 _SHUTDOWN_S = 2.0
+_TLS_PREFIX = ".api-tls-"
 
 
 class ApiServer:
@@ -37,7 +43,7 @@ class ApiServer:
         application.add_routes(routes)
         application.on_shutdown.append(_calling(end_streams))
         self._runner = web.AppRunner(
-            application, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S
+            application, access_log=None, logger=_silent, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S
         )
 
     async def start(self, address: str, port: int, tls: ssl.SSLContext) -> int:
@@ -58,7 +64,9 @@ class ApiServer:
     @web.middleware
     async def _answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await _answer(request, handler)
-        self.requests.count(request.method, str(response.status))
+        # A method is any word that a stranger sends; each would be a series of its own for ever.
+        method = request.method if request.method in hdrs.METH_ALL else "other"
+        self.requests.count(method, str(response.status))
         return response
 
 
@@ -90,7 +98,9 @@ def tls_context(credentials: ServerCredentials, folder: Path) -> ssl.SSLContext:
     """TLS 1.2 or later. The credentials pass through a private file in `folder`, as OpenSSL reads files only."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".api-tls-") as file:
+    for leftover in folder.glob(f"{_TLS_PREFIX}*"):  # of a process that was killed between these lines
+        leftover.unlink()
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=_TLS_PREFIX) as file:
         file.write(credentials.key + credentials.chain)
         file.flush()
         context.load_cert_chain(file.name)

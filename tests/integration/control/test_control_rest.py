@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -239,6 +240,25 @@ def test_requests_are_counted(client: MeshClient) -> None:
     with pytest.raises(ApiError):
         client.delete("vs", "never-was")
     assert client.control_metrics().value("meshdrill_api_requests_total", method="DELETE", code="404") == before + 1
+
+
+def test_a_strange_method_is_no_series_of_its_own(raw: Raw, client: MeshClient) -> None:
+    code, _ = raw.send("PURGE", COLLECTION)
+    assert code == 405
+    metrics = client.control_metrics()
+    assert metrics.value("meshdrill_api_requests_total", method="other", code="405") == 1
+    assert metrics.value("meshdrill_api_requests_total", method="PURGE") == 0
+
+
+def test_a_malformed_request_does_not_put_its_token_into_the_log(control: ControlProcess, raw: Raw) -> None:
+    context = ssl.create_default_context(cafile=str(control.root_cert))
+    with (
+        socket.create_connection((control.address, API_PORT), 20) as plain,
+        context.wrap_socket(plain, server_hostname=control.address) as connection,
+    ):
+        connection.sendall(f"GET / HTTP/1.1\r\nAuthorization: Bearer {raw.token}\x01\r\n\r\n".encode())
+        assert connection.recv(100).split()[1] == b"400"
+    assert raw.token not in control.log.read_text()
 
 
 def test_the_client_is_fit_for_many_threads(client: MeshClient) -> None:
