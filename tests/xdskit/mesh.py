@@ -10,6 +10,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
+from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
 from mesh.api.meta import Resource as ApiResource
@@ -65,13 +66,17 @@ class Mesh:
         return self.catalog.config(Proxy(WorkloadKey(namespace, pod), role, engine))
 
 
-def decode(resource: Resource) -> Message:
-    """The message of an encoded resource."""
-    response = DiscoveryResponse.FromString(resource.encoded)
-    (wrapped,) = response.resources
+def unpacked(wrapped: Any) -> Message:
+    """The message in an Any of one of our four types."""
     message = _MESSAGES[wrapped.TypeName()]()
     assert wrapped.Unpack(message)
     return message
+
+
+def decode(resource: Resource) -> Message:
+    """The message of an encoded resource."""
+    (wrapped,) = DiscoveryResponse.FromString(resource.encoded).resources
+    return unpacked(wrapped)
 
 
 def clusters(config: ProxyConfig) -> dict[str, Cluster]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from envoy.config.core.v3.base_pb2 import OUTBOUND
-from envoy.config.listener.v3.listener_components_pb2 import AdditionalAddress, FilterChain
-from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain
+from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
 from envoy.config.route.v3 import route_components_pb2 as rc
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 

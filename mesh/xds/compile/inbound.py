@@ -7,13 +7,12 @@ from typing import Final
 
 from envoy.config.core.v3.base_pb2 import INBOUND
 from envoy.config.listener.v3.listener_components_pb2 import (
-    AdditionalAddress,
     Filter,
     FilterChain,
     FilterChainMatch,
     ListenerFilter,
 )
-from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
 from envoy.config.route.v3 import route_components_pb2 as rc
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from google.protobuf.duration_pb2 import Duration

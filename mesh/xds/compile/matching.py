@@ -90,9 +90,10 @@ def _header(name: str, match: StringMatch) -> HeaderMatcher:
 
 
 def _without(name: str, match: StringMatch) -> HeaderMatcher:
-    """Inverted; a request that has no such header passes."""
+    """Inverted. A request that has no such header passes: an inverted string match alone would fail it in Envoy."""
     matcher = _header(name, match)
     matcher.invert_match = True
+    matcher.treat_missing_header_as_empty = matcher.HasField("string_match")
     return matcher
 
 

@@ -115,7 +115,9 @@ def _forward(
     for entry in destinations:
         name = cluster_of(entry.destination, bound.namespace, at.port)
         _add_cluster(action.weighted_clusters, name, entry)
-    action.weighted_clusters.header_name = bound.source.metadata.annotations.get(SPLIT_HEADER, "")
+    split_header = bound.source.metadata.annotations.get(SPLIT_HEADER)
+    if split_header:
+        action.weighted_clusters.header_name = split_header
 
 
 def _weighted(entries: tuple[api.HTTPRouteDestination, ...]) -> list[api.HTTPRouteDestination]:
