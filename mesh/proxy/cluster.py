@@ -14,7 +14,6 @@ from mesh.proxy.outlier import Health, OutlierConfig, OutlierDetector
 from mesh.proxy.pool import Pool
 from mesh.proxy.stats import ClusterStats
 from mesh.proxy.tls import ClientTls
-from mesh.proxy.upstream import Upstream
 
 Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, cast
 
 from mesh.proxy.exchange import Exchange
 from mesh.proxy.http1.body import Body, request_body
-from mesh.proxy.http1.head import HeadTooLargeError, Head, MalformedError, RequestHead, parse_request
+from mesh.proxy.http1.head import Head, HeadTooLargeError, MalformedError, NotRoutableError, RequestHead, parse_request
+from mesh.proxy.http1.reply import REASONS
 from mesh.proxy.rescue import RequestBroke
 from mesh.proxy.stats import HttpStats
 
@@ -37,7 +39,7 @@ class HttpConfig:
     request_steps: tuple[RequestStep, ...]
     response_steps: tuple[Step, ...]
     finish_steps: tuple[Step, ...]
-    server_name: bytes = b"envoy"
+    server_line: bytes = b"server: envoy"
     server_transformation: str = "OVERWRITE"
     use_remote_address: bool = False
     generate_request_id: bool = True
@@ -45,6 +47,14 @@ class HttpConfig:
     stream_idle_timeout: float = 300.0
     buffer_limit: int = 1024 * 1024
     max_head: int = 60 * 1024
+    internal_ranges: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+
+    def is_internal(self, head: RequestHead, connection: Downstream) -> bool:
+        """Whether the client may steer retries and timeouts by headers: only from the addresses named as internal."""
+        if not self.internal_ranges or not self.use_remote_address or b"x-forwarded-for" in head.marked:
+            return False
+        address = ipaddress.ip_address(connection.remote_ip.decode())
+        return any(address in network for network in self.internal_ranges)
 
     def mark_origin(self, head: RequestHead, connection: Downstream) -> None:
         """Say where the request came from: x-forwarded-for and x-forwarded-proto."""
@@ -59,14 +69,11 @@ class HttpConfig:
 
     def mark_server(self, head: Head) -> None:
         """The `server` header, as server_header_transformation says."""
-        theirs = b"server" in head.marked
-        if self.server_transformation == "PASS_THROUGH" or (
-            theirs and self.server_transformation == "APPEND_IF_ABSENT"
-        ):
-            return
-        if theirs:
-            head.remove((b"server",))
-        head.lines.append(b"server: %b" % self.server_name)
+        theirs = head.marked.get(b"server") if self.server_transformation != "OVERWRITE" else None
+        if theirs is not None:
+            head.lines.append(b"server: %b" % theirs)
+        elif self.server_transformation != "PASS_THROUGH":
+            head.lines.append(self.server_line)
 
 
 class Downstream(asyncio.Protocol):
@@ -172,6 +179,8 @@ class Downstream(asyncio.Protocol):
     def _pump(self, data: bytes) -> None:
         """Start the requests in `data`, one after the other, for as long as each is over at once."""
         self._pumping = True
+        if data[:1] in (b"\r", b"\n"):
+            data = data.lstrip(b"\r\n")  # RFC 9112 section 2.2: empty lines before a request are not part of it
         while data and self.exchange is None and not self._ended and not self._blocked:
             end = data.find(b"\r\n\r\n")
             if end < 0 and len(data) <= self.config.max_head:
@@ -204,7 +213,7 @@ class Downstream(asyncio.Protocol):
         stats.downstream_rq_http1_total += 1
         stats.downstream_rq_active += 1
         self._buffer = b""
-        if not done and head.marked.get(b"expect", b"").lower() == b"100-continue":
+        if b"expect" in head.marked and head.marked[b"expect"].lower() == b"100-continue":
             self.transport.write(_CONTINUE)
         exchange = self.exchange = Exchange(self, head, payload, done, body is not None)
         exchange.start()
@@ -241,8 +250,10 @@ class Downstream(asyncio.Protocol):
         stats.downstream_rq_active += 1
         self.will_close = True
         exchange = self.exchange = Exchange(self, RequestHead(b"", b"", b"", [], {}), b"", True, False)
-        body = {400: b"Bad Request", 426: b"Upgrade Required"}.get(error.status, b"")
-        exchange.reply(error.status, body, "DPE", error.details)
+        if isinstance(error, NotRoutableError):
+            exchange.reply(error.status, b"", "", error.details)
+        else:
+            exchange.reply(error.status, REASONS[error.status], "DPE", error.details)
 
     # For the exchange
 

@@ -5,17 +5,27 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
 from mesh.proxy.http1.body import LAST_CHUNK, chunk
-from mesh.proxy.http1.head import RequestHead, ResponseHead
+from mesh.proxy.http1.head import HOP, INTERNAL, RequestHead, ResponseHead
 from mesh.proxy.http1.reply import STATUS_LINES
 from mesh.proxy.rescue import (
-    RESCUE, Aborted, ConnectFailed, ConnectTimedOut, DownstreamClosed, Failure, NoCluster, NoHealthyUpstream, NoRoute,
-    Overflow, RequestTimedOut, StreamIdle, TryTimedOut, UpstreamClosed,
+    RESCUE,
+    ConnectFailed,
+    ConnectTimedOut,
+    DownstreamClosed,
+    Failure,
+    NoCluster,
+    NoHealthyUpstream,
+    NoRoute,
+    Overflow,
+    RequestTimedOut,
+    TryTimedOut,
 )  # fmt: skip
-from mesh.proxy.route import DirectResponse, Forward, HeaderEdit, Redirect, Route
+from mesh.proxy.route import DirectResponse, Forward, HeaderEdit, Redirect, RetryPolicy, Route
 
 if TYPE_CHECKING:
     from mesh.proxy.cluster import Cluster, Host
@@ -24,16 +34,7 @@ if TYPE_CHECKING:
     from mesh.proxy.upstream import Upstream
     from mesh.proxy.workload import Workload
 
-# Hop-by-hop (RFC 9110 section 7.6.1). What `Connection` lists besides is dropped too.
-_HOP_REQUEST = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te", b"http2-settings",
-     b"expect")
-)  # fmt: skip
-_HOP_RESPONSE = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
-_ROUTER_HEADERS = frozenset(
-    (b"x-envoy-upstream-rq-timeout-ms", b"x-envoy-upstream-rq-per-try-timeout-ms", b"x-envoy-max-retries",
-     b"x-envoy-retry-on", b"x-envoy-retriable-status-codes", b"x-envoy-expected-rq-timeout-ms")
-)  # fmt: skip
+_TO_CLEAN = HOP | INTERNAL
 _SMALL = 64 * 1024
 
 
@@ -95,11 +96,12 @@ class Exchange:
         """Prepare the head as the connection manager does, find the route, run the filters, forward."""
         head, config = self.head, self.config
         marked = head.marked
-        if not _HOP_REQUEST.isdisjoint(marked):
-            self._drop_hop_headers()
+        if not _TO_CLEAN.isdisjoint(marked) or config.internal_ranges:
+            self._clean()
         config.mark_origin(head, self.connection)
-        if b"x-request-id" not in marked:
-            head.add(b"x-request-id", new_request_id())
+        if b"x-request-id" not in marked and config.generate_request_id:
+            request_id = marked[b"x-request-id"] = new_request_id()
+            head.lines.append(b"x-request-id: %b" % request_id)
         table = config.table or self.worker.runtime.routes.get(config.route_name)
         self.route = table.match(head) if table is not None else None
         self.resume()
@@ -165,8 +167,8 @@ class Exchange:
         self._retry = action.retry
         self.retries_left = action.retry.count if action.retry is not None else 0
         timeout = action.timeout
-        if not _ROUTER_HEADERS.isdisjoint(head.marked):
-            timeout = self._timeout_by_header(timeout)
+        if b"x-envoy-internal" in head.marked:
+            timeout = self._steered(timeout)
         for edit in self.request_edits:
             edit.apply(head, self)
         self._rewrite(action, target.host_rewrite)
@@ -198,11 +200,26 @@ class Exchange:
         head.set(b"host", host)
         head.authority = host
 
-    def _timeout_by_header(self, timeout: float) -> float:
-        value = self.head.marked.get(b"x-envoy-upstream-rq-timeout-ms")
-        if value is not None and value.isdigit():
-            timeout = int(value) / 1000
-        self.head.remove(_ROUTER_HEADERS)
+    def _steered(self, timeout: float) -> float:
+        """Timeout and retries as an internal client's headers want them."""
+        marked = self.head.marked
+        wanted = _number(marked.get(b"x-envoy-upstream-rq-timeout-ms"))
+        if wanted is not None:
+            timeout = wanted / 1000
+        policy = self._retry or RetryPolicy(frozenset())
+        on = marked.get(b"x-envoy-retry-on", b"").decode("latin-1")
+        codes = marked.get(b"x-envoy-retriable-status-codes", b"").split(b",")
+        per_try = _number(marked.get(b"x-envoy-upstream-rq-per-try-timeout-ms"))
+        policy = replace(
+            policy,
+            on=policy.on | {name.strip() for name in on.split(",") if name.strip()},
+            statuses=policy.statuses | {int(code) for code in codes if code.strip().isdigit()},
+            per_try_timeout=policy.per_try_timeout if per_try is None else per_try / 1000,
+        )
+        if policy.on:
+            self._retry = policy
+            count = _number(marked.get(b"x-envoy-max-retries"))
+            self.retries_left = policy.count if count is None else count
         return timeout
 
     def _try(self) -> None:
@@ -355,8 +372,8 @@ class Exchange:
         self._try_deadline = inf
         self._replay = None
         marked = head.marked
-        if not _HOP_RESPONSE.isdisjoint(marked):
-            head.remove(_HOP_RESPONSE)
+        if b"connection" in marked and (listed := _listed(marked[b"connection"])):
+            head.remove(listed)
         lines = head.lines
         lines.append(b"x-envoy-upstream-service-time: %d" % elapsed)
         if route.counts_attempts_in_response:
@@ -380,7 +397,7 @@ class Exchange:
         for edit in self.response_edits:
             edit.apply(head, self)
         config.mark_server(head)
-        if not self.request_done or connection.must_close():
+        if not self.request_done or connection.must_close() or self.method == b"CONNECT":
             connection.will_close = True
             head.lines.append(b"connection: close")
         wire = b"%b%b\r\n" % (STATUS_LINES[head.status], b"\r\n".join(head.lines))
@@ -426,7 +443,7 @@ class Exchange:
             lines[:0] = [b"content-length: %d" % len(body), b"content-type: text/plain"]
         lines.append(b"date: %b" % self.worker.clock.date(time.monotonic()))
         if not body:
-            lines.append(b"content-length: 0")
+            lines.append(b"transfer-encoding: chunked" if self.method == b"HEAD" else b"content-length: 0")
         head = ResponseHead(status, b"", False, lines, marked)
         self._chunked_response = False
         self._send_head(head, b"" if self.method == b"HEAD" else body, True)
@@ -511,7 +528,8 @@ class Exchange:
         details, body = rescue.details.replace("{reason}", failure.reason), rescue.body
         if failure.transport and rescue.is_reset:
             details = f"{details[:-1]}|{failure.transport.replace(' ', '_')}}}"
-            body = f"{body}, transport failure reason: {failure.transport}"
+            if failure.transport.startswith("TLS"):
+                body = f"{body}, transport failure reason: {failure.transport}"
         self.reply(status or rescue.status, body.encode(), rescue.flag, details, rescue.headers)
 
     def add_flag(self, flag: str) -> None:
@@ -575,19 +593,32 @@ class Exchange:
     def upstream_unblocked(self) -> None:
         self.connection.unblock()
 
-    def _drop_hop_headers(self) -> None:
+    def _clean(self) -> None:
+        """Look at what was taken off the head: what the client says to us, and may it say so."""
         head = self.head
-        listed = head.marked.get(b"connection")
-        names = _HOP_REQUEST
-        if listed is not None:
-            if b"close" in listed.lower():
+        marked = head.marked
+        connection = marked.get(b"connection")
+        if connection is not None:
+            if b"close" in connection.lower():
                 self.connection.will_close = True
-            extra = {name.strip() for name in listed.lower().split(b",")} - {b"close", b"keep-alive", b""}
-            names = names | extra
-        trailers = head.marked.get(b"te", b"").lower() == b"trailers"
-        head.remove(names)
-        if trailers:
-            head.add(b"te", b"trailers")
+            if listed := _listed(connection):
+                head.remove(listed)
+        if marked.get(b"te", b"").lower() == b"trailers":
+            head.lines.append(b"te: trailers")
+        if self.config.is_internal(head, self.connection):
+            head.set(b"x-envoy-internal", b"true")
+        else:
+            for name in INTERNAL & marked.keys():
+                del marked[name]
+
+
+def _listed(connection: bytes) -> set[bytes]:
+    """The header names that a Connection header lists, which are as hop-by-hop as itself."""
+    return {name.strip() for name in connection.lower().split(b",")} - {b"close", b"keep-alive", b"te", b"upgrade", b""}
+
+
+def _number(value: bytes | None) -> int | None:
+    return int(value) if value is not None and value.isdigit() else None
 
 
 def new_request_id() -> bytes:

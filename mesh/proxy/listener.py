@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Protocol, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from mesh.proxy.client_hello import ClientHello, read_client_hello
 from mesh.proxy.downstream import Downstream, HttpConfig

@@ -39,6 +39,11 @@ class Pool:
         self._connecting: dict[Upstream, asyncio.Task[None]] = {}
         self._waiting: deque[Requester] = deque()
 
+    @property
+    def pending(self) -> int:
+        """How many requests wait for a connection."""
+        return len(self._waiting)
+
     def request(self, caller: Requester) -> None:
         """Give the caller a connection, now or later (`upstream_ready`). Raises Overflow."""
         breaker = self.cluster.breaker

@@ -78,7 +78,7 @@ class RetryPolicy:
         on = self.on
         if response_started:
             return False
-        if "5xx" in on or "reset" in on or "gateway-error" in on or "reset-before-request" in on and is_connect:
+        if "5xx" in on or "reset" in on or "gateway-error" in on or ("reset-before-request" in on and is_connect):
             return True
         return is_connect and "connect-failure" in on
 
@@ -160,14 +160,6 @@ class Route:
     counts_attempts: bool = False
     counts_attempts_in_response: bool = False
 
-    def matches(self, path: bytes, head: RequestHead) -> bool:
-        if not self.path(path):
-            return False
-        for condition in self.conditions:  # noqa: SIM110 - a generator costs more than the loop
-            if not condition(head):
-                return False
-        return True
-
 
 @dataclass(frozen=True, slots=True)
 class VirtualHost:
@@ -213,13 +205,20 @@ class RouteTable:
     def match(self, head: RequestHead) -> Route | None:
         """The first route that matches; None if no virtual host or no route does."""
         host = self.host_of(head.authority)
-        if host is None:
+        if host is None or head.target[0] != 0x2F:  # `*` and CONNECT's authority are paths to nowhere
             return None
         path = head.target.partition(b"?")[0]
         for route in host.routes:
-            if route.matches(path, head):
+            if route.path(path) and (not route.conditions or _all(route.conditions, head)):
                 return route
         return None
+
+
+def _all(conditions: tuple[Condition, ...], head: RequestHead) -> bool:
+    for condition in conditions:  # noqa: SIM110 - a generator costs more than the loop
+        if not condition(head):
+            return False
+    return True
 
 
 def without_port(authority: bytes) -> bytes:

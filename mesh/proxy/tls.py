@@ -116,7 +116,7 @@ class ServerTls:
         self.context: ssl.SSLContext | None = None
 
 
-class TlsFailed(ConnectionError):  # noqa: N818 - what happened
+class TlsFailed(ConnectionError):
     """The handshake did not succeed; the text says why."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from mesh.proxy.http1.body import Body, UntilClose, response_body
 from mesh.proxy.http1.head import MAX_HEAD, MalformedError, ResponseHead, parse_response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ SUPPORTED = {
          "stream_idle_timeout", "request_timeout", "request_headers_timeout", "drain_timeout", "delayed_close_timeout",
          "access_log", "use_remote_address", "generate_request_id", "preserve_external_request_id",
          "always_set_request_id_in_response", "skip_xff_append", "xff_num_trusted_hops", "normalize_path",
-         "merge_slashes")
+         "merge_slashes", "internal_address_config")
     ),
     _H + "Rds": frozenset(("config_source", "route_config_name")),
     _H + "HttpFilter": frozenset(("name", "typed_config", "is_optional", "disabled")),
@@ -36,6 +37,8 @@ SUPPORTED = {
     "envoy.config.route.v3.RouteConfiguration": OPAQUE,  # compiled with its own table
     "envoy.config.accesslog.v3.AccessLog": OPAQUE,  # likewise
     "envoy.config.core.v3.HttpProtocolOptions": frozenset(("idle_timeout",)),
+    _H + "HttpConnectionManager.InternalAddressConfig": frozenset(("cidr_ranges",)),
+    "envoy.config.core.v3.CidrRange": frozenset(("address_prefix", "prefix_len")),
     "envoy.config.core.v3.Http1ProtocolOptions": frozenset(("allow_absolute_url",)),
 }  # fmt: skip
 _TRANSFORMATIONS = {0: "OVERWRITE", 1: "APPEND_IF_ABSENT", 2: "PASS_THROUGH"}
@@ -75,15 +78,26 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         request_steps=tuple(steps.request),
         response_steps=tuple(steps.response),
         finish_steps=(*steps.finish, *logs),
-        server_name=(config.server_name or "envoy").encode(),
+        server_line=b"server: %b" % (config.server_name or "envoy").encode(),
         server_transformation=_TRANSFORMATIONS[config.server_header_transformation],
         use_remote_address=config.use_remote_address.value,
         generate_request_id=value_or(config, "generate_request_id", True),
         idle_timeout=seconds_or(config.common_http_protocol_options, "idle_timeout", 3600.0),
         stream_idle_timeout=seconds_or(config, "stream_idle_timeout", 300.0),
         buffer_limit=around.buffer_limit,
+        internal_ranges=_ranges(config.internal_address_config, place.at("internal_address_config")),
         max_head=value_or(config, "max_request_headers_kb", 60) * 1024,
     )
+
+
+def _ranges(config: Any, place: Place) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    try:
+        return tuple(
+            ipaddress.ip_network(f"{each.address_prefix}/{each.prefix_len.value}", strict=False)
+            for each in config.cidr_ranges
+        )
+    except ValueError as error:
+        raise place.refuse(str(error), "cidr_ranges") from error
 
 
 def _filters(config: Any, around: Surroundings, stats: HttpStats, place: Place) -> registry.Steps:

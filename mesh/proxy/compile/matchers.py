@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from operator import methodcaller
 from typing import Any
 
 from mesh.proxy.compile.values import BytesMatch, chance, full_match, plain_match, string_match
@@ -38,7 +39,7 @@ def _plain_path(kind: str, wanted: bytes) -> PathMatch:
         return lambda path: path == wanted or path.startswith(deeper)
     if wanted == b"/":
         return lambda path: True
-    return lambda path: path.startswith(wanted)
+    return methodcaller("startswith", wanted)
 
 
 def conditions(match: Any, place: Place) -> tuple[Condition, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from envoy.config.core.v3.base_pb2 import Node, TrafficDirection
+from envoy.config.core.v3.base_pb2 import Node
 from envoy.config.route.v3.route_components_pb2 import FilterConfig
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router

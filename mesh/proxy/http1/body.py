@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from mesh.proxy.http1.head import Head, MalformedError, ResponseHead
+from mesh.proxy.http1.head import CodingRefusedError, Head, MalformedError, ResponseHead
 
 _MAX_CHUNK_LINE = 4096
 _MAX_TRAILERS = 16 * 1024
@@ -139,9 +139,10 @@ def request_body(head: Head) -> Body | None:
     coding = marked.get(b"transfer-encoding")
     if coding is None:
         return None if length is None or (size := content_length(length)) == 0 else Sized(size)
-    if length is not None or coding.lower() != b"chunked":
-        # RFC 9112 section 6.1: both is how requests are smuggled.
-        raise MalformedError("http1.codec_error" if length is not None else "http1.invalid_transfer_encoding")
+    if coding.lower() != b"chunked":
+        raise CodingRefusedError("http1.invalid_transfer_encoding")
+    if length is not None:
+        raise MalformedError("http1.content_length_and_chunked_not_allowed")  # RFC 9112 section 6.1: smuggling
     return Chunked()
 
 

@@ -40,9 +40,19 @@ class HeadTooLargeError(MalformedError):
 
 
 class VersionRefusedError(MalformedError):
-    """HTTP/1.0, which Envoy refuses unless told otherwise."""
+    """A version other than 1.1: Envoy refuses 1.0 unless told otherwise."""
 
     status = 426
+
+
+class CodingRefusedError(MalformedError):
+    """A transfer coding other than chunked."""
+
+    status = 501
+
+
+class NotRoutableError(MalformedError):
+    """Well-formed, but without a host or with a path that cannot be routed. Envoy's reply has no body."""
 
 
 # Marked request headers. The value is the key in `Head.marked`.
@@ -69,6 +79,13 @@ _REQUEST_MARKS: tuple[bytes, ...] = (
     b"x-envoy-max-retries",
     b"x-envoy-retry-on",
     b"x-envoy-retriable-status-codes",
+    b"x-envoy-retriable-header-names",
+    b"x-envoy-retry-grpc-on",
+    b"x-envoy-upstream-alt-stat-name",
+    b"x-envoy-hedge-on-per-try-timeout",
+    b"x-envoy-force-trace",
+    b"x-envoy-ip-tags",
+    b"x-envoy-original-url",
     b"x-envoy-attempt-count",
     b"x-envoy-original-path",
     b"x-envoy-peer-metadata",
@@ -81,6 +98,9 @@ _RESPONSE_MARKS: tuple[bytes, ...] = (
     b"keep-alive",
     b"proxy-connection",
     b"upgrade",
+    b"te",
+    b"http2-settings",
+    b"expect",
     b"server",
     b"date",
     b"x-envoy-upstream-service-time",
@@ -89,15 +109,31 @@ _RESPONSE_MARKS: tuple[bytes, ...] = (
     b"x-envoy-immediate-health-check-fail",
 )
 _SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding"))
+# What only internal clients may say (Envoy's header sanitising).
+INTERNAL = frozenset(
+    (b"x-envoy-internal", b"x-envoy-upstream-rq-timeout-ms", b"x-envoy-upstream-rq-per-try-timeout-ms",
+     b"x-envoy-max-retries", b"x-envoy-retry-on", b"x-envoy-retry-grpc-on", b"x-envoy-retriable-status-codes",
+     b"x-envoy-retriable-header-names", b"x-envoy-expected-rq-timeout-ms", b"x-envoy-upstream-alt-stat-name",
+     b"x-envoy-hedge-on-per-try-timeout", b"x-envoy-force-trace", b"x-envoy-ip-tags", b"x-envoy-original-url")
+)  # fmt: skip
+# Hop-by-hop (RFC 9110 section 7.6.1): between two neighbours only.
+HOP = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te", b"http2-settings",
+     b"expect")
+)  # fmt: skip
 
 
 class _Names:
-    """What each raw header name means: its mark, or None. Bounded, so that a client cannot make it grow for ever."""
+    """What each raw header name means: its mark, or None. Bounded, so that a client cannot make it grow for ever.
 
-    __slots__ = ("_capacity", "known", "marks")
+    Lines of the names in `dropped` never go on: they are taken out while parsing, and only their values are kept.
+    """
 
-    def __init__(self, marks: Collection[bytes]) -> None:
+    __slots__ = ("_capacity", "dropped", "known", "marks")
+
+    def __init__(self, marks: Collection[bytes], dropped: frozenset[bytes]) -> None:
         self.marks = frozenset(marks)
+        self.dropped = dropped
         self.known: dict[bytes, bytes | None] = {}
         self._capacity = 1024
         for mark in marks:
@@ -115,8 +151,10 @@ class _Names:
         return mark
 
 
-_REQUEST_NAMES = _Names(_REQUEST_MARKS)
-_RESPONSE_NAMES = _Names(_RESPONSE_MARKS)
+_REQUEST_NAMES = _Names(_REQUEST_MARKS, HOP | INTERNAL)
+_RESPONSE_NAMES = _Names(
+    _RESPONSE_MARKS, HOP | {b"server", b"x-envoy-upstream-service-time", b"x-envoy-attempt-count"}
+)
 
 
 def is_marked(name: bytes) -> bool:
@@ -127,7 +165,7 @@ def is_marked(name: bytes) -> bool:
 class Head:
     """The headers of one message: `lines` as they came (no line ends), `marked` values by lower-case name.
 
-    A marked header that came more than once holds the values joined by a comma, as Envoy joins them.
+    Lines that never go on (hop-by-hop and the like) are not in `lines`, but their values are in `marked`. A marked header that came more than once holds the values joined by a comma, as Envoy joins them.
     """
 
     __slots__ = ("_text", "lines", "marked")
@@ -242,14 +280,33 @@ def parse_request(block: bytes) -> RequestHead:
     if method not in _METHODS or not target:
         raise MalformedError("http1.codec_error")
     if version != b"HTTP/1.1":
-        raise (VersionRefusedError("low_version") if version == b"HTTP/1.0" else MalformedError("http1.codec_error"))
+        if version[:5] != b"HTTP/" or len(version) != 8:
+            raise MalformedError("http1.codec_error")
+        raise VersionRefusedError("low_version")
     marked = _mark(lines, _REQUEST_NAMES)
     authority = marked.get(b"host")
     if target[0] != 0x2F:
         target, authority = _other_form(method, target, authority, lines, marked)
     if authority is None:
-        raise MalformedError("missing_host_header")
+        raise NotRoutableError("missing_host_header")
+    if not target.isascii():
+        raise MalformedError("http1.codec_error")
+    if b"#" in target:
+        raise NotRoutableError("path_normalization_failed")
+    if authority not in _known_authorities:
+        _learn_authority(authority)
     return RequestHead(method, target, authority, lines, marked)
+
+
+_known_authorities: set[bytes] = set()
+_AUTHORITY = frozenset(b"!$%&'()*+,-.0123456789:;=ABCDEFGHIJKLMNOPQRSTUVWXYZ[]_abcdefghijklmnopqrstuvwxyz~@")
+
+
+def _learn_authority(authority: bytes) -> None:
+    if not _AUTHORITY.issuperset(authority):
+        raise MalformedError("http1.codec_error")
+    if len(_known_authorities) < 1024 and len(authority) < 256:
+        _known_authorities.add(authority)
 
 
 def parse_response(block: bytes) -> ResponseHead:
@@ -272,7 +329,8 @@ def _mark(lines: list[bytes], names: _Names) -> dict[bytes, bytes]:
     if len(lines) > MAX_HEADERS:
         raise HeadTooLargeError("http1.too_many_headers")
     marked: dict[bytes, bytes] = {}
-    known = names.known
+    known, dropped = names.known, names.dropped
+    taken: list[bytes] = []
     for line in lines:
         name, colon, value = line.partition(b":")
         try:
@@ -283,18 +341,24 @@ def _mark(lines: list[bytes], names: _Names) -> dict[bytes, bytes]:
             raise MalformedError("http1.codec_error")
         if mark is not None:
             value = value.strip(b" \t")
+            if mark in dropped:
+                taken.append(line)
             if mark in marked:
                 if mark in _SINGLE:
                     raise MalformedError("http1.codec_error")
                 value = b"%b,%b" % (marked[mark], value)
             marked[mark] = value
+    for line in taken:
+        lines.remove(line)
     return marked
 
 
 def _other_form(
     method: bytes, target: bytes, authority: bytes | None, lines: list[bytes], marked: dict[bytes, bytes]
 ) -> tuple[bytes, bytes | None]:
-    """Targets that are not a path: absolute (RFC 9112 section 3.2.2) and asterisk form."""
+    """Targets that are not a path: absolute (RFC 9112 section 3.2.2), authority and asterisk form."""
+    if method == b"CONNECT":
+        return target, target
     if target == b"*" and method == b"OPTIONS":
         return target, authority
     scheme, found, rest = target.partition(b"://")
