@@ -64,7 +64,7 @@ def pod_status(
         "hostIP": "127.0.0.1",
         "startTime": started,
         "conditions": conditions,
-        "containerStatuses": [encode(container) for container in containers],
+        "containerStatuses": [_container(container) for container in containers],
     }
 
 
@@ -91,6 +91,11 @@ def now_text() -> str:
 def _condition(kind: str, holds: bool, since: Mapping[str, str], reason: str, message: str) -> Manifest:
     condition = {"type": kind, "status": "True" if holds else "False", "lastTransitionTime": since[kind]}
     return condition | ({"reason": reason} if reason else {}) | ({"message": message} if message else {})
+
+
+def _container(status: ContainerStatus) -> Manifest:
+    """With the fields that Kubernetes always writes, also where they are false or nought."""
+    return {"ready": status.ready, "restartCount": status.restart_count} | encode(status)
 
 
 def _phase(containers: Sequence[ContainerStatus]) -> str:

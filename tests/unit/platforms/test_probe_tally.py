@@ -85,8 +85,10 @@ def test_any_other_http_answer_is_a_failure_in_words(status: bytes, words: str) 
 
 def test_a_server_that_is_silent_fails_by_the_timeout() -> None:
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
+        try:
+            await reader.read()
+        finally:
+            writer.close()
 
     async def run() -> str | None:
         async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:

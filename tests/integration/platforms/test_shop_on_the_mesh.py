@@ -1,0 +1,198 @@
+"""A user's two services on a running mesh: what a cluster would do with them."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from meshdrill_command import Meshdrill, until, workload
+
+from mesh.client import MeshClient, Pod
+from mesh.platforms.process.ledger import Ledger
+
+
+def pods_of(client: MeshClient, workload_name: str) -> list[Pod]:
+    return [pod for pod in client.pods() if pod.workload == workload_name]
+
+
+def only_ready(client: MeshClient, workload_name: str, count: int = 1) -> list[Pod] | None:
+    pods = pods_of(client, workload_name)
+    return pods if len(pods) == count and all(pod.ready for pod in pods) else None
+
+
+def pid_of(state: Path, label: str) -> int:
+    return next(record.pid for record in Ledger(state).records() if record.name == label)
+
+
+@contextmanager
+def callers(command: Meshdrill) -> Iterator[list[int]]:
+    """Calls the page without a pause while the body runs; the statuses are its list."""
+    statuses: list[int] = []
+    ended = threading.Event()
+
+    def call() -> None:
+        while not ended.is_set():
+            statuses.append(command.get()[0])
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        yield statuses
+    finally:
+        ended.set()
+        thread.join(30)
+
+
+def test_a_call_goes_through_the_gateway_and_both_services(running: Meshdrill) -> None:
+    status, answer = running.get()
+    assert status == 200
+    assert answer["pod"].startswith("front-")
+    assert answer["backend"]["color"] == "red"
+
+
+def test_apps_call_each_other_through_their_sidecars_with_mutual_tls(running: Meshdrill) -> None:
+    running.get()
+    with running.client() as client:
+        back = only_ready(client, "back")
+        assert back is not None
+
+        def calls() -> float:
+            return client.metrics(back[0]).value(
+                "istio_requests_total",
+                reporter="destination",
+                connection_security_policy="mutual_tls",
+                source_principal="spiffe://cluster.local/ns/default/sa/front",
+            )
+
+        assert until(calls, "a call from front's identity is counted at back")
+
+
+def test_status_shows_every_pod_ready_and_in_step(running: Meshdrill) -> None:
+    answer = running.run("status", "-o", "json")
+    assert answer.returncode == 0, answer.stderr
+    facts = json.loads(answer.stdout)
+    assert facts["mesh"]["gateway"] == f"http://127.0.0.1:{running.port}"
+    assert {pod["proxy"] for pod in facts["pods"]} == {"synced"}
+    assert all(pod["ready"] for pod in facts["pods"])
+
+
+def test_a_crashed_app_is_restarted_and_counted(running: Meshdrill) -> None:
+    with running.client() as client:
+        pods = until(lambda: only_ready(client, "back"), "back is ready")
+        before = restarts(pods[0])
+        os.kill(pid_of(running.state, f"{pods[0].name}.app"), signal.SIGKILL)
+        after = until(lambda: restarted(client, pods[0].name, before), "the app was restarted")
+    last = next(c for c in after.manifest["status"]["containerStatuses"] if c["name"] == "app")["lastState"]
+    assert last["terminated"]["signal"] == signal.SIGKILL
+    assert until(lambda: running.get()[0] == 200, "the page is back")
+
+
+def restarts(pod: Pod) -> int:
+    return sum(container["restartCount"] for container in pod.manifest["status"]["containerStatuses"])
+
+
+def restarted(client: MeshClient, name: str, before: int) -> Pod | None:
+    pod = next((pod for pod in client.pods() if pod.name == name), None)
+    return pod if pod is not None and pod.ready and restarts(pod) > before else None
+
+
+def test_a_killed_sidecar_comes_back_with_its_configuration(running: Meshdrill) -> None:
+    with running.client() as client:
+        pods = until(lambda: only_ready(client, "front"), "front is ready")
+        before = restarts(pods[0])
+        os.kill(pid_of(running.state, f"{pods[0].name}.istio-proxy"), signal.SIGKILL)
+        until(lambda: restarted(client, pods[0].name, before), "the sidecar was restarted")
+    assert until(lambda: running.get()[0] == 200, "the page is back")
+
+
+def test_a_changed_template_is_rolled_out_with_no_failed_call(running: Meshdrill) -> None:
+    changed = running.write("back.yaml", workload("back", COLOR="blue"))
+    with callers(running) as statuses, running.client() as client:
+        before = until(lambda: only_ready(client, "back"), "back is ready")[0].name
+        assert running.run("apply", "-f", changed).returncode == 0
+        until(lambda: running.get()[1].get("backend", {}).get("color") == "blue", "the new version answers")
+        until(lambda: (only_ready(client, "back") or [None])[0] not in (None, before), "the old pod is gone")
+        until(lambda: before not in {pod.name for pod in pods_of(client, "back")}, "the old pod is gone")
+    assert set(statuses) == {200}
+
+
+def test_more_replicas_share_the_calls_and_fewer_leave_none_behind(running: Meshdrill) -> None:
+    with running.client() as client:
+        assert (
+            running.run("apply", "-f", running.write("2.yaml", workload("back", replicas=2, COLOR="blue"))).returncode
+            == 0
+        )
+        pods = until(lambda: only_ready(client, "back", 2), "two pods are ready")
+        names = {pod.name for pod in pods}
+        seen: set[str] = set()
+        until(lambda: names <= seen | add(seen, running.get()[1]), "both pods answer")
+        assert running.run("apply", "-f", running.write("1.yaml", workload("back", COLOR="blue"))).returncode == 0
+        until(lambda: only_ready(client, "back", 1), "one pod is left")
+    assert running.get()[0] == 200
+
+
+def add(seen: set[str], answer: dict[str, Any]) -> set[str]:
+    seen.add(answer.get("backend", {}).get("pod", ""))
+    return seen
+
+
+def test_a_deleted_pod_is_replaced(running: Meshdrill) -> None:
+    with running.client() as client:
+        before = until(lambda: only_ready(client, "back"), "back is ready")[0]
+        assert running.run("delete", "pod", before.name).returncode == 0
+        after = until(lambda: replaced(client, before.name), "another pod is ready")
+    assert after.ip != before.ip
+    assert until(lambda: running.get()[0] == 200, "the page is back")
+    assert not [record for record in Ledger(running.state).records() if record.name.startswith(before.name)]
+
+
+def replaced(client: MeshClient, old: str) -> Pod | None:
+    pods = only_ready(client, "back")
+    return pods[0] if pods and pods[0].name != old else None
+
+
+def test_an_annotation_makes_the_agent_get_a_new_certificate(running: Meshdrill) -> None:
+    with running.client() as client:
+        pod = until(lambda: only_ready(client, "front"), "front is ready")[0]
+        before = serials(client, pod)
+        manifest = client.get("Pod", pod.name)
+        manifest["metadata"].setdefault("annotations", {})["meshdrill.dev/rotate-requested-at"] = "now"
+        client.replace(manifest)
+        until(lambda: not serials(client, pod) & before, "the proxy has another certificate")
+    assert running.get()[0] == 200
+
+
+def serials(client: MeshClient, pod: Pod) -> set[str]:
+    certificates = json.loads(client.admin(pod, "/certs"))["certificates"]
+    return {chain["serial_number"] for entry in certificates for chain in entry.get("cert_chain", [])}
+
+
+def test_calls_go_on_while_the_control_plane_is_down_and_config_is_there_afterwards(running: Meshdrill) -> None:
+    with running.client() as client:
+        services = {item["metadata"]["name"] for item in client.list("Service").items}
+        with callers(running) as statuses:
+            before = pid_of(running.state, "control")
+            os.kill(before, signal.SIGKILL)
+            until(lambda: is_up_again(running.state, before, client), "the control plane is back")
+            until(lambda: len(client.proxies()) == 3, "all sidecars have connected again")
+        assert {item["metadata"]["name"] for item in client.list("Service").items} == services
+    assert set(statuses) == {200}
+
+
+def is_up_again(state: Path, before: int, client: MeshClient) -> bool:
+    records = [record.pid for record in Ledger(state).records() if record.name == "control"]
+    return bool(records) and records != [before] and client.is_ready()
+
+
+def test_a_deleted_deployment_takes_its_pods_along(running: Meshdrill) -> None:
+    extra = running.write("extra.yaml", workload("extra"))
+    with running.client() as client:
+        assert running.run("apply", "-f", extra).returncode == 0
+        pod = until(lambda: only_ready(client, "extra"), "the new deployment's pod is ready")[0]
+        assert running.run("delete", "-f", extra).returncode == 0
+        until(lambda: not pods_of(client, "extra"), "the pod is gone")
+    assert not [record for record in Ledger(running.state).records() if record.name.startswith(pod.name)]
