@@ -95,7 +95,8 @@ def _condition(kind: str, holds: bool, since: Mapping[str, str], reason: str, me
 
 def _container(status: ContainerStatus) -> Manifest:
     """With the fields that Kubernetes always writes, also where they are false or nought."""
-    return {"ready": status.ready, "restartCount": status.restart_count} | encode(status)
+    always = {"ready": status.ready, "restartCount": status.restart_count}
+    return {**always, **encode(status)}
 
 
 def _phase(containers: Sequence[ContainerStatus]) -> str:
