@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from mesh.client.client import MeshClient
 
 
+_RETRY_S = 0.25
+
+
 class Fault:
     """A context manager; see `MeshClient.fault`. If this process dies, the lease ends the fault by itself."""
 
@@ -81,12 +84,15 @@ class Fault:
         self._wait_synced(replaced)
 
     def _keep(self) -> None:
-        while not self._over.wait(self._lease_s / 3):
+        pause_s = self._lease_s / 3
+        while not self._over.wait(pause_s):
+            pause_s = self._lease_s / 3
             try:
                 with self._lock:
                     self._client.replace(self._manifest)
             except MeshNotRunning:
-                continue  # Drills kill the control plane too. Should the lease end meanwhile, a 404 will say so.
+                # Drills kill the control plane too. Should the lease end before it is back, a 404 will say so.
+                pause_s = min(pause_s, _RETRY_S)
             except Exception as error:
                 self._lost = error
                 return

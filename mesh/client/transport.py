@@ -1,14 +1,16 @@
-"""HTTPS to the control plane: one kept connection a thread, bounded waits, errors translated once."""
+"""HTTPS to the control plane: kept connections, each for one call at a time; bounded waits; errors translated once."""
 
 from __future__ import annotations
 
 import functools
 import http.client
 import json
-import select
+import selectors
+import socket
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -28,9 +30,9 @@ class Transport:
         self._token_file = token_file
         self._root_cert = root_cert
         self._timeout_s = timeout_s
-        self._local = threading.local()
         self._lock = threading.Lock()
-        self._open: list[http.client.HTTPSConnection] = []
+        self._idle: list[http.client.HTTPSConnection] = []
+        self._closed = False
 
     def call(
         self,
@@ -59,20 +61,12 @@ class Transport:
         patience_s: float = 0.0,
     ) -> str:
         """As `call`, for answers that are not JSON."""
-        connection = self._connection()
         payload = None if body is None else json.dumps(body).encode()
-        try:
-            if connection.sock is None:
-                connection.connect()
+        with self._connected() as connection:
             connection.sock.settimeout(self._timeout_s + patience_s)
             connection.request(method, target(path, query), payload, self._headers(content_type))
             response = connection.getresponse()
             data = response.read()
-        except BaseException as error:
-            connection.close()  # Whatever state it is in, the next call starts anew.
-            if isinstance(error, OSError | http.client.HTTPException):
-                raise self.unreachable(error) from error
-            raise
         return checked(response.status, data)
 
     def stream(
@@ -104,10 +98,11 @@ class Transport:
         )
 
     def close(self) -> None:
-        """Close the connections of all threads."""
+        """Close the connections that nobody uses now; the others are closed after their call."""
         with self._lock:
-            connections, self._open = self._open, []
-        for connection in connections:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
             connection.close()
 
     def _headers(self, content_type: str) -> dict[str, str]:
@@ -117,17 +112,38 @@ class Transport:
             raise MeshNotRunning(f"the token {self._token_file} cannot be read: {error.strerror}") from error
         return {"Authorization": f"Bearer {token}", "Content-Type": content_type, "Accept": JSON}
 
-    def _connection(self) -> http.client.HTTPSConnection:
-        connection: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._new_connection()
+    @contextmanager
+    def _connected(self) -> Iterator[http.client.HTTPSConnection]:
+        """An open connection, the caller's alone for one call. What the network says is raised as MeshNotRunning."""
+        connection = self._idle_connection() or self._new_connection()
+        try:
+            if connection.sock is None:
+                connection.connect()
+            yield connection
+        except BaseException as error:
+            connection.close()  # An answer may still be on its way, so it cannot be used again.
+            if isinstance(error, OSError | http.client.HTTPException):
+                raise self.unreachable(error) from error
+            raise
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _idle_connection(self) -> http.client.HTTPSConnection | None:
+        """One that is kept and still good. The server has nothing to say between calls but goodbye.
+
+        Noticing that here means that no request is lost on a dead connection, so none need be sent twice.
+        """
+        while True:
             with self._lock:
-                self._open.append(connection)
-        elif connection.sock is not None and select.select([connection.sock], [], [], 0)[0]:
-            # Between calls the server has nothing to say but goodbye. Noticing it here means that no request is lost
-            # on a dead connection, so none need be sent twice.
+                if not self._idle:
+                    return None
+                connection = self._idle.pop()
+            if connection.sock is not None and not _is_readable(connection.sock):
+                return connection
             connection.close()
-        return connection
 
     def _new_connection(self) -> http.client.HTTPSConnection:
         return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=self._context)
@@ -158,6 +174,12 @@ def checked(status: int, data: bytes) -> str:
     except (ValueError, KeyError, AttributeError) as error:
         reason = http.client.responses.get(status, "Unknown")
         raise ApiError(status, reason.replace(" ", ""), f"{status} {reason}: {text.strip()[:200]}") from error
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ)
+        return bool(selector.select(0))
 
 
 def _endpoint(api: str) -> tuple[str, int]:

@@ -49,7 +49,7 @@ async def _serve(options: Options, state: StateFolder, ca: CertificateAuthority,
     changes = store.watch()
     api = _api(state, ca, store, ads)
     async with contextlib.AsyncExitStack() as running:
-        running.push_async_callback(ads.stop, 1.0)
+        running.push_async_callback(ads.stop, 0.0)  # Streams never end by themselves: there is nothing to wait for.
         xds_port = await _start_ads(ads, options, credentials, ca)
         running.push_async_callback(api.stop)
         api_port = await api.start(options.address, options.api_port, tls_context(credentials, state.path))

@@ -40,9 +40,8 @@ def test_an_edit_reaches_the_proxy_and_sync_waits_for_its_word(client: MeshClien
     client.wait_synced()
     (status,) = client.proxies()
     assert (status.id, status.address, status.is_synced) == ("web-1.default", IP, True)
-    assert {of.type: (of.state, of.error) for of in status.types} == dict.fromkeys(
-        ("CDS", "EDS", "LDS", "RDS"), ("SYNCED", "")
-    )
+    states = {of.type: (of.state, of.error) for of in status.types}
+    assert states == dict.fromkeys(("CDS", "EDS", "LDS", "RDS"), ("SYNCED", ""))
 
     proxy.answering.clear()
     version = client.apply(service("second"))["metadata"]["resourceVersion"]
@@ -145,3 +144,14 @@ def test_proxies_come_back_after_kill_minus_nine(own_control: ControlProcess) ->
             assert proxy.wait_for(has("kept")) == before
             client.wait_synced()
             assert [status.id for status in client.proxies()] == ["web-1.default"]
+
+
+def test_sigterm_is_a_clean_end_with_a_proxy_connected(own_control: ControlProcess) -> None:
+    with own_control.client() as client:
+        client.apply_all([service("kept"), pod("web-1", "web", IP)])
+        with AdsProxy(own_control, client.issue_credentials(WEB), "web-1", IP) as proxy:
+            proxy.wait_for(has("kept"))
+            client.wait_synced()
+            assert own_control.stop() == 0
+            proxy.wait_ended()
+    assert "Traceback" not in own_control.log.read_text()

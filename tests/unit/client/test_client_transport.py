@@ -5,6 +5,7 @@ import json
 import ssl
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,11 +16,14 @@ from mesh.ca.folder import ROOT_CERT, open_ca
 from mesh.client import ApiError, MeshNotRunning
 from mesh.client.transport import Transport
 
+PARTY = 3
+
 
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers with the number of requests and connections so far; some paths do something else."""
 
     protocol_version = "HTTP/1.1"
+    meeting: threading.Barrier
     connections = 0
     requests = 0
 
@@ -29,6 +33,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         type(self).requests += 1
+        if self.path == "/meet":
+            self.meeting.wait(10)
         answers = {
             "/plain-error": (502, b"<html>bad gateway"),
             "/status": (422, json.dumps(STATUS).encode()),
@@ -63,7 +69,7 @@ def serving(folder: Path) -> Iterator[str]:
     (folder / "server.pem").write_bytes(credentials.key + credentials.chain)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem")
-    handler = type("CountingHandler", (Handler,), {})
+    handler = type("CountingHandler", (Handler,), {"meeting": threading.Barrier(PARTY)})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
@@ -101,20 +107,16 @@ def test_a_connection_that_was_closed_meanwhile_costs_no_request(transport: Tran
 
 
 def wait_until_closed(transport: Transport) -> None:
-    connection = transport._local.connection
+    (connection,) = transport._idle
     connection.sock.settimeout(5.0)
     assert connection.sock.read(1) == b""
 
 
-def test_each_thread_has_its_own(transport: Transport) -> None:
-    answers = []
-    threads = [threading.Thread(target=lambda: answers.append(transport.call("GET", "/"))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert len(answers) == 4
-    assert transport.call("GET", "/")["connections"] == 5
+def test_calls_at_the_same_time_do_not_share_a_connection(transport: Transport) -> None:
+    with ThreadPoolExecutor(PARTY) as pool:
+        met = list(pool.map(lambda _: transport.call("GET", "/meet"), range(PARTY)))
+    assert [answer["connections"] for answer in met] == [PARTY] * PARTY
+    assert transport.call("GET", "/")["connections"] == PARTY
 
 
 def test_the_token_is_read_anew(transport: Transport, tmp_path: Path) -> None:
