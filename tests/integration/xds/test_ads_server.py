@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from ipaddress import ip_address
 
 import grpc
-from cryptography.x509 import DNSName, IPAddress
 
 from mesh.api.meta import Resource
 from mesh.api.pod import Pod, PodCondition
-from mesh.snapshot.options import MeshOptions
 from mesh.xds.ads.server import DiscoveryServer
 from mesh.xds.ads.status import SyncState, TypeState
 from mesh.xds.types import XdsType
 from xdskit.client import Client, resource_names
 from xdskit.mesh import BOOKINFO, objects
 from xdskit.pki import Authority
+from xdskit.serving import served
 
 POD, ACCOUNT = "productpage-v1-5d4f-aaaaa", "bookinfo-productpage"
 CDS, EDS, LDS, RDS = XdsType.CDS, XdsType.EDS, XdsType.LDS, XdsType.RDS
@@ -39,23 +36,10 @@ V1 = "outbound|9080|v1|reviews.default.svc.cluster.local"
 REVIEWS = "outbound|9080||reviews.default.svc.cluster.local"
 
 
-@asynccontextmanager
-async def served(authority: Authority) -> AsyncIterator[tuple[DiscoveryServer, int]]:
-    key, chain = authority.issue(DNSName("control"), IPAddress(ip_address("127.0.0.1")))
-    credentials = grpc.ssl_server_credentials([(key, chain)], authority.root, require_client_auth=True)
-    server = DiscoveryServer(MeshOptions())
-    server.load(objects(BOOKINFO.read_text()), 1)
-    port = await server.start("127.0.0.1", 0, credentials)
-    try:
-        yield server, port
-    finally:
-        await server.stop(0)
-
-
 def run(scenario: Callable[[DiscoveryServer, Client], Awaitable[None]], account: str = ACCOUNT, pod: str = POD) -> None:
     async def main() -> None:
         authority = Authority()
-        async with served(authority) as (server, port), Client(authority, port, pod, account) as client:
+        async with served(authority, objects(BOOKINFO.read_text())) as (server, port), Client(authority, port, pod, account) as client:
             await scenario(server, client)
 
     asyncio.run(main())
@@ -167,7 +151,7 @@ def test_a_silent_proxy_is_late_and_does_not_hold_up_another() -> None:
     async def main() -> None:
         authority = Authority()
         async with (
-            served(authority) as (server, port),
+            served(authority, objects(BOOKINFO.read_text())) as (server, port),
             Client(authority, port, POD, ACCOUNT) as silent,
             Client(authority, port, "ratings-v1-8e8f-aaaaa", "bookinfo-ratings") as quick,
         ):

@@ -1,0 +1,164 @@
+"""Two real Envoys as sidecars over our ADS: mutual TLS, routing changes and revocation without a lost request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from mesh.xds.ads.server import DiscoveryServer
+from mesh.xds.ads.status import SyncState
+from xdskit.mesh import objects
+from xdskit.pki import Authority
+from xdskit.serving import served
+from xdskit.sidecar import free_block, sidecar
+
+WAIT_S = 30.0
+MESH = """
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec: {{selector: {{app: web}}, ports: [{{name: http, port: 9080}}]}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: client-0, labels: {{app: client}}}}
+spec: {{serviceAccountName: client, containers: [{{name: istio-proxy}}]}}
+status: {{phase: Running, podIP: {block}.1, conditions: [{{type: Ready, status: "True"}}]}}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web-0
+  labels: {{app: web, version: v1}}
+  annotations: {{meshdrill.dev/app-ports: '{{"9080": {app}}}'}}
+spec: {{serviceAccountName: web, containers: [{{name: web, ports: [{{containerPort: 9080}}]}}, {{name: istio-proxy}}]}}
+status: {{phase: Running, podIP: {block}.2, conditions: [{{type: Ready, status: "True"}}]}}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {{name: default}}
+spec: {{mtls: {{mode: STRICT}}}}
+"""
+RULE = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web}
+spec: {host: web, subsets: [{name: v1, labels: {version: v1}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web}
+spec:
+  hosts: [web]
+  http:
+  - match: [{uri: {prefix: /teapot}}]
+    directResponse: {status: 418}
+  - match: [{withoutHeaders: {x-let-me: {exact: "no"}}, uri: {prefix: /let}}]
+    directResponse: {status: 202}
+  - match: [{uri: {prefix: /lost}}]
+    route: [{destination: {host: web, subset: nobody}}]
+  - route: [{destination: {host: web, subset: v1}}]
+"""
+
+
+async def app(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers every request with 200 and the word `hello`."""
+    while await reader.readline():
+        while (await reader.readline()) not in (b"\r\n", b""):
+            pass
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")
+    writer.close()
+
+
+async def get(proxy: str, path: str, *headers: str) -> int:
+    """Status of a request for the service `web` through the client's HTTP proxy."""
+    reader, writer = await asyncio.open_connection(proxy, 15080)
+    head = "\r\n".join((f"GET http://web:9080{path} HTTP/1.1", "host: web:9080", "connection: close", *headers))
+    writer.write(f"{head}\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    return int(answer.split()[1])
+
+
+@asynccontextmanager
+async def two_pods(folder: Path) -> AsyncIterator[tuple[DiscoveryServer, str]]:
+    block = free_block()
+    upstream = await asyncio.start_server(app, f"{block}.2", 0)
+    app_port = upstream.sockets[0].getsockname()[1]
+    authority = Authority()
+    (folder / "client").mkdir()
+    (folder / "web").mkdir()
+    async with (
+        upstream,
+        served(authority, objects(MESH.format(block=block, app=app_port))) as (server, port),
+        sidecar(authority, folder / "client", "client-0", f"{block}.1", "client", port) as log,
+        sidecar(authority, folder / "web", "web-0", f"{block}.2", "web", port) as other,
+    ):
+        async with asyncio.timeout(WAIT_S):
+            while len(server.proxies()) < 2:
+                assert "error" not in log.read_text() + other.read_text()
+                await asyncio.sleep(0.05)
+        await synced(server, 1)
+        yield server, block
+
+
+async def synced(server: DiscoveryServer, version: int) -> None:
+    result = await server.wait_synced(version, WAIT_S)
+    assert result.state is SyncState.SYNCED, result
+
+
+@pytest.mark.envoy
+def test_two_envoys_speak_mutual_tls_and_follow_changes(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with two_pods(tmp_path) as (server, block):
+            client = f"{block}.1"
+            assert await get(client, "/") == 200
+            with pytest.raises(ConnectionError):
+                await plaintext(f"{block}.2")
+            server.change(objects(RULE), [], 2)
+            await synced(server, 2)
+            assert await get(client, "/teapot") == 418
+            assert await get(client, "/let") == 202
+            assert await get(client, "/let", "x-let-me: no") == 200
+            assert await get(client, "/lost") == 503
+            assert await get(client, "/") == 200
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.envoy
+def test_no_request_is_lost_while_rules_come_and_go(tmp_path: Path) -> None:
+    """Subset and route arrive in one change and leave in one, over and over, under traffic."""
+
+    async def scenario() -> None:
+        async with two_pods(tmp_path) as (server, block):
+            statuses: list[int] = []
+            done = asyncio.Event()
+
+            async def traffic() -> None:
+                while not done.is_set():
+                    statuses.append(await get(f"{block}.1", "/"))
+
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(traffic())
+                for version in range(2, 10):
+                    there, gone = (objects(RULE), []) if version % 2 == 0 else ([], objects(RULE))
+                    server.change(there, gone, version)
+                    await synced(server, version)
+                done.set()
+            assert len(statuses) >= 8
+            assert set(statuses) == {200}
+
+    asyncio.run(scenario())
+
+
+async def plaintext(address: str) -> None:
+    """A request without TLS, straight to the server's sidecar."""
+    reader, writer = await asyncio.open_connection(address, 9080)
+    writer.write(b"GET / HTTP/1.1\r\nhost: web\r\n\r\n")
+    if not await reader.read():
+        raise ConnectionResetError("closed without an answer")

@@ -1,0 +1,254 @@
+"""A stream as a transcript: what the proxy says, what it is sent, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_components_pb2 import LocalityLbEndpoints
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
+from google.protobuf.message import Message
+
+from mesh.xds.ads.stream import Stream
+from mesh.xds.resource import Layer, Resource, ResourceSet, encode
+from mesh.xds.types import BY_URL, XdsType
+from xdskit.client import resource_names
+
+CDS, EDS, LDS, RDS = XdsType.CDS, XdsType.EDS, XdsType.LDS, XdsType.RDS
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def resource(type_: XdsType, name: str, content: str, wants: tuple[str, ...] = ()) -> Resource:
+    """A resource whose version follows from `content`; of endpoints, from its length."""
+    messages: dict[XdsType, Message] = {
+        CDS: Cluster(name=name, alt_stat_name=content),
+        EDS: ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(priority=len(content))]),
+        LDS: Listener(name=name, stat_prefix=content),
+        RDS: RouteConfiguration(name=name, response_headers_to_remove=[content]),
+    }
+    return encode(type_, name, messages[type_], wants)
+
+
+@dataclass
+class FakeConfig:
+    """What a proxy is to have, by name and content. A cluster wants endpoints, a listener the routes `r`."""
+
+    resource_version: int
+    c: Mapping[str, str]
+    e: Mapping[str, str] = field(default_factory=dict)
+    l: Mapping[str, str] = field(default_factory=lambda: {"l": "1"})  # noqa: E741
+    r: Mapping[str, str] = field(default_factory=lambda: {"r": "1"})
+
+    @property
+    def clusters(self) -> ResourceSet:
+        return ResourceSet(CDS, Layer(resource(CDS, name, content, (name,)) for name, content in self.c.items()))
+
+    @property
+    def listeners(self) -> ResourceSet:
+        return ResourceSet(LDS, Layer(resource(LDS, name, content, ("r",)) for name, content in self.l.items()))
+
+    def endpoints(self, cluster: str) -> Resource | None:
+        return resource(EDS, cluster, self.e.get(cluster, "")) if cluster in self.c else None
+
+    def no_endpoints(self, cluster: str) -> Resource:
+        return resource(EDS, cluster, "none")
+
+    def routes(self, name: str) -> Resource | None:
+        return resource(RDS, name, self.r[name]) if name in self.r else None
+
+
+class Proxy:
+    """Speaks to a stream without a network, and notes what it is sent as `TYPE name name`."""
+
+    def __init__(self, config: FakeConfig) -> None:
+        self.stream = Stream(config)
+        self.last: dict[XdsType, DiscoveryResponse] = {}
+        self.names: dict[XdsType, tuple[str, ...]] = dict.fromkeys(XdsType, ())
+
+    def sent(self) -> list[str]:
+        """Everything the stream sends before it waits for an answer."""
+        notes = []
+        while (found := self.stream.next_response()) is not None:
+            type_, encoded = found
+            response = self.last[type_] = DiscoveryResponse.FromString(encoded)
+            assert BY_URL[response.type_url] is type_
+            notes.append(" ".join((type_.value, *sorted(resource_names(response)))))
+        return notes
+
+    def ask(self, type_: XdsType, *names: str, nonce: str | None = None) -> list[str]:
+        self.names[type_] = names
+        last = self.last.get(type_, DiscoveryResponse())
+        self.say(type_, nonce=last.nonce if nonce is None else nonce)
+        return self.sent()
+
+    def ack(self, type_: XdsType) -> list[str]:
+        return self.ask(type_, *self.names[type_])
+
+    def nack(self, type_: XdsType, message: str = "no") -> list[str]:
+        self.say(type_, nonce=self.last[type_].nonce, error=message)
+        return self.sent()
+
+    def say(self, type_: XdsType, *, nonce: str, error: str = "") -> None:
+        request = DiscoveryRequest(type_url=type_.url, resource_names=self.names[type_], response_nonce=nonce)
+        if error:
+            request.error_detail.message = error
+        self.stream.request(request, NOW)
+
+    def offer(self, config: FakeConfig, touched: frozenset[str] | None = None) -> list[str]:
+        self.stream.offer(config, touched)
+        return self.sent()
+
+
+def settled(config: FakeConfig) -> Proxy:
+    """A proxy that has taken all of its first configuration."""
+    proxy = Proxy(config)
+    proxy.ask(CDS)
+    proxy.ack(CDS)
+    proxy.ask(EDS, *config.c)
+    proxy.ack(EDS)
+    proxy.ask(LDS)
+    proxy.ack(LDS)
+    proxy.ask(RDS, "r")
+    proxy.ack(RDS)
+    assert proxy.stream.synced_version == config.resource_version
+    return proxy
+
+
+def test_listeners_wait_for_clusters_and_their_endpoints() -> None:
+    proxy = Proxy(FakeConfig(1, {"a": "1"}))
+    assert proxy.ask(CDS) == ["CDS a"]
+    assert proxy.ask(LDS) == []
+    assert proxy.ack(CDS) == []
+    assert proxy.ask(EDS, "a") == ["EDS a"]
+    assert proxy.ack(EDS) == ["LDS l"]
+    assert proxy.ack(LDS) == []
+    assert proxy.stream.synced_version == 0
+    assert proxy.ask(RDS, "r") == ["RDS r"]
+    assert proxy.ack(RDS) == []
+    assert proxy.stream.synced_version == 1
+
+
+def test_a_switch_of_clusters_is_make_before_break() -> None:
+    proxy = settled(FakeConfig(1, {"old": "1"}))
+    assert proxy.offer(FakeConfig(2, {"new": "1"}, r={"r": "2"})) == ["CDS new old"]
+    assert proxy.ack(CDS) == []
+    assert proxy.ask(EDS, "old", "new") == ["EDS new"]
+    assert proxy.ack(EDS) == ["RDS r"]
+    assert proxy.ack(RDS) == ["CDS new"]
+    assert proxy.stream.synced_version == 1
+    proxy.ack(CDS)
+    proxy.ask(EDS, "new")
+    assert proxy.stream.synced_version == 2
+
+
+def test_old_clusters_stay_while_the_new_routes_are_refused() -> None:
+    proxy = settled(FakeConfig(1, {"old": "1"}))
+    proxy.offer(FakeConfig(2, {"new": "1"}, r={"r": "2"}))
+    proxy.ack(CDS)
+    proxy.ask(EDS, "old", "new")
+    assert proxy.ack(EDS) == ["RDS r"]
+    assert proxy.nack(RDS) == []
+    assert proxy.offer(FakeConfig(3, {"new": "1"}, r={"r": "3"})) == ["RDS r"]
+    assert proxy.ack(RDS) == ["CDS new"]
+
+
+def test_routes_are_held_back_when_their_clusters_are_refused() -> None:
+    proxy = settled(FakeConfig(1, {"a": "1"}))
+    assert proxy.offer(FakeConfig(2, {"a": "1", "b": "1"}, r={"r": "2"})) == ["CDS a b"]
+    assert proxy.nack(CDS) == []
+    assert proxy.offer(FakeConfig(3, {"a": "1"}, r={"r": "3"})) == ["RDS r"]
+
+
+def test_a_refused_version_is_not_sent_again_until_it_changes() -> None:
+    proxy = settled(FakeConfig(1, {"a": "1"}))
+    proxy.offer(FakeConfig(2, {"a": "bad"}))
+    proxy.nack(CDS)
+    proxy.ack(EDS)
+    assert proxy.offer(FakeConfig(3, {"a": "bad"})) == []
+    assert proxy.offer(FakeConfig(4, {"a": "good"})) == ["CDS a", "EDS a"]
+
+
+def test_the_very_first_refusal_does_not_leave_a_proxy_without_listeners() -> None:
+    proxy = Proxy(FakeConfig(1, {"a": "1"}))
+    proxy.ask(CDS)
+    proxy.nack(CDS)
+    assert proxy.ask(LDS) == ["LDS l"]
+
+
+def test_a_refused_removal_of_clusters_is_not_tried_for_ever() -> None:
+    proxy = settled(FakeConfig(1, {"old": "1"}))
+    assert proxy.offer(FakeConfig(2, {})) == ["CDS"]
+    assert proxy.nack(CDS) == []
+    assert proxy.offer(FakeConfig(3, {})) == []
+
+
+def test_a_going_cluster_keeps_its_endpoints() -> None:
+    proxy = settled(FakeConfig(1, {"old": "1"}))
+    sent = proxy.offer(FakeConfig(2, {"new": "1"}, r={"r": "2"}))
+    assert not any(note.startswith("EDS") for note in sent)
+
+
+def test_endpoints_alone_are_sent_for_those_touched() -> None:
+    proxy = settled(FakeConfig(1, {"a": "1", "b": "1"}))
+    changed = FakeConfig(2, {"a": "1", "b": "1"}, e={"b": "more"})
+    assert proxy.offer(changed, frozenset({"b"})) == ["EDS b"]
+    proxy.ack(EDS)
+    assert proxy.stream.synced_version == 2
+
+
+def test_a_changed_cluster_gets_its_endpoints_again() -> None:
+    """Envoy warms a changed cluster until it hears of its endpoints, whatever it knew of the former one."""
+    proxy = settled(FakeConfig(1, {"a": "1", "b": "1"}))
+    assert proxy.offer(FakeConfig(2, {"a": "2", "b": "1"})) == ["CDS a b", "EDS a"]
+
+
+def test_the_latest_wins_while_a_proxy_is_slow() -> None:
+    proxy = settled(FakeConfig(1, {"a": "1"}))
+    assert proxy.offer(FakeConfig(2, {"a": "2"})) == ["CDS a", "EDS a"]
+    assert proxy.offer(FakeConfig(3, {"a": "3"})) == []
+    assert proxy.offer(FakeConfig(4, {"a": "4"})) == []
+    proxy.ack(EDS)
+    assert proxy.ack(CDS) == ["CDS a", "EDS a"]
+    assert b"4" in proxy.last[CDS].SerializeToString()
+
+
+def test_an_answer_to_an_older_response_is_passed_over() -> None:
+    proxy = settled(FakeConfig(1, {"a": "1"}))
+    former = proxy.last[CDS].nonce
+    proxy.offer(FakeConfig(2, {"a": "2"}))
+    proxy.say(CDS, nonce=former, error="about the former one")
+    assert not proxy.stream.nacks
+    assert proxy.stream.subscriptions[CDS].in_flight
+
+
+def test_the_same_content_is_not_sent_again() -> None:
+    proxy = settled(FakeConfig(1, {"a": "1"}))
+    assert proxy.offer(FakeConfig(2, {"a": "1"})) == []
+    assert proxy.stream.synced_version == 2
+
+
+def test_a_reconnecting_proxy_is_answered_whatever_nonce_it_remembers() -> None:
+    proxy = Proxy(FakeConfig(1, {"a": "1"}))
+    assert proxy.ask(CDS, nonce="41") == ["CDS a"]
+
+
+def test_a_cluster_that_nobody_knows_gets_no_endpoints_rather_than_silence() -> None:
+    proxy = settled(FakeConfig(1, {"a": "1"}))
+    assert proxy.ask(EDS, "a", "ghost") == ["EDS ghost"]
+
+
+def test_clusters_may_be_asked_for_by_name() -> None:
+    proxy = Proxy(FakeConfig(1, {"a": "1", "b": "1"}))
+    assert proxy.ask(CDS, "b") == ["CDS b"]
+
+
+def test_types_not_served_are_passed_over() -> None:
+    proxy = Proxy(FakeConfig(1, {"a": "1"}))
+    request = DiscoveryRequest(type_url="type.googleapis.com/envoy.service.runtime.v3.Runtime")
+    assert proxy.stream.request(request, NOW) is None
+    assert proxy.sent() == []

@@ -1,0 +1,111 @@
+"""A real Envoy as a pod's sidecar, fed over ADS by a bootstrap such as the agent writes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from xdskit.envoy import BINARY
+from xdskit.pki import Authority
+
+_PORTS = (9080, 15000, 15080)
+
+
+def free_block() -> str:
+    """The first three numbers of loopback addresses whose ports of ours nobody has."""
+    for _ in range(100):
+        block = f"127.{random.randint(130, 250)}.{random.randint(0, 255)}"
+        if all(_is_free(f"{block}.{host}", port) for host in (1, 2) for port in _PORTS):
+            return block
+    raise AssertionError("no free block of loopback addresses in 100 tries")
+
+
+def bootstrap(pod: str, address: str, ads_port: int) -> dict[str, Any]:
+    secrets = {"watched_directory": {"path": "secrets"}}
+    tls = {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": {
+            "tls_certificate_sds_secret_configs": [
+                {"name": "default", "sds_config": {"path_config_source": {"path": "secrets/default.json", **secrets}}}
+            ],
+            "validation_context_sds_secret_config": {
+                "name": "ROOTCA",
+                "sds_config": {"path_config_source": {"path": "secrets/ROOTCA.json", **secrets}},
+            },
+        },
+    }
+    http2 = {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    ads = {"ads": {}, "resource_api_version": "V3"}
+    return {
+        "node": {"id": f"sidecar~{address}~{pod}.default~default.svc.cluster.local", "cluster": f"{pod}.default"},
+        "admin": {"address": {"socket_address": {"address": address, "port_value": 15000}}},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+            },
+            "cds_config": ads,
+            "lds_config": ads,
+        },
+        "static_resources": {
+            "clusters": [
+                {
+                    "name": "xds-grpc",
+                    "type": "STATIC",
+                    "connect_timeout": "5s",
+                    "typed_extension_protocol_options": {
+                        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2
+                    },
+                    "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
+                    "load_assignment": {
+                        "cluster_name": "xds-grpc",
+                        "endpoints": [{"lb_endpoints": [_endpoint("127.0.0.1", ads_port)]}],
+                    },
+                }
+            ]
+        },
+    }
+
+
+@asynccontextmanager
+async def sidecar(
+    authority: Authority, folder: Path, pod: str, address: str, account: str, ads_port: int
+) -> AsyncIterator[Path]:
+    """Runs until the block ends; gives the file that it logs to."""
+    authority.write_secrets(folder / "secrets", f"spiffe://cluster.local/ns/default/sa/{account}")
+    (folder / "bootstrap.json").write_text(json.dumps(bootstrap(pod, address, ads_port)))
+    log = folder / "envoy.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            BINARY, "-c", "bootstrap.json", "--concurrency", "1", "--use-dynamic-base-id", "-l", "warning",
+            "--drain-time-s", "1", cwd=folder, stdout=output, stderr=output,
+        )  # fmt: skip
+        try:
+            yield log
+        finally:
+            process.kill()
+            await process.wait()
+
+
+def _endpoint(address: str, port: int) -> dict[str, Any]:
+    return {"endpoint": {"address": {"socket_address": {"address": address, "port_value": port}}}}
+
+
+def _is_free(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+    return True
