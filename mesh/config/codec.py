@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -160,7 +160,9 @@ def _dataclass_decoder(cls: type[Any]) -> Decoder:
         if not isinstance(value, Mapping):
             return refuse(value, "a map", path, problems)
         before = len(problems)
+        problems.around.append(plan)
         given = _members(value, plan, kept, path, problems)
+        problems.around.pop()
         for name, field in plan.items():
             if field.required and field.attribute not in given:
                 problems.add(path, f"{name} is required")
@@ -178,7 +180,7 @@ def _members(
     for key, inner in value.items():
         field = plan.get(key)
         if field is None and key not in kept:
-            problems.add((*path, str(key)), f'unknown field "{key}"{did_you_mean(str(key), [*plan, *kept])}')
+            problems.add((*path, str(key)), f'unknown field "{key}"{_hint(str(key), [*plan, *kept], problems)}')
         elif inner is None:
             continue
         elif field is not None:
@@ -186,6 +188,13 @@ def _members(
         else:
             kept[key](inner, (*path, key), problems)
     return given
+
+
+def _hint(key: str, known: Collection[str], problems: ProblemList) -> str:
+    near = did_you_mean(key, known)
+    if not near and any(key in names for names in problems.around):
+        return "; it belongs to a map further out: check the indentation"
+    return near
 
 
 def _check_oneof(

@@ -13,7 +13,7 @@ from typing import Any
 from mesh.api.kinds import Kind, UnknownKindError, by_api_version
 from mesh.api.meta import DEFAULT_NAMESPACE, Resource
 from mesh.config.codec import decoder_of
-from mesh.config.documents import Document, read_documents
+from mesh.config.documents import MAX_DEPTH, Document, read_documents
 from mesh.config.problems import InvalidError, Problem, ProblemList, Source
 
 
@@ -59,10 +59,25 @@ def decode_text(text: str, file: str = "", namespace: str = DEFAULT_NAMESPACE) -
 
 def decode_object(value: object, namespace: str = DEFAULT_NAMESPACE, source: Source | None = None) -> Manifest:
     """One object from plain JSON data. Raises InvalidError with every problem."""
+    if _deeper_than(value, MAX_DEPTH):
+        raise InvalidError([Problem(f"nested deeper than {MAX_DEPTH} levels")])
     manifest, problems = _decode(value, source or Source(), namespace)
     if manifest is None:
         raise InvalidError(problems)
     return manifest
+
+
+def _deeper_than(value: object, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            inner
+            for outer in layer
+            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
+        ]
+        if not layer:
+            return False
+    return True
 
 
 def _objects(document: Document) -> list[tuple[Any, Source]]:
@@ -83,10 +98,11 @@ def _decode(value: object, source: Source, namespace: str) -> tuple[Manifest | N
     problems.resource = _label(raw, kind)
     body = {key: inner for key, inner in raw.items() if key != "kind"}
     resource = decoder_of(kind.type)(body, (), problems)
-    if isinstance(resource, Resource):
-        resource = _identified(resource, raw, kind, problems)
+    _check_identity(raw, kind, problems)
     if len(problems) or not isinstance(resource, Resource):
         return None, problems.all()
+    if not kind.namespaced:
+        resource = replace(resource, metadata=replace(resource.metadata, namespace=""))
     return Manifest(resource, raw, kind, source), ()
 
 
@@ -124,11 +140,11 @@ def _label(raw: Mapping[str, Any], kind: Kind) -> str:
     return f"{kind.name} {'/'.join(parts)}".rstrip()
 
 
-def _identified(resource: Resource, raw: Mapping[str, Any], kind: Kind, problems: ProblemList) -> Resource:
-    if not resource.metadata.name:
+def _check_identity(raw: Mapping[str, Any], kind: Kind, problems: ProblemList) -> None:
+    metadata = raw.get("metadata")
+    if not isinstance(metadata, dict):
+        return
+    if metadata.get("name") in (None, ""):
         problems.add(("metadata",), "name is required")
-    if kind.namespaced:
-        return resource
-    if raw["metadata"].get("namespace"):
+    if not kind.namespaced and metadata.get("namespace"):
         problems.add(("metadata", "namespace"), f"{kind.name} is not namespaced; leave the namespace out")
-    return replace(resource, metadata=replace(resource.metadata, namespace=""))

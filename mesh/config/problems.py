@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 Path = tuple[str | int, ...]
@@ -84,11 +84,16 @@ class InvalidError(ConfigError):
 
 
 class ProblemList:
-    """Collects the problems of one object while it is decoded or validated."""
+    """Collects the problems of one object while it is decoded or validated.
+
+    `around` holds the field names of the maps being decoded, the innermost last: a field that stands one level too deep
+    is told from one that does not exist.
+    """
 
     def __init__(self, source: Source, resource: str = "") -> None:
         self.source = source
         self.resource = resource
+        self.around: list[Collection[str]] = []
         self._found: list[Problem] = []
 
     def add(self, path: Path, message: str) -> None:

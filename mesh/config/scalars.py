@@ -51,8 +51,7 @@ def string(value: Any, path: Path, problems: ProblemList) -> Any:
     if isinstance(value, str):
         return value
     if isinstance(value, bool | int | float):
-        word = str(value).lower() if isinstance(value, bool) else str(value)
-        problems.add(path, f'must be a string, not {describe(value)}; quote it: "{word}"')
+        problems.add(path, f"must be a string, not {describe(value)}; put it in quotes")
         return INVALID
     return refuse(value, "a string", path, problems)
 

@@ -61,6 +61,16 @@ def analyze(
     given = tuple(manifests)
     objects: dict[Key, Manifest] = {key_of(manifest): manifest for manifest in (*beneath, *given)}
     view = View(objects.values())
-    refused = [*problems, *(problem for manifest in given for problem in validate(manifest))]
+    refused = [*problems, *_repeated(given), *(problem for manifest in given for problem in validate(manifest))]
     found = [message for analyzer in ANALYZERS for message in analyzer(view)]
     return in_order([*of_problems(refused), *found])
+
+
+def _repeated(manifests: Iterable[Manifest]) -> Iterator[Problem]:
+    seen: dict[Key, Manifest] = {}
+    for manifest in manifests:
+        first = seen.setdefault(key_of(manifest), manifest)
+        if first is not manifest:
+            source = manifest.source
+            text = f"is given twice, first at {first.source.location()}; keep one"
+            yield Problem(text, "", source.file, source.line(), str(manifest))

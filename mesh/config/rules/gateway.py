@@ -22,7 +22,7 @@ def check_gateway(resource: Gateway, at: Place) -> None:
     for index, server in enumerate(resource.spec.servers):
         place = at / "servers" / index
         _check_server(server, place)
-        if server.port is not None and server.port.name in seen:
+        if server.port is not None and server.port.name and server.port.name in seen:
             (place / "port" / "name").refuse(f'the port name "{server.port.name}" is given twice')
         seen.add(server.port.name if server.port else "")
 

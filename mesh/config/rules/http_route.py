@@ -211,8 +211,6 @@ def _check_abort(abort: FaultAbort, at: Place) -> None:
         (at / "httpStatus").refuse(f"must be between 200 and 600, not {abort.http_status}")
     if abort.grpc_status is not None and abort.grpc_status not in _GRPC_STATUSES:
         (at / "grpcStatus").refuse(f'"{abort.grpc_status}" is not a gRPC status such as UNAVAILABLE')
-    if abort.http2_error is not None:
-        (at / "http2Error").refuse("HTTP/2 error codes are not carried out, by Istio neither; use httpStatus")
     if abort.http_status is None and abort.grpc_status is None and abort.http2_error is None:
         at.refuse("must say what to answer: httpStatus or grpcStatus")
 
@@ -221,9 +219,7 @@ def _check_delay(delay: FaultDelay, at: Place) -> None:
     _check_percentage(delay.percentage, at / "percentage")
     check_percent(delay.percent, at / "percent")
     check_duration(delay.fixed_delay, at / "fixedDelay")
-    if delay.exponential_delay is not None:
-        (at / "exponentialDelay").refuse("is not carried out, by Istio neither; use fixedDelay")
-    elif delay.fixed_delay is None:
+    if delay.fixed_delay is None and delay.exponential_delay is None:
         at.refuse("must have a fixedDelay")
 
 

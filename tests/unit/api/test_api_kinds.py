@@ -58,7 +58,9 @@ def test_a_path_that_is_not_served_is_refused(group: str, version: str, plural: 
 
 
 def test_a_version_that_is_not_served_names_those_that_are() -> None:
-    with pytest.raises(UnknownKindError, match=r'PeerAuthentication is not served as "v1"; use security.istio.io/v1 or'):
+    with pytest.raises(
+        UnknownKindError, match=r'not served as "v1"; use security.istio.io/v1 or security.istio.io/v1beta1'
+    ):
         by_api_version("v1", "PeerAuthentication")
 
 

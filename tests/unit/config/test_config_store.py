@@ -194,6 +194,33 @@ class TestWatch:
 
         assert asyncio.run(scenario()) == ["a", "b"]
 
+    def test_advance_tells_of_a_transaction_that_shows_nothing(self, store: Store) -> None:
+        async def scenario() -> tuple[list[object], bool]:
+            store.apply_all([service(), fault(laid=(service(port=1),))])
+            watch = store.watch(match=lambda m: m.kind.name == "Service")
+            waiting = asyncio.ensure_future(watch.advance())
+            await asyncio.sleep(0)
+            store.apply(service(port=2))
+            events: list[object] = list(await asyncio.wait_for(waiting, 5))
+            return events, watch.version == store.version
+
+        assert asyncio.run(scenario()) == ([], True)
+
+    def test_events_one_by_one(self, store: Store) -> None:
+        async def scenario() -> list[str]:
+            watch = store.watch()
+            store.apply_all([service("a"), service("b")])
+            names: list[str] = []
+            async for event in watch:
+                names.append(event.manifest.resource.name)
+                if len(names) == 2:
+                    store.create(service("c"))
+                if len(names) == 3:
+                    break
+            return names
+
+        assert asyncio.run(scenario()) == ["a", "b", "c"]
+
     def test_a_cancelled_wait_loses_nothing(self, store: Store) -> None:
         async def scenario() -> int:
             watch = store.watch()
