@@ -79,6 +79,7 @@ def _host(host: Host) -> HostStatus:
         cx_total=host.cx_total,
         rq_active=host.active,
         rq_error=host.rq_error,
+        rq_pending_active=host.pool.pending,
         rq_success=host.rq_success,
         rq_timeout=host.rq_timeout,
         rq_total=host.rq_total,

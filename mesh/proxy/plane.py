@@ -22,6 +22,7 @@ class HostStatus(NamedTuple):
     cx_total: int
     rq_active: int
     rq_error: int
+    rq_pending_active: int
     rq_success: int
     rq_timeout: int
     rq_total: int

@@ -47,18 +47,18 @@ class Pool:
     def request(self, caller: Requester) -> None:
         """Give the caller a connection, now or later (`upstream_ready`). Raises Overflow."""
         breaker = self.cluster.breaker
-        while self._idle:
-            upstream = self._idle.pop()
-            if upstream.is_open:
+        idle = self._idle
+        while idle:
+            upstream = idle.pop()
+            if upstream.is_open():
                 if not breaker.may_request():
-                    self._idle.append(upstream)
+                    idle.append(upstream)
                     raise Overflow
                 self._attach(caller, upstream)
                 return
         if not breaker.may_wait():
             raise Overflow
         self._waiting.append(caller)
-        breaker.count_pending(1)
         self.stats.upstream_rq_pending_total += 1
         self.stats.upstream_rq_pending_active += 1
         self._open_if_needed()
@@ -106,7 +106,6 @@ class Pool:
         """One request less is in flight."""
         self.host.active -= 1
         self.stats.upstream_rq_active -= 1
-        self.cluster.breaker.count_request(-1)
 
     def _offer(self, upstream: Upstream) -> None:
         """Give a free connection the next request, keep it, or close it."""
@@ -114,7 +113,7 @@ class Pool:
         if limit and upstream.requests >= limit:
             self.stats.upstream_cx_max_requests += 1
             upstream.close()
-        elif not upstream.is_open:
+        elif not upstream.is_open():
             upstream.close()
         elif self._waiting:
             self._serve_waiting(upstream)
@@ -140,7 +139,6 @@ class Pool:
         stats.upstream_cx_destroy_with_active_rq += had_caller
         stats.upstream_cx_destroy_remote_with_active_rq += had_caller
         stats.upstream_cx_length_ms.record((time.monotonic() - upstream.connected_at) * 1e3)
-        self.cluster.breaker.count_connection(-1)
         self._open_if_needed()
 
     def idle_too_long(self, upstream: Upstream, now: float) -> None:
@@ -169,14 +167,15 @@ class Pool:
     def _attach(self, caller: Requester, upstream: Upstream) -> None:
         self.host.active += 1
         self.host.rq_total += 1
-        self.stats.upstream_rq_total += 1
-        self.stats.upstream_rq_active += 1
-        self.cluster.breaker.count_request(1)
-        upstream.start(caller)
+        stats = self.stats
+        stats.upstream_rq_total += 1
+        stats.upstream_rq_active += 1
+        upstream.caller = caller
+        upstream.request_done = False
+        upstream.requests += 1
         caller.upstream_ready(upstream)
 
     def _left_queue(self) -> None:
-        self.cluster.breaker.count_pending(-1)
         self.stats.upstream_rq_pending_active -= 1
 
     def _open_if_needed(self) -> None:
@@ -194,7 +193,6 @@ class Pool:
         self.stats.upstream_cx_total += 1
         self.stats.upstream_cx_http1_total += 1
         self.stats.upstream_cx_active += 1
-        self.cluster.breaker.count_connection(1)
         self._connecting[upstream] = self.cluster.spawn(self._establish(upstream))
 
     async def _establish(self, upstream: Upstream) -> None:

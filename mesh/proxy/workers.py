@@ -18,7 +18,17 @@ from mesh.proxy.stats import Sample, merge
 
 _LOG = logs.logger("worker")
 _RESTART_S = 1.0
-_SUMMED = ("cx_active", "cx_connect_fail", "cx_total", "rq_active", "rq_error", "rq_success", "rq_timeout", "rq_total")
+_SUMMED = (
+    "cx_active",
+    "cx_connect_fail",
+    "cx_total",
+    "rq_active",
+    "rq_error",
+    "rq_pending_active",
+    "rq_success",
+    "rq_timeout",
+    "rq_total",
+)
 
 
 class WorkerGoneError(Exception):

@@ -9,7 +9,7 @@ from mesh.proxy.admin.page import Page, Reply, Request, Sidecar, json_reply, mat
 from mesh.proxy.plane import ClusterStatus, HostStatus, Thresholds
 
 _COUNTERS = ("cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout", "rq_total")
-_GAUGES = ("cx_active", "rq_active")
+_GAUGES = ("cx_active", "rq_active", "rq_pending_active")
 _LIMITS = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
 _HIGH = Thresholds(1024, 1024, 1024, 3)  # no route of ours has high priority: Envoy's defaults are what it shows
 

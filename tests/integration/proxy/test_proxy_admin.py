@@ -1,0 +1,132 @@
+"""The admin pages beside the real Envoy's: the same bootstrap, the same requests, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import pytest
+from proxy_sidecar import WAIT_S, fetch, free_port
+from test_proxy_life import static
+
+OURS = [sys.executable, "-m", "mesh.proxy"]
+Answers = dict[str, tuple[int, str]]
+
+# Asked in this order, after one request through the listener.
+SAME = (
+    "GET /ready",
+    "POST /ready",
+    "GET /listeners",
+    "GET /listeners?format=json",
+    "GET /clusters",
+    "GET /clusters?format=json",
+    "GET /certs",
+    "GET /quitquitquit",
+    "GET /reset_counters",
+    "GET /healthcheck/fail",
+    "GET /logging",
+    "GET /drain_listeners",
+    "GET /stats?filter=(",
+    "GET /stats?filter=upstream_rq_total$",
+    "GET /stats?format=json&filter=upstream_rq_total$",
+    "GET /stats?format=prometheus&filter=cluster.app.upstream_rq_(total|2xx|200)$",
+    "GET /stats/prometheus?filter=downstream_rq_xx$",
+    "GET /config_dump",
+    "POST /healthcheck/fail",
+    "GET /ready",
+    "POST /healthcheck/ok",
+    "POST /reset_counters",
+    "GET /stats?filter=cluster.app.upstream_rq_total$",
+)
+
+
+@asynccontextmanager
+async def running(command: list[str], path: Path, admin: int) -> AsyncIterator[None]:
+    process = await asyncio.create_subprocess_exec(
+        *command, "-c", str(path), "--concurrency", "1", stdout=DEVNULL, stderr=DEVNULL
+    )
+    try:
+        async with asyncio.timeout(WAIT_S):
+            while (await fetch(f"http://127.0.0.1:{admin}/ready"))[1] != "LIVE\n":  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello")
+    await writer.drain()
+    writer.close()
+
+
+async def asked(command: list[str], folder: Path, requests: tuple[str, ...]) -> Answers:
+    """What the proxy that `command` starts answers; ports are written as 11111 and 22222."""
+    upstream = await asyncio.start_server(hello, "127.0.0.1", 0)
+    to = upstream.sockets[0].getsockname()[1]
+    port, admin = free_port(), free_port()
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": admin}}
+    path = folder / "bootstrap.json"
+    path.write_text(json.dumps({**static(port, to), "admin": {"address": address}}))
+    answers: Answers = {}
+    async with upstream, running(command, path, admin):
+        assert await fetch(f"http://127.0.0.1:{port}/") == (200, "hello")
+        for number, request in enumerate(requests):
+            method, _, target = request.partition(" ")
+            status, body = await fetch(f"http://127.0.0.1:{admin}{target}", method)
+            body = body.replace(str(port), "11111").replace(str(to), "22222")
+            answers[f"{number} {request}"] = status, body
+    return answers
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Answers, Answers]:
+    envoy = which("envoy", path=str(Path(sys.executable).parent)) or which("envoy")
+    if envoy is None:
+        pytest.skip("no envoy binary")
+    command = [envoy, "--base-id", str(free_port())]
+    return (
+        asyncio.run(asked(OURS, tmp_path_factory.mktemp("ours"), SAME)),
+        asyncio.run(asked(command, tmp_path_factory.mktemp("envoy"), SAME)),
+    )
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("request_", [f"{number} {request}" for number, request in enumerate(SAME)])
+def test_the_page_says_what_envoys_says(both: tuple[Answers, Answers], request_: str) -> None:
+    ours, envoys = both
+    assert (ours[request_][0], comparable(ours[request_][1])) == (envoys[request_][0], comparable(envoys[request_][1]))
+
+
+def comparable(body: str) -> Any:
+    """Without the order of lines, and the counters that Envoy keeps of its admin listener."""
+    if body.startswith("{"):
+        tree = json.loads(body)
+        return dump(tree["configs"]) if "configs" in tree else tree
+    return sorted(line for line in body.splitlines() if "admin" not in line)
+
+
+def dump(configs: list[Any]) -> dict[str, Any]:
+    """A configuration dump by type, without times, the bootstrap (which Envoy fills with its extensions), and the
+    empty parts that one writes and the other leaves out."""
+    kept = {}
+    for config in configs:
+        parts = {name: part for name, part in config.items() if part and name != "@type"}
+        if parts and not config["@type"].endswith("BootstrapConfigDump"):
+            kept[config["@type"]] = timeless(parts)
+    return kept
+
+
+def timeless(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: timeless(value) for name, value in tree.items() if name != "last_updated"}
+    return [timeless(value) for value in tree] if isinstance(tree, list) else tree
