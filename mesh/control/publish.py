@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from mesh.api.meshdrill import Fault
 from mesh.config.history import EventType, Subscription
+from mesh.config.keys import key_of
 from mesh.config.store import Store
 from mesh.xds.ads.server import DiscoveryServer
 
@@ -14,7 +15,8 @@ from mesh.xds.ads.server import DiscoveryServer
 async def publish_changes(changes: Subscription, ads: DiscoveryServer) -> None:
     """Hand `ads` every transaction, also one that shows no change: proxies are in sync with it all the same."""
     while True:
-        events = await changes.advance()
+        # Several transactions may have come at once: of each object only what it is now counts.
+        events = {key_of(event.manifest): event for event in await changes.advance()}.values()
         gone = [event.manifest.resource for event in events if event.type is EventType.DELETED]
         there = [event.manifest.resource for event in events if event.type is not EventType.DELETED]
         ads.change(there, gone, changes.version)
