@@ -63,8 +63,8 @@ def _api(state: StateFolder, ca: CertificateAuthority, store: Store, ads: Discov
     identity = IdentityApi(ca, store)
 
     def families() -> Iterator[Family]:
+        yield identity.asked.family()
         yield identity.issued.family()
-        yield identity.refused.family()
         yield server.requests.family()
         for metric in ads.metrics():
             yield Family(metric.name, metric.help, metric.type, dict(metric.samples))

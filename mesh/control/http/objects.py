@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from typing import Any
 
 from aiohttp import web
@@ -17,7 +16,7 @@ from mesh.config.keys import Key, NotFoundError, key_of
 from mesh.config.problems import InvalidError
 from mesh.config.store import Store
 from mesh.config.validate import validate
-from mesh.control.http.bodies import read_body
+from mesh.control.http.bodies import parse_json, read_body
 from mesh.control.http.errors import invalid_manifests, refused_manifests
 from mesh.control.http.parameters import parse_selector, parse_version
 from mesh.control.http.status import Cause, RequestError, bad_request, json_response, success
@@ -199,10 +198,7 @@ def _documents(body: bytes, content_type: str) -> list[Any]:
         if problems := [*(problem for document in found for problem in document.problems), *problems]:
             raise InvalidError(problems)
         return [item for document in found for item in _unfolded(document.value)]
-    try:
-        return _unfolded(json.loads(body))
-    except (ValueError, RecursionError) as error:
-        raise bad_request(f"the body is not JSON: {error}") from error
+    return _unfolded(parse_json(body))
 
 
 def _unfolded(value: Any) -> list[Any]:
