@@ -32,13 +32,14 @@ class Store:
     def __init__(self, path: Path | None = None, *, forget_pods: bool = False) -> None:
         self._database = Database(path)
         version, documents = self._database.load()
-        self._base: dict[Key, Manifest] = {}
-        for document in documents:
-            manifest = self._restored(document)
-            self._base[key_of(manifest)] = manifest
+        try:
+            restored = [decode_object(document) for document in documents]
+            self._overlays = newest_last(overlay_of(found) for found in restored if found.kind.type is Fault)
+        except InvalidError as error:
+            raise StoreError(f"the store holds an object that this version cannot read: {error}") from error
+        self._base = {key_of(manifest): manifest for manifest in restored}
         created = [manifest.resource.metadata.creation_timestamp for manifest in self._base.values()]
         self._youngest = max((moment for moment in created if moment is not None), default=_BEGINNING)
-        self._overlays = newest_last(overlay_of(m) for key, m in self._base.items() if key.kind == Fault.KIND)
         self._history = History(version)
         self._view: dict[Key, Manifest] = {}
         self._kinds: dict[str, set[Key]] = {}
@@ -46,13 +47,6 @@ class Store:
             self._show(key, effective(key, self._base.get(key), self._overlays))
         if forget_pods:
             self._remove([key for key in self._base if key.kind == "Pod"])
-
-    @staticmethod
-    def _restored(document: Mapping[str, Any]) -> Manifest:
-        try:
-            return decode_object(document)
-        except InvalidError as error:
-            raise StoreError(f"the store holds an object that this version cannot read: {error}") from error
 
     # Reading
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mesh.api.meshdrill import Fault
+from mesh.api.meshdrill import FAULT_ANNOTATION, Fault
 from mesh.config.decode import Manifest, decode_object
 from mesh.config.history import Event, EventType
 from mesh.config.keys import Key, content, key_of, rfc3339, specification, stamped
@@ -55,8 +55,15 @@ class Transaction:
         self._next(key)
 
     def _document(self, manifest: Manifest, base: Manifest | None) -> dict[str, Any]:
-        """What the writer means: assigned metadata left out, status kept where the writer says nothing of it."""
+        """What the writer means: assigned metadata left out, status kept where the writer says nothing of it.
+
+        An object read while only a Fault made it, and written back, becomes the writer's own.
+        """
         raw = content(manifest.raw)
+        annotations = manifest.resource.metadata.annotations
+        if FAULT_ANNOTATION in annotations:
+            kept = {name: text for name, text in annotations.items() if name != FAULT_ANNOTATION}
+            raw["metadata"] = {**raw["metadata"], "annotations": kept}
         if "status" not in raw and base is not None and "status" in base.raw:
             raw["status"] = base.raw["status"]
         if isinstance(manifest.resource, Fault):

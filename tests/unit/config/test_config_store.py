@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -288,6 +289,12 @@ class TestFaults:
         store.delete(Key("Fault", "default", "f"))
         assert port(store) == 2
 
+    def test_what_only_a_fault_made_can_be_kept_by_writing_it_back(self, store: Store) -> None:
+        store.apply(fault(laid=(service(),)))
+        store.replace(decode_object(store.get(REVIEWS).raw))
+        store.delete(Key("Fault", "default", "f"))
+        assert store.get(REVIEWS).resource.metadata.annotations == {}
+
     def test_what_only_a_fault_made_cannot_be_deleted(self, store: Store) -> None:
         store.apply(fault(laid=(service(),)))
         with pytest.raises(ConflictError, match="only while the Fault default/f lasts; delete the Fault"):
@@ -384,6 +391,16 @@ class TestFile:
         with pytest.raises(StoreError, match="in use by another process"):
             Store(tmp_path / "store.db")
         store.close()
+
+    def test_an_object_of_a_later_version_is_refused_by_name(self, tmp_path: Path) -> None:
+        store = Store(tmp_path / "store.db")
+        store.create(service())
+        store.close()
+        with sqlite3.connect(tmp_path / "store.db") as database:
+            database.execute("UPDATE objects SET document = replace(document, 'ports', 'portz')")
+        database.close()
+        with pytest.raises(StoreError, match='cannot read: Service default/reviews: spec.portz: unknown field "portz"'):
+            Store(tmp_path / "store.db")
 
     def test_a_file_that_is_no_database_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "store.db").write_text("no database, " * 100)
