@@ -1,4 +1,4 @@
-"""Envoy's `/config_dump` and `/clusters` pages as tables. Pure."""
+"""Envoy's `/config_dump`, `/clusters` and `/certs` pages as tables. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,14 +11,21 @@ _SECTIONS = {
     "listeners": ("ListenersConfigDump", ("static_listeners", "dynamic_listeners"), "listener"),
     "routes": ("RoutesConfigDump", ("static_route_configs", "dynamic_route_configs"), "route_config"),
     "clusters": ("ClustersConfigDump", ("static_clusters", "dynamic_active_clusters"), "cluster"),
-    "secrets": ("SecretsConfigDump", ("static_secrets", "dynamic_active_secrets"), "secret"),
 }
+
+
+_PAGES = {"endpoints": ("/clusters?format=json", "cluster_statuses"), "secrets": ("/certs", "certificates")}
+
+
+def page(what: str) -> str:
+    """The admin page that tells of it."""
+    return _PAGES[what][0] if what in _PAGES else "/config_dump"
 
 
 def resources(what: str, answer: Json) -> list[Json]:
     """The resources themselves, out of the page's wrapping."""
-    if what == "endpoints":
-        return list(answer.get("cluster_statuses", []))
+    if what in _PAGES:
+        return list(answer.get(_PAGES[what][1], []))
     dump, lists, key = _SECTIONS[what]
     found = []
     for section in answer.get("configs", []):
@@ -32,7 +39,7 @@ def resources(what: str, answer: Json) -> list[Json]:
 
 def render(what: str, found: list[Json]) -> str:
     headers, rows = _TABLES[what]
-    lines = sorted(row for resource in found for row in rows(resource))
+    lines = sorted({row for resource in found for row in rows(resource)})  # both chains of a port share their routes
     return table(headers, lines) if lines else f"no {what}"
 
 
@@ -110,9 +117,17 @@ def _endpoints(cluster: Json) -> Iterator[tuple[str, ...]]:
         yield _address(host.get("address", {})), status, ejected, cluster["name"]
 
 
-def _secrets(secret: Json) -> Iterator[tuple[str, ...]]:
-    kind = "certificate chain" if "tls_certificate" in secret else "trusted roots"
-    yield secret.get("name", ""), kind
+def _secrets(entry: Json) -> Iterator[tuple[str, ...]]:
+    for key, kind in (("cert_chain", "certificate chain"), ("ca_cert", "trusted root")):
+        for certificate in entry.get(key, []):
+            names = [next(iter(name.values())) for name in certificate.get("subject_alt_names", [])]
+            yield (
+                kind,
+                ", ".join(names),
+                certificate.get("serial_number", ""),
+                certificate.get("valid_from", ""),
+                certificate.get("expiration_time", ""),
+            )
 
 
 def _address(address: Json) -> str:
@@ -125,5 +140,5 @@ _TABLES: Mapping[str, tuple[list[str], Callable[[Json], Iterator[tuple[str, ...]
     "routes": (["ROUTE CONFIG", "VIRTUAL HOST", "#", "MATCH", "ACTION"], _routes),
     "clusters": (["SERVICE", "PORT", "SUBSET", "DIRECTION", "TYPE"], _clusters),
     "endpoints": (["ENDPOINT", "HEALTH", "OUTLIER CHECK", "CLUSTER"], _endpoints),
-    "secrets": (["NAME", "KIND"], _secrets),
+    "secrets": (["KIND", "IDENTITY", "SERIAL NUMBER", "NOT BEFORE", "NOT AFTER"], _secrets),
 }

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-_LET_GO_S = 0.5  # it ends within this time of closing its output, or it has let go of it
+READY = b"http://"
+"""The last line of a mesh that came up is its address."""
 
 
 def run_detached(arguments: Sequence[str], state: Path) -> int:
@@ -31,10 +32,10 @@ def run_detached(arguments: Sequence[str], state: Path) -> int:
 
 def _relayed(process: "subprocess.Popen[bytes]") -> int:
     assert process.stdout is not None
+    line = b""
     for line in process.stdout:
         sys.stdout.write(line.decode(errors="replace"))
         sys.stdout.flush()
-    try:
-        return process.wait(_LET_GO_S)
-    except subprocess.TimeoutExpired:
+    if line.startswith(READY):
         return 0
+    return process.wait()

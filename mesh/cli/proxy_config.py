@@ -26,7 +26,6 @@ def command(*, what: str, pod: str, output: str | None, name: str, state: Path |
 
     with connect(state, name) as client:
         found = find_pod(client.pods(), pod)
-        path = "/clusters?format=json" if what == "endpoints" else "/config_dump"
-        answer = json.loads(client.admin(found, path))
+        answer = json.loads(client.admin(found, config_dump.page(what)))
     resources = config_dump.resources(what, answer)
     click.echo(dumped(resources, output) if output else config_dump.render(what, resources))

@@ -1,0 +1,57 @@
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import yaml
+
+from mesh.cli.errors import Failure
+from mesh.cli.show import labels_of, shown
+
+NOW = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+
+
+def pod(name: str, namespace: str = "default", **status: Any) -> dict[str, Any]:
+    meta = {"name": name, "namespace": namespace, "creationTimestamp": "2026-01-01T00:00:00Z"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": status}
+
+
+RUNNING = {"name": "app", "ready": True, "restartCount": 1, "state": {"running": {}}}
+CRASHING = {"name": "app", "restartCount": 4, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+
+
+def test_pods_show_what_kubectl_shows() -> None:
+    pods = [
+        pod("a", phase="Running", podIP="127.90.1.1", containerStatuses=[RUNNING, RUNNING | {"name": "istio-proxy"}]),
+        pod("b", phase="Running", containerStatuses=[CRASHING]),
+    ]
+    assert shown("Pod", pods, None, single=False, now=NOW).splitlines() == [
+        "NAME   READY   STATUS             RESTARTS   IP           AGE",
+        "a      2/2     Running            2          127.90.1.1   1m",
+        "b      0/1     CrashLoopBackOff   4                       1m",
+    ]
+
+
+def test_objects_of_several_namespaces_say_which() -> None:
+    lines = shown("Pod", [pod("a"), pod("b", "shop")], None, single=False, now=NOW).splitlines()
+    assert lines[0].startswith("NAMESPACE   NAME")
+    assert lines[2].startswith("shop        b")
+
+
+def test_several_objects_are_a_list_and_one_is_itself() -> None:
+    several = yaml.safe_load(shown("Pod", [pod("a")], "yaml", single=False, now=NOW))
+    assert (several["kind"], several["items"][0]["metadata"]["name"]) == ("List", "a")
+    assert yaml.safe_load(shown("Pod", [pod("a")], "yaml", single=True, now=NOW))["kind"] == "Pod"
+
+
+def test_nothing_is_said_in_words() -> None:
+    assert shown("Pod", [], None, single=False, now=NOW) == "no Pod found"
+
+
+@pytest.mark.parametrize("selector", ["a", "=b", "a=b,c"])
+def test_a_selector_that_is_none_is_refused(selector: str) -> None:
+    with pytest.raises(Failure, match="is not of the form label=value"):
+        labels_of(selector)
+
+
+def test_selectors_are_labels() -> None:
+    assert labels_of("a=b,c==d") == {"a": "b", "c": "d"}
