@@ -36,6 +36,7 @@ class Store:
             restored = [decode_object(document) for document in documents]
             self._overlays = newest_last(overlay_of(found) for found in restored if found.kind.type is Fault)
         except InvalidError as error:
+            self._database.close()
             raise StoreError(f"the store holds an object that this version cannot read: {error}") from error
         self._base = {key_of(manifest): manifest for manifest in restored}
         created = [manifest.resource.metadata.creation_timestamp for manifest in self._base.values()]
