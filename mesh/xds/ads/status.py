@@ -77,8 +77,8 @@ def type_statuses(stream: Stream) -> tuple[TypeStatus, ...]:
 
 
 def rejections(proxy: str, stream: Stream, version: int) -> Iterable[Rejection]:
-    """Refusals of what the proxy was offered at `version` or after."""
-    if stream.offered_version >= version:
+    """Refusals of what the proxy was offered at `version` or after, once it has been offered all of it."""
+    if stream.is_settled and stream.offered_version >= version:
         for type_, nack in stream.nacks.items():
             yield Rejection(proxy, type_.value, nack.message)
 

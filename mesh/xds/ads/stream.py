@@ -50,6 +50,7 @@ class Stream:
             XdsType.RDS: self._routes,
         }
         self.synced_version = 0
+        self.is_settled = False
 
     @property
     def offered_version(self) -> int:
@@ -64,6 +65,7 @@ class Stream:
     def offer(self, config: Config, touched: frozenset[str] | None = None) -> None:
         """The proxy is to have `config` from now on. `touched` are the clusters whose endpoints alone may differ."""
         self._config = config
+        self.is_settled = False
         self._endpoints.touch(touched)
         if touched is None:
             self._routes.touch(None)
@@ -76,6 +78,7 @@ class Stream:
 
         A request that answers anything but the last response is out of date: the proxy will answer that one too.
         """
+        self.is_settled = False
         type_ = BY_URL.get(request.type_url)
         if type_ is None:
             return None
@@ -93,8 +96,11 @@ class Stream:
     def next_response(self) -> tuple[XdsType, bytes] | None:
         """The next encoded DiscoveryResponse, None when there is nothing to send before the next request or offer."""
         response = self._next()
-        if response is None and self._is_synced():
-            self.synced_version = self._config.resource_version
+        if response is None:
+            # From here on a refusal stands: nothing newer is on its way, nor about to be sent.
+            self.is_settled = not any(own.in_flight for own in self.subscriptions.values())
+            if self._is_synced():
+                self.synced_version = self._config.resource_version
         return response
 
     def _next(self) -> tuple[XdsType, bytes] | None:
