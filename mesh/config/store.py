@@ -18,7 +18,7 @@ from mesh.api.meshdrill import FAULT_ANNOTATION, Fault
 from mesh.config.database import Database
 from mesh.config.decode import Manifest, decode_object
 from mesh.config.history import EventType, History, Match, Subscription
-from mesh.config.keys import AlreadyExistsError, ConflictError, Key, NotFoundError, StoreError, key_of
+from mesh.config.keys import AlreadyExistsError, ConflictError, Key, NotFoundError, StoreError, key_of, stamped
 from mesh.config.overlay import effective, newest_last, overlay_of
 from mesh.config.problems import InvalidError, Problem
 from mesh.config.transaction import Transaction
@@ -44,8 +44,11 @@ class Store:
         self._history = History(version)
         self._view: dict[Key, Manifest] = {}
         self._kinds: dict[str, set[Key]] = {}
-        for key in self._base.keys() | {key for overlay in self._overlays for key in overlay.keys}:
-            self._show(key, effective(key, self._base.get(key), self._overlays))
+        for key, manifest in self._base.items():
+            self._show(key, manifest)
+        for key in {key for overlay in self._overlays for key in overlay.keys}:
+            seen = effective(key, self._base.get(key), self._overlays)
+            self._show(key, seen and stamped(seen, version=version))
         if forget_pods:
             self._remove([key for key in self._base if key.kind == "Pod"])
 

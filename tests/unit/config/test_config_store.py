@@ -368,6 +368,7 @@ class TestFile:
         reopened = Store(tmp_path / "store.db")
         assert [m.raw["spec"] for m in reopened.everything()] == seen
         assert (reopened.version, reopened.next_expiry()) == (before, end)
+        assert [version(found) for found in reopened.list("Service")] == [before, before]
         assert version(reopened.create(service("later"))) > before
         reopened.close()
 
