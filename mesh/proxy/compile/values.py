@@ -67,7 +67,7 @@ def regex(matcher: Any, place: Place) -> Any:
     options.encoding = re2.Options.Encoding.LATIN1
     options.log_errors = False
     try:
-        return re2.compile(matcher.regex.encode("utf-8").decode("latin-1"), options)
+        return re2.compile(matcher.regex.encode(), options)
     except re2.error as error:
         raise place.refuse(f"bad regex {matcher.regex!r}: {error}", "regex") from error
 
