@@ -27,7 +27,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """The last update that was refused for a type."""
+    """A resource for which the last update of its type was refused."""
 
     version: str
     details: str
@@ -44,7 +44,7 @@ class Configuration:
         self.cold: frozenset[Name] = frozenset()
         self.origins: dict[Name, Origin] = {}
         self.versions: dict[Kind, str] = {}
-        self.rejections: dict[Kind, Rejection] = {}
+        self.rejections: dict[Name, Rejection] = {}
         self.wanted: dict[Name, Reference] = {}
         self._plane = plane
         self._unserved = unserved
@@ -97,13 +97,13 @@ class Configuration:
     async def _update(self, kind: Kind, messages: Mapping[str, Any], version: str) -> None:
         before: Mapping[str, Any] = getattr(self.accepted, kind)
         # An equal message keeps its identity, so that what was compiled from it is kept.
-        same = {name: before[name] if before.get(name) == message else message for name, message in messages.items()}
+        same = {name: _kept(before.get(name), message) for name, message in messages.items()}
         try:
             await self._commit(replace(self.accepted, **{kind: same}))
         except Refused as error:
-            self.rejections[kind] = Rejection(version, str(error), time.time())
+            self.rejections[kind, error.resource_name] = Rejection(version, str(error), time.time())
             raise
-        self.rejections.pop(kind, None)
+        self.rejections = {name: rejection for name, rejection in self.rejections.items() if name[0] != kind}
         self.versions[kind] = version
         stamp = Origin(version, time.time())
         changed = {(kind, name): stamp for name, message in same.items() if before.get(name) is not message}
@@ -137,6 +137,10 @@ class Configuration:
             mine = getattr(self.static, kind)
             kept[kind] = {name: message for name, message in messages.items() if (kind, name) in wanted or name in mine}
         return replace(resources, **kept)
+
+
+def _kept(before: Any, message: Any) -> Any:
+    return before if before is message or before == message else message
 
 
 def _kinds(resources: Resources) -> list[tuple[Kind, Mapping[str, Any]]]:

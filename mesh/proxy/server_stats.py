@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
 from mesh.proxy.stats import Sample
 from mesh.proxy.status import ServerState, Status
+from mesh.proxy.x509 import certificates
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -41,7 +46,7 @@ def version() -> str:
         return "meshdrill/unknown"
 
 
-def of(status: Status, concurrency: int) -> list[Sample]:
+def of(status: Status, concurrency: int, secrets: Iterable[Secret]) -> list[Sample]:
     """Envoy's `server.*` gauges at this moment."""
     used = memory()
     gauges = {
@@ -49,8 +54,19 @@ def of(status: Status, concurrency: int) -> list[Sample]:
         "state": status.shown.value,
         "uptime": status.uptime_s,
         "concurrency": concurrency,
+        "days_until_first_cert_expiring": _days_left(secrets),
         "memory_allocated": used.data,
         "memory_heap_size": used.data,
         "memory_physical_size": used.resident,
     }
     return [Sample(f"server.{name}", f"server.{name}", (), "gauge", value) for name, value in gauges.items()]
+
+
+def _days_left(secrets: Iterable[Secret]) -> int:
+    """Whole days until the first certificate of `secrets` expires; Envoy's largest number if there is none."""
+    ends = [
+        each.not_after
+        for secret in secrets
+        for each in certificates(secret.tls_certificate.certificate_chain.inline_bytes)
+    ]
+    return max(0, (min(ends) - datetime.now(UTC)).days) if ends else 2**32 - 1

@@ -53,7 +53,10 @@ def _hidden(value: Any) -> Any:
 
 
 def _clusters(configuration: Configuration) -> Tree:
-    dynamic = list(_dynamic(configuration, CLUSTER, "cluster"))
+    dynamic = [
+        (name, each | _error(configuration, CLUSTER, name))
+        for name, each in _dynamic(configuration, CLUSTER, "cluster")
+    ]
     return {
         "@type": f"{_ADMIN}ClustersConfigDump",
         "version_info": configuration.versions.get(CLUSTER, ""),
@@ -78,17 +81,18 @@ def _endpoints(configuration: Configuration) -> Tree:
 
 
 def _listeners(configuration: Configuration) -> Tree:
-    dynamic: list[Tree] = []
+    states: dict[str, Tree] = {}
     for name, each in _dynamic(configuration, LISTENER, "listener"):
-        state = "warming_state" if (LISTENER, name) in configuration.cold else "active_state"
-        dynamic.append({"name": name, state: each})
-    tree: Tree = {
+        states[name] = {"warming_state" if (LISTENER, name) in configuration.cold else "active_state": each}
+    for kind, name in configuration.rejections:
+        if kind == LISTENER:  # one that was never accepted has nothing but its error
+            states.setdefault(name, {}).update(_error(configuration, LISTENER, name))
+    return {
         "@type": f"{_ADMIN}ListenersConfigDump",
         "version_info": configuration.versions.get(LISTENER, ""),
         "static_listeners": list(_static(configuration, LISTENER, "listener")),
-        "dynamic_listeners": dynamic,
+        "dynamic_listeners": [{"name": name, **state} for name, state in states.items()],
     }
-    return tree
 
 
 def _routes(configuration: Configuration) -> Tree:
@@ -131,9 +135,20 @@ def _dynamic(configuration: Configuration, kind: Kind, field: str) -> Iterator[t
             yield name, {**version, field: _packed(message), **_updated(configuration, kind, name)}
 
 
+def _error(configuration: Configuration, kind: Kind, name: str) -> Tree:
+    rejection = configuration.rejections.get((kind, name))
+    if rejection is None:
+        return {}
+    said = {"last_update_attempt": _time(rejection.at), "details": rejection.details, "version_info": rejection.version}
+    return {"error_state": said}
+
+
 def _updated(configuration: Configuration, kind: Kind, name: str) -> Tree:
-    origin = configuration.origins[kind, name]
-    return {"last_updated": datetime.fromtimestamp(origin.updated, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"}
+    return {"last_updated": _time(configuration.origins[kind, name].updated)}
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def _packed(message: Any) -> Tree:

@@ -37,7 +37,9 @@ async def reset(sidecar: Sidecar, _: Request) -> Reply:
 
 
 async def _selected(sidecar: Sidecar, request: Request) -> list[Sample]:
-    server = server_stats.of(sidecar.status, sidecar.options.concurrency)
+    server = server_stats.of(
+        sidecar.status, sidecar.options.concurrency, sidecar.configuration.accepted.secrets.values()
+    )
     samples = merge([await sidecar.plane.samples(), sidecar.stats.snapshot(), server])
     return exposition.select(samples, used_only="usedonly" in request.query, matches=matcher(request))
 

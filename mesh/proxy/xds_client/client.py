@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -24,7 +24,7 @@ from mesh.proxy.secrets import SecretError
 from mesh.proxy.stats import Stats
 from mesh.proxy.xds_client.backoff import Backoff
 from mesh.proxy.xds_client.channel import Dialer
-from mesh.proxy.xds_client.subscriptions import KINDS, WILDCARDS, Subscriptions, names, unpack
+from mesh.proxy.xds_client.subscriptions import KINDS, WILDCARDS, Subscriptions, unpack
 
 _LOG = logs.logger("config")
 _BY_NAME = (ENDPOINT, ROUTE, SECRET)
@@ -113,29 +113,40 @@ class AdsClient:
         if kind is None:
             _LOG.warning("the control plane sent a type nobody asked for: %s", response.type_url)
             return
-        counters = self._counters(kind, response)
         try:
-            await self._accept(kind, response)
+            messages = unpack(response)
         except Refused as error:
-            _LOG.warning("refused %s of version %s: %s", kind, response.version_info, error)
-            self._requests.put_nowait(self._subscriptions.refuse(response, str(error)))
-            for counter in counters:
-                counter.update_rejected += 1
+            self._refuse(kind, response, error, self._counters(kind))
         else:
-            _LOG.debug("accepted %d %s of version %s", len(response.resources), kind, response.version_info)
-            self._requests.put_nowait(self._subscriptions.accept(response))
-            for counter in counters:
-                counter.succeeded(response.version_info)
+            await self._judge(kind, response, messages)
         if kind in WILDCARDS:
             self.answered[kind].set()
 
-    async def _accept(self, kind: Kind, response: DiscoveryResponse) -> None:
-        messages = unpack(response)
-        if kind in WILDCARDS:
-            await self._configuration.replace(kind, messages, response.version_info)
-        else:
-            mine = {name: message for name, message in messages.items() if (kind, name) in self._configuration.wanted}
-            await self._configuration.merge(kind, mine, response.version_info)
+    async def _judge(self, kind: Kind, response: DiscoveryResponse, messages: Mapping[str, Any]) -> None:
+        version = response.version_info
+        counters = self._counters(kind, messages)
+        try:
+            if kind in WILDCARDS:
+                await self._configuration.replace(kind, messages, version)
+            else:
+                wanted = self._configuration.wanted
+                mine = {name: message for name, message in messages.items() if (kind, name) in wanted}
+                await self._configuration.merge(kind, mine, version)
+        except Refused as error:
+            self._refuse(kind, response, error, counters)
+            return
+        _LOG.debug("accepted %d %s of version %s", len(messages), kind, version)
+        self._requests.put_nowait(self._subscriptions.accept(response))
+        for counter in counters:
+            counter.succeeded(version)
+
+    def _refuse(
+        self, kind: Kind, response: DiscoveryResponse, error: Refused, counters: Iterable[SubscriptionStats]
+    ) -> None:
+        _LOG.warning("refused %s of version %s: %s", kind, response.version_info, error)
+        self._requests.put_nowait(self._subscriptions.refuse(response, str(error)))
+        for counter in counters:
+            counter.update_rejected += 1
 
     def _subscribe(self) -> None:
         """Ask for what is wanted and not asked for yet; clusters before endpoints, listeners before routes."""
@@ -159,14 +170,13 @@ class AdsClient:
                 wanted.setdefault(reference.kind, {})[reference.name] = reference
         return wanted
 
-    def _counters(self, kind: Kind, response: DiscoveryResponse | None = None) -> list[SubscriptionStats]:
-        """The counters of `kind`, or of what of it `response` speaks about."""
+    def _counters(self, kind: Kind, messages: Collection[str] | None = None) -> list[SubscriptionStats]:
+        """The counters of `kind`, or of those of it that are in `messages`."""
         if kind in WILDCARDS:
             return [operation_stats.of_manager(self._stats, kind)]
         wanted = self._wanted().get(kind, {})
-        if response is not None:
-            wanted = {name: wanted[name] for name in names(response) if name in wanted}
-        return [operation_stats.of_reference(self._stats, reference) for reference in wanted.values()]
+        chosen = wanted if messages is None else wanted.keys() & set(messages)
+        return [operation_stats.of_reference(self._stats, wanted[name]) for name in chosen]
 
     def _ended(self) -> None:
         self._is_open = False

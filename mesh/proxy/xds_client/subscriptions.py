@@ -128,11 +128,3 @@ def unpack(response: DiscoveryResponse) -> dict[str, Any]:
             raise Refused(label, name, "", f"duplicate {label.lower()} {name} found")
         found[name] = message
     return found
-
-
-def names(response: DiscoveryResponse) -> list[str]:
-    """The names of the resources of `response` that can be read, for counting."""
-    try:
-        return list(unpack(response))
-    except Refused:
-        return []

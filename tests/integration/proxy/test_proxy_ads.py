@@ -99,6 +99,10 @@ def test_a_refused_response_is_nacked_with_its_reason_and_changes_nothing(tmp_pa
             assert await fetch(f"http://127.0.0.1:{port}/") == (200, "hello")
             assert (await running.get("/listeners"))[1] == f"in::127.0.0.1:{port}\n"
             assert await running.stat("listener_manager.lds.update_rejected") == 1
+            dump = {each["@type"].rpartition(".")[2]: each for each in (await running.json("/config_dump"))["configs"]}
+            by_name = {each["name"]: each for each in dump["ListenersConfigDump"]["dynamic_listeners"]}
+            assert by_name["bad"]["error_state"]["details"] == nack.error_detail.message
+            assert by_name["in"]["active_state"]["version_info"] == "l1"
 
             stream.say(LISTENER, "l3", rds_listener("in", port, "table"))
             assert (await stream.heard(LISTENER)).version_info == "l3"

@@ -89,6 +89,7 @@ def test_certificates_rotate_live_and_broken_files_keep_what_was_there(tmp_path:
                 certificates = (await running.json("/certs"))["certificates"]
                 assert certificates[0]["cert_chain"][0]["serial_number"] == f"{1003:x}"
                 assert {"uri": IDENTITY} in certificates[0]["cert_chain"][0]["subject_alt_names"]
+                assert await running.stat("server.days_until_first_cert_expiring") == 1
                 for page in ("/config_dump?include_eds", "/certs", "/stats"):
                     assert "PRIVATE KEY" not in (await running.get(page))[1]
                 assert "PRIVATE KEY" not in running.log

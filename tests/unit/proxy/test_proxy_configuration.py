@@ -107,7 +107,7 @@ def test_a_refused_update_changes_nothing(configuration: Configuration, plane: R
     with pytest.raises(Refused, match='Cluster "bad": type: is bad'):
         run(configuration.replace(CLUSTER, {"bad": Cluster(name="bad"), "b": Cluster(name="b")}, "2"))
     assert (configuration.accepted, configuration.active, configuration.origins, len(plane.applied)) == before
-    assert (configuration.rejections[CLUSTER].version, configuration.versions[CLUSTER]) == ("2", "1")
+    assert (configuration.rejections[CLUSTER, "bad"].version, configuration.versions[CLUSTER]) == ("2", "1")
 
 
 def test_an_equal_message_stays_the_same_object(configuration: Configuration, plane: Recorder) -> None:
