@@ -17,6 +17,9 @@ _HCM = _TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.Http
 _ROUTER = _TYPE + "envoy.extensions.filters.http.router.v3.Router"
 _TLS = _TYPE + "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
+# A restarted control plane is back within a second; Envoy's own default waits for up to half a minute.
+_RECONNECT = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "2s"}}
+
 
 def bootstrap(settings: Settings) -> Json:
     """`node`, `admin`, ADS over mutual TLS, and the listeners for readiness and metrics."""
@@ -28,7 +31,7 @@ def bootstrap(settings: Settings) -> Json:
                 "api_type": "GRPC",
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": True,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc", "retry_policy": _RECONNECT}}],
             },
             "cds_config": {"ads": {}, "resource_api_version": "V3"},
             "lds_config": {"ads": {}, "resource_api_version": "V3"},

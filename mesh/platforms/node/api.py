@@ -63,6 +63,14 @@ class NodeApi:
             raise
         return newest if newest["metadata"].get("uid") == meta.get("uid") else None
 
+    async def delete_pod(self, stored: Manifest) -> None:
+        """No error when it is gone already."""
+        try:
+            await self.call(self.client.delete, "Pod", stored["metadata"]["name"], stored["metadata"]["namespace"])
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
     def root_cert(self) -> bytes:
         return self._root_cert.read_bytes()
 

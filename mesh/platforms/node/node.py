@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from mesh.api.pod import Deployment, DeploymentSpec, Pod
 from mesh.config.decode import Manifest, decode_object
@@ -12,7 +13,7 @@ from mesh.injector.inject import InjectionError, ProxySettings, inject
 from mesh.platforms.base import Platform
 from mesh.platforms.node.api import NodeApi
 from mesh.platforms.node.inventory import KINDS, Inventory
-from mesh.platforms.node.manifests import pod_manifest, pod_name
+from mesh.platforms.node.manifests import HASH_LABEL, pod_manifest, pod_name
 from mesh.platforms.node.rollout import PodView, next_step, template_hash
 from mesh.platforms.node.watches import Changed, Follower, Listed
 from mesh.platforms.node.worker import Owner, PodWorker
@@ -81,12 +82,19 @@ class Node:
                     self._object_is_gone(known)
             return
         worker = self._workers.get(change.object["metadata"]["name"])
+        if worker is None and not change.deleted:
+            self._delete_stray(change.object)
         if worker is None or worker.stopping:
             return
         if change.deleted:
             self._object_is_gone(worker)
         else:
             self._rotate_if_asked(worker, change.object["metadata"].get("annotations") or {})
+
+    def _delete_stray(self, manifest: dict[str, Any]) -> None:
+        """An object of ours that was written while its pod was already being ended."""
+        if HASH_LABEL in (manifest["metadata"].get("labels") or {}):
+            self._spawn(self._api.delete_pod(manifest))
 
     def _object_is_gone(self, worker: PodWorker) -> None:
         worker.in_store = False

@@ -88,7 +88,7 @@ class PodWorker:
         if self._running is not None:
             await self._running.stop(drain=drain, grace_s=grace_s)
         if drain and self.in_store:
-            await self._delete()
+            await self._api.delete_pod(self._manifest)
 
     def _place(self, platform: Platform, surroundings: Surroundings) -> bool:
         try:
@@ -138,14 +138,6 @@ class PodWorker:
             await self._api.call(self._api.client.wait_synced, version, _SYNC_S)
         except ApiError as error:  # a late proxy is no reason to keep the pod; its calls are retried elsewhere
             _log.info("stopping %s before every proxy knows: %s", self.name, error)
-
-    async def _delete(self) -> None:
-        meta = self._manifest["metadata"]
-        try:
-            await self._api.call(self._api.client.delete, "Pod", meta["name"], meta["namespace"])
-        except ApiError as error:
-            if error.status != 404:
-                raise
 
     async def _give_token(self, running: RunningPod) -> None:
         meta = self._manifest["metadata"]
