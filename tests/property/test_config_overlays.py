@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +30,8 @@ lay = st.tuples(
 )
 lift = st.tuples(st.just("lift"), st.sampled_from(FAULTS))
 expire = st.tuples(st.just("expire"))
-steps = st.lists(st.one_of(apply, delete, lay, lift, expire), max_size=25)
+reopen = st.tuples(st.just("reopen"))
+steps = st.lists(st.one_of(apply, delete, lay, lift, expire, reopen), max_size=25)
 
 
 class Model:
@@ -53,6 +56,9 @@ class Model:
     def expire(self) -> None:
         self.faults.clear()
 
+    def reopen(self) -> None:
+        """A restart changes nothing."""
+
     def seen(self) -> dict[str, int]:
         seen: dict[str, int | None] = dict(self.base)
         for over in self.faults.values():
@@ -61,10 +67,15 @@ class Model:
 
 
 class Real:
-    """The same steps on a Store."""
+    """The same steps on a Store in a file."""
 
-    def __init__(self) -> None:
-        self.store = Store()
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = Store(path)
+
+    def reopen(self) -> None:
+        self.store.close()
+        self.store = Store(self.path)
 
     def apply(self, name: str, port: int) -> None:
         self.store.apply(service(name, port))
@@ -132,25 +143,27 @@ def port_of(found: Manifest) -> int:
     return int(found.raw["spec"]["ports"][0]["port"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(steps, st.integers(0, 25))
 def test_the_effective_view_and_its_watchers_agree_with_a_naive_model(
     taken: list[tuple[object, ...]], joins: int
 ) -> None:
-    model, real = Model(), Real()
-    early = Watcher(real)
-    late = None
-    for index, (verb, *arguments) in enumerate(taken):
-        if index == joins:
-            late = Watcher(real)
-        getattr(model, str(verb))(*arguments)
-        getattr(real, str(verb))(*arguments)
-        assert real.seen() == model.seen()
-        early.follow()
-        assert early.seen == model.seen()
-    if late is not None:
+    with TemporaryDirectory() as folder:
+        model, real = Model(), Real(Path(folder) / "store.db")
+        early = late = Watcher(real)
+        for index, (verb, *arguments) in enumerate(taken):
+            getattr(model, str(verb))(*arguments)
+            getattr(real, str(verb))(*arguments)
+            assert real.seen() == model.seen()
+            if verb == "reopen":  # the history is gone, so readers list again
+                early = late = Watcher(real)
+            if index == joins:
+                late = Watcher(real)
+            early.follow()
+            assert early.seen == model.seen()
         late.follow()
         assert late.seen == model.seen()
-    model.expire()
-    real.expire()
-    assert real.seen() == model.base
+        model.expire()
+        real.expire()
+        assert real.seen() == model.base
+        real.store.close()

@@ -24,6 +24,7 @@ _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_COMMAND = re.compile(r"%%|%[A-Z0-9_]+(\([^)]*\))?(:[0-9]+)?%")
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -65,7 +66,7 @@ def is_host(text: str) -> bool:
     if bare == "*":
         return True
     first, *rest = bare.split(".")
-    labels = rest if first == "*" else [first.removeprefix("*"), *rest]
+    labels = rest if first == "*" else [first.removeprefix("*-").removeprefix("*"), *rest]
     return 0 < len(bare) <= 255 and all(_HOST_LABEL.fullmatch(label) for label in labels)
 
 
@@ -149,7 +150,7 @@ def check_header_value(value: str, at: Place) -> None:
     """No control characters; Envoy reads `%NAME%` as a command, so a lone percent sign is written `%%`."""
     if _CONTROL.search(value):
         at.refuse("must not hold control characters")
-    if value.count("%") % 2:
+    if "%" in _COMMAND.sub("", value):
         at.refuse('holds a lone "%"; write "%%" for the sign itself')
 
 

@@ -400,9 +400,7 @@ class TestFile:
         with sqlite3.connect(tmp_path / "store.db") as database:
             database.execute("UPDATE objects SET document = replace(document, 'ports', 'portz')")
         database.close()
-        with pytest.raises(
-            StoreError, match=r'default/reviews: spec.portz: unknown field "portz"'
-        ):
+        with pytest.raises(StoreError, match=r'default/reviews: spec.portz: unknown field "portz"'):
             Store(tmp_path / "store.db")
 
     def test_a_file_that_is_no_database_is_refused(self, tmp_path: Path) -> None:
