@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from chaos import drill
-from chaos.checks.base import wait_until
 from chaos.errors import CannotMeasure
 from chaos.verdict import Outcome, Verdict, judge
+from chaos.waiting import wait_until
 from loadtests.events import Event
 from loadtests.plan import LoadPlan, Request
 from loadtests.run import Load as Locust
@@ -22,7 +22,7 @@ NAME = "users under load see no failure"
 
 
 class Load:
-    """Locust at work for the length of the block. Entering waits for its first response."""
+    """Locust at work for the length of the block, its files in `folder`."""
 
     def __init__(self, spec: drill.Load, gateway: str, folder: Path) -> None:
         requests = tuple(Request(path) for path in spec.paths)
@@ -35,17 +35,20 @@ class Load:
 
     def __enter__(self) -> Load:
         self._locust = Locust(self._run, self._folder)
-        try:
-            wait_until(lambda: any(True for _ in self._locust.events()), START_S, "Locust's first request")
-        except BaseException as error:
-            self._locust.stop()
-            if isinstance(error, CannotMeasure):
-                raise CannotMeasure(f"{error}; its log ends:\n{self._locust.log_tail()}") from error
-            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def await_first(self) -> None:
+        """Returns when the first request is answered; CannotMeasure with the log's end when that does not come."""
+        wait_until(lambda: not self._locust.is_running or any(True for _ in self._locust.events()), START_S)
+        if not self._locust.is_running:
+            raise CannotMeasure(
+                f"Locust did not start; is it installed (pip install 'meshdrill[load]')?\n{self._locust.log_tail()}"
+            )
+        if not any(True for _ in self._locust.events()):
+            raise CannotMeasure(f"Locust made no request within {START_S:g} s:\n{self._locust.log_tail()}")
 
     def stop(self) -> None:
         """Ends the load and takes stock. Once it ended, this does nothing."""
@@ -57,14 +60,14 @@ class Load:
         self._stopped = True
 
     def verdict(self) -> Verdict:
-        """Violated by any response whose status is not expected, and by a load that ended before it was told to."""
+        """Violated by any request that failed or whose status is not expected; no request at all is no measurement."""
         if self._died:
             return Verdict(NAME, Outcome.NOT_MEASURED, f"Locust ended by itself:\n{self._locust.log_tail()}")
-        wrong = [event for event in self._events if event.status not in self._expect]
-        seen = ", ".join(f"{e.method} {e.name}: {e.error or e.status}" for e in wrong[:SHOWN])
-        problems = [f"{len(wrong)} of {len(self._events)} failed: {seen}"] if wrong else []
         if not self._events:
-            problems.append("no request was made")
+            return Verdict(NAME, Outcome.NOT_MEASURED, f"no request was made:\n{self._locust.log_tail()}")
+        wrong = [event for event in self._events if event.error or event.status not in self._expect]
+        seen = ", ".join(f"{e.method} {e.name}: {e.error or f'status {e.status}'}" for e in wrong[:SHOWN])
+        problems = [f"{len(wrong)} of {len(self._events)} failed: {seen}"] if wrong else []
         return judge(NAME, problems, f"{len(self._events)} requests, none failed", self.summary())
 
     def summary(self) -> dict[str, Any]:

@@ -22,8 +22,12 @@ from chaos.errors import BadDrill
 Seconds = NewType("Seconds", float)
 """A duration, written as Kubernetes and Istio do: `7s`, `500ms`, `1m30s`."""
 
-Manifest = dict[str, Any]
-"""A Kubernetes or Istio resource, passed on as it is: the control plane validates it."""
+
+class Manifest(dict[str, Any]):
+    """A Kubernetes or Istio resource as it is, for the control plane to validate. `place` is its file and line."""
+
+    place: str = ""
+
 
 MAX_BYTES = 1 << 20
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -38,6 +42,15 @@ def duration(text: str) -> Seconds:
     return Seconds(sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"([\d.]+)(ms|h|m|s)", text)))
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as Kubernetes reads it: what looks like a date is a string."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 class Decoder:
     """Decodes the nodes of one file and collects its problems."""
 
@@ -50,10 +63,12 @@ class Decoder:
         if len(text.encode()) > MAX_BYTES:
             raise BadDrill([f"{self.file}: larger than {MAX_BYTES} bytes"])
         try:
-            return [node for node in yaml.compose_all(text, yaml.SafeLoader) if node is not None]
+            return [node for node in yaml.compose_all(text, _Loader) if node is not None]
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise BadDrill([f"{self.file}:{line}: {error.problem or 'not YAML'}"]) from error
+        except yaml.YAMLError as error:
+            raise BadDrill([f"{self.file}: {error}"]) from error
 
     def refuse(self, node: yaml.Node, path: str, text: str) -> None:
         """Notes a problem at a node."""
@@ -68,7 +83,7 @@ class Decoder:
             return self._literal(node, get_args(wanted), path)
         if origin is tuple:
             return self._tuple(node, get_args(wanted)[0], path)
-        if wanted == Manifest:
+        if wanted is Manifest:
             return self._manifest(node, path)
         if origin is dict:
             return self._dict(node, get_args(wanted)[1], path)
@@ -78,6 +93,7 @@ class Decoder:
 
     def record(self, node: yaml.Node, wanted: type, path: str) -> Any:
         """The mapping as that dataclass: unknown, repeated and missing fields are problems."""
+        before = len(self.problems)
         pairs = self._pairs(node, path)
         if pairs is None:
             return None
@@ -93,12 +109,10 @@ class Decoder:
             required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
             if required and name not in pairs:
                 self.refuse(node, path, f"the field {name!r} is missing")
-                found[field.name] = None
-        return self._build(node, wanted, found, path)
+        # What has problems of its own has no value to check further.
+        return None if len(self.problems) > before else self._build(node, wanted, found, path)
 
     def _build(self, node: yaml.Node, wanted: type, found: dict[str, Any], path: str) -> Any:
-        if self.problems:
-            return None
         try:
             return wanted(**found)
         except ValueError as error:
@@ -151,9 +165,12 @@ class Decoder:
         return None
 
     def _manifest(self, node: yaml.Node, path: str) -> Any:
-        manifest = _construct(node)
-        if not isinstance(manifest, dict) or not {"apiVersion", "kind", "metadata"} <= manifest.keys():
-            self.refuse(node, path, "a manifest with apiVersion, kind and metadata is wanted")
+        value = _construct(node)
+        if not isinstance(value, dict) or not _names_itself(value):
+            self.refuse(node, path, "a manifest with apiVersion, kind and metadata.name is wanted")
+            return None
+        manifest = Manifest(value)
+        manifest.place = f"{self.file}:{node.start_mark.line + 1}"
         return manifest
 
     def _scalar(self, node: yaml.Node, wanted: Any, path: str) -> Any:
@@ -171,8 +188,13 @@ class Decoder:
         return value
 
 
+def _names_itself(manifest: dict[str, Any]) -> bool:
+    metadata = manifest.get("metadata")
+    return {"apiVersion", "kind"} <= manifest.keys() and isinstance(metadata, dict) and bool(metadata.get("name"))
+
+
 def _construct(node: yaml.Node) -> Any:
-    loader = yaml.SafeLoader("")
+    loader = _Loader("")
     try:
         return loader.construct_document(node)
     finally:

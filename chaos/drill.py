@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,7 @@ from chaos.checks import AnyCheck
 from chaos.decode import Decoder, Manifest
 from chaos.errors import BadDrill
 
-API_VERSION = "meshdrill.dev/v1alpha1"
+_DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,12 @@ class Metadata:
     namespace: str = "default"
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # The name becomes a Fault's, and a folder's.
+        for value in (self.name, self.namespace):
+            if not _DNS_LABEL.fullmatch(value):
+                raise ValueError(f"{value!r} is no name: at most 63 of a-z, 0-9 and -, with - neither first nor last")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,7 @@ class Load:
 
     def __post_init__(self) -> None:
         if not 1 <= self.users <= 1000 or not 0 < self.rate <= 1000:
-            raise ValueError("users and rate lie between 1 and 1000")
+            raise ValueError("users lie between 1 and 1000, rate is more than 0 and at most 1000")
         if not self.paths or not all(path.startswith("/") for path in self.paths):
             raise ValueError("paths are a list of at least one, and each begins with /")
 
@@ -56,7 +63,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class DrillSpec:
-    """`spec` of a Drill. `requires` names engines that can run it (all, if left out)."""
+    """`spec` of a Drill. `engines` names those that it can run on; on a mesh of another one it is skipped."""
 
     title: str
     phases: tuple[Phase, ...]

@@ -2,119 +2,162 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from chaos.background import Load
-from chaos.checks.base import Context, Judge, as_selector, wait_until
-from chaos.decode import Manifest
+from chaos.checks.base import Check, Context, Judge
 from chaos.drill import Drill, Phase
 from chaos.errors import CannotMeasure, ChaosError
+from chaos.interrupts import Interrupts
 from chaos.journal import DrillRecord, PhaseRecord, now
+from chaos.overlay import Overlay
 from chaos.verdict import Outcome, Verdict, judge
-from mesh.client import MeshClient, MeshError
+from mesh.client import FaultLost, MeshClient, MeshError
 
-READY_S = 30.0
-ALL_UNDONE = "every fault undone"
+ITSELF = "the drill itself"
+UNDONE = "every fault undone"
 
 
 class Engine:
-    """Runs drills, one after the other, against one mesh. `folder` takes the load's files; `say` gets progress."""
+    """Runs drills, one after the other, against one mesh; `say` gets what passes on a terminal."""
 
-    def __init__(self, client: MeshClient, gateway: str, engine: str, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, client: MeshClient, interrupts: Interrupts, say: Callable[[str], None]) -> None:
+        assert client.mesh is not None
         self._client = client
-        self._engine = engine
-        self._gateway = gateway
-        self._folder = folder
+        self._mesh = client.mesh
+        self._interrupts = interrupts
         self._say = say
 
-    def run(self, record: DrillRecord) -> None:
-        """Runs the record's drill and fills the record, whatever happens. An interrupt undoes all, then goes on."""
+    def run(self, record: DrillRecord, folder: Path) -> None:
+        """Runs the record's drill and fills the record, whatever happens; `folder` takes its load's files.
+
+        KeyboardInterrupt comes through when all is undone.
+        """
         began = time.monotonic()
         try:
-            self._run(record.drill, record, Context(self._client, self._gateway, record.seed, self._say))
+            self._run(record, folder)
+            self._interrupts.raise_if_came()
+            record.status = "completed"
         except (ChaosError, MeshError) as error:
             record.status = "failed"
-            with record.phase("the drill itself") as entry:
-                entry.verdicts.append(Verdict("ran to its end", Outcome.NOT_MEASURED, str(error)))
+            with record.phase(ITSELF) as entry:
+                entry.verdicts.append(Verdict("runs to its end", Outcome.NOT_MEASURED, str(error)))
         except KeyboardInterrupt:
             record.status = "interrupted"
             raise
         finally:
             record.end, record.duration = now(), round(time.monotonic() - began, 3)
 
-    def _run(self, drill: Drill, record: DrillRecord, context: Context) -> None:
-        if self._engine not in drill.spec.engines:
-            reason = f"it needs the {' or '.join(drill.spec.engines)} engine, and the mesh runs on {self._engine}"
-            with record.phase("the drill itself") as entry:
+    def _run(self, record: DrillRecord, folder: Path) -> None:
+        drill = record.drill
+        if self._mesh.engine not in drill.spec.engines:
+            reason = f"it needs the {' or '.join(drill.spec.engines)} engine, and the mesh runs on {self._mesh.engine}"
+            with record.phase(ITSELF) as entry:
                 entry.verdicts.append(Verdict(drill.spec.title, Outcome.SKIPPED, reason))
             return
-        with ExitStack() as stack:
-            load = None
-            if drill.spec.load:
-                load = stack.enter_context(Load(drill.spec.load, self._gateway, self._folder / drill.name))
-            for phase in drill.spec.phases:
-                with record.phase(phase.name) as entry, self._overlaid(drill, phase):
-                    self._check(phase, entry, context)
-            if load:
+        overlays = [_overlay(drill, index) for index in range(len(drill.spec.phases))]
+        try:
+            with self._under_load(record, folder):
+                for phase, overlay in zip(drill.spec.phases, overlays, strict=True):
+                    with record.phase(phase.name) as entry:
+                        self._run_phase(phase, overlay, entry, record.seed)
+        finally:
+            with record.phase("afterwards") as entry:
+                entry.verdicts.append(self._undone([overlay.name for overlay in overlays]))
+
+    @contextmanager
+    def _under_load(self, record: DrillRecord, folder: Path) -> Iterator[None]:
+        spec = record.drill.spec.load
+        if spec is None:
+            yield
+            return
+        self._say("the load starts")
+        with Load(spec, self._mesh.gateway, folder) as load:
+            try:
+                with self._interrupts.let_through():
+                    load.await_first()
+                yield
+            finally:
+                self._say("the load ends")
                 load.stop()
                 with record.phase("load") as entry:
                     entry.verdicts.append(load.verdict())
                 record.load, record.timeline = load.summary(), load.timeline()
-        with record.phase("afterwards") as entry:
-            entry.verdicts.append(self._undone())
 
-    @contextmanager
-    def _overlaid(self, drill: Drill, phase: Phase) -> Iterator[None]:
-        if not phase.resources and not phase.deletions:
-            yield
-            return
-        name = f"{drill.name}-{_slug(phase.name)}"
-        with self._client.fault(name, phase.resources, phase.deletions, namespace=drill.metadata.namespace):
-            for deployment in (manifest for manifest in phase.resources if manifest["kind"] == "Deployment"):
-                self._await_pods(deployment)
-            self._client.wait_synced()
-            yield
+    def _run_phase(self, phase: Phase, overlay: Overlay, entry: PhaseRecord, seed: str) -> None:
+        self._say(f"{phase.name}: laying it over the mesh")
+        lifting = 0.0
+        try:
+            with overlay.laid(self._client, self._interrupts):
+                try:
+                    with self._interrupts.let_through():
+                        self._check(phase, entry, seed)
+                finally:
+                    self._say(f"{phase.name}: lifting it")
+                    lifting = time.monotonic()
+            entry.recovery_s = round(time.monotonic() - lifting, 3)
+        except FaultLost as error:
+            entry.verdicts = _unmeasured(phase, str(error))
+        except (ChaosError, MeshError) as error:
+            if lifting:
+                entry.verdicts.append(Verdict("the mesh recovers", Outcome.VIOLATED, str(error)))
+            else:
+                entry.verdicts = _unmeasured(phase, str(error))
 
-    def _await_pods(self, deployment: Manifest) -> None:
-        labels = deployment["spec"]["selector"]["matchLabels"]
-        wanted = deployment["spec"].get("replicas", 1)
+    def _check(self, phase: Phase, entry: PhaseRecord, seed: str) -> None:
+        contexts = [
+            Context(self._client, self._mesh.gateway, seed, self._prefixed(f"{phase.name}: {check.title}"))
+            for check in phase.checks
+        ]
+        begun = [_begun(check, context) for check, context in zip(phase.checks, contexts, strict=True)]
+        for check, context, each in zip(phase.checks, contexts, begun, strict=True):
+            context.progress("")
+            began = time.monotonic()
+            verdict = _judged(check, each)
+            entry.verdicts.append(dataclasses.replace(verdict, seconds=round(time.monotonic() - began, 3)))
 
-        def ready() -> bool:
-            return bool(sum(pod.ready for pod in self._client.pods(labels=labels)) >= wanted)
+    def _prefixed(self, prefix: str) -> Callable[[str], None]:
+        return lambda text: self._say(f"{prefix}  {text}")
 
-        wait_until(ready, READY_S, f"{wanted} ready pod(s) with {as_selector(labels)}")
-
-    def _check(self, phase: Phase, entry: PhaseRecord, context: Context) -> None:
-        judges = [(type(check).__name__, _guarded(check.begin, context)) for check in phase.checks]
-        for name, begun in judges:
-            self._say(name)
-            entry.verdicts.append(_verdict(name, begun))
-
-    def _undone(self) -> Verdict:
-        left = [fault["metadata"]["name"] for fault in self._client.list("Fault").items]
+    def _undone(self, names: list[str]) -> Verdict:
+        try:
+            present = {fault["metadata"]["name"] for fault in self._client.list("Fault").items}
+        except MeshError as error:
+            return Verdict(UNDONE, Outcome.NOT_MEASURED, str(error))
+        left = [name for name in names if name in present]
         problems = [f"still there: {', '.join(left)}"] if left else []
-        return judge(ALL_UNDONE, problems, "no fault is left on the mesh", {"left": left})
+        return judge(UNDONE, problems, "no fault of this drill is left on the mesh", {"left": left})
 
 
-def _guarded(begin: Callable[[Context], Judge], context: Context) -> Judge | ChaosError | MeshError:
+def _overlay(drill: Drill, index: int) -> Overlay:
+    phase = drill.spec.phases[index]
+    words = "".join(c if c.isascii() and c.isalnum() else " " for c in phase.name.lower()).split()
+    name = "-".join([drill.name, str(index + 1), *words])[:200].rstrip("-")
+    return Overlay(name, drill.metadata.namespace, phase.resources, phase.deletions)
+
+
+def _begun(check: Check, context: Context) -> Judge | ChaosError | MeshError:
     # One check that cannot take its baseline must not keep the others from being evaluated.
     try:
-        return begin(context)
+        return check.begin(context)
     except (ChaosError, MeshError) as error:
         return error
 
 
-def _verdict(name: str, begun: Judge | ChaosError | MeshError) -> Verdict:
+def _judged(check: Check, begun: Judge | ChaosError | MeshError) -> Verdict:
     try:
         if isinstance(begun, Exception):
             raise begun
         return begun()
     except (CannotMeasure, MeshError) as error:
-        return Verdict(name, Outcome.NOT_MEASURED, str(error))
+        return Verdict(check.title, Outcome.NOT_MEASURED, str(error))
 
 
-def _slug(text: str) -> str:
-    return "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in text.lower()).split())
+def _unmeasured(phase: Phase, reason: str) -> list[Verdict]:
+    """Nothing that a phase's checks saw counts; where it has none, the phase itself says so."""
+    titles = [check.title for check in phase.checks] or [phase.name]
+    return [Verdict(title, Outcome.NOT_MEASURED, reason) for title in titles]

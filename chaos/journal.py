@@ -10,14 +10,16 @@ import datetime
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from chaos.drill import Drill
 from chaos.verdict import Outcome, Verdict
+
+Result = Literal["passed", "failed", "skipped"]
 
 
 def now() -> str:
@@ -27,20 +29,21 @@ def now() -> str:
 
 @dataclass
 class PhaseRecord:
-    """One phase of a run."""
+    """One phase of a run. `recovery_s` is the time from lifting its overlay until every pod and proxy was as before."""
 
     name: str
     start: str
     end: str = ""
     verdicts: list[Verdict] = field(default_factory=list)
+    recovery_s: float | None = None
 
 
 @dataclass
 class DrillRecord:
     """One run of one drill.
 
-    `load` sums up what Locust saw, `timeline` has its requests as points of a picture; `status` is Chaos Toolkit's word
-    for how it ended.
+    `load` sums up what Locust saw, `timeline` has its requests as points of a picture. `status` is Chaos Toolkit's word
+    for how it ended: completed, failed (it could not run to its end) or interrupted; until then it is aborted.
     """
 
     drill: Drill
@@ -48,7 +51,7 @@ class DrillRecord:
     start: str
     end: str = ""
     duration: float = 0.0
-    status: str = "completed"
+    status: Literal["completed", "failed", "interrupted", "aborted"] = "aborted"
     phases: list[PhaseRecord] = field(default_factory=list)
     load: dict[str, Any] = field(default_factory=dict)
     timeline: list[tuple[float, float, str]] = field(default_factory=list)
@@ -59,10 +62,12 @@ class DrillRecord:
         return [verdict for phase in self.phases for verdict in phase.verdicts]
 
     @property
-    def passed(self) -> bool:
-        """Whether it ran to its end, and every assertion held or was skipped with a reason; none at all is no pass."""
-        verdicts = self.verdicts
-        return self.status == "completed" and bool(verdicts) and all(verdict.outcome.passes for verdict in verdicts)
+    def result(self) -> Result:
+        """Passed: it ran to its end, some assertion held, and the others held or were skipped with a reason."""
+        outcomes = {verdict.outcome for verdict in self.verdicts}
+        if self.status != "completed" or not outcomes or not all(outcome.passes for outcome in outcomes):
+            return "failed"
+        return "passed" if Outcome.HELD in outcomes else "skipped"
 
     @contextmanager
     def phase(self, name: str) -> Iterator[PhaseRecord]:
@@ -73,6 +78,12 @@ class DrillRecord:
             yield record
         finally:
             record.end = now()
+
+
+def passed(records: Sequence[DrillRecord]) -> bool:
+    """Whether a run as a whole passed: no drill failed, and one at least was not skipped."""
+    results = [record.result for record in records]
+    return "failed" not in results and "passed" in results
 
 
 def as_json(record: DrillRecord) -> dict[str, Any]:
@@ -87,17 +98,20 @@ def as_json(record: DrillRecord) -> dict[str, Any]:
         "end": record.end,
         "duration": record.duration,
         "status": record.status,
-        "deviated": not record.passed,
+        "deviated": record.result == "failed",
+        "result": record.result,
         "load": record.load,
-        "run": [
-            {
-                "name": phase.name,
-                "start": phase.start,
-                "end": phase.end,
-                "checks": [_verdict(v) for v in phase.verdicts],
-            }
-            for phase in record.phases
-        ],
+        "run": [_phase(phase) for phase in record.phases],
+    }
+
+
+def _phase(phase: PhaseRecord) -> dict[str, Any]:
+    return {
+        "name": phase.name,
+        "start": phase.start,
+        "end": phase.end,
+        "recovery_s": phase.recovery_s,
+        "checks": [_verdict(verdict) for verdict in phase.verdicts],
     }
 
 
@@ -106,19 +120,20 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "name": verdict.check,
         "outcome": verdict.outcome.value,
         "detail": verdict.detail,
+        "seconds": verdict.seconds,
         "evidence": dict(verdict.evidence),
         "pictures": [dataclasses.asdict(picture) for picture in verdict.pictures],
     }
 
 
-def write(path: Path, records: list[DrillRecord]) -> None:
+def write(path: Path, records: Sequence[DrillRecord]) -> None:
     """Writes all runs so far, whole or not at all."""
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps([as_json(record) for record in records], indent=1))
+    partial.write_text(json.dumps([as_json(record) for record in records], indent=1), encoding="utf-8")
     os.replace(partial, path)
 
 
-def summary(records: list[DrillRecord]) -> dict[Outcome, int]:
+def summary(records: Sequence[DrillRecord]) -> dict[Outcome, int]:
     """How many verdicts ended in each outcome."""
     verdicts = [verdict for record in records for verdict in record.verdicts]
     return {outcome: sum(1 for verdict in verdicts if verdict.outcome is outcome) for outcome in Outcome}

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
-from chaos import journal
+from chaos import journal, preflight
 from chaos.drill import Drill
-from chaos.engine import Engine
+from chaos.engine import UNDONE, Engine
+from chaos.interrupts import Interrupts
 from chaos.journal import DrillRecord
 from chaos.reports import html, junit, table
+from chaos.verdict import Outcome
 from mesh.client import MeshClient
 
 PASSED, FAILED, INTERRUPTED = 0, 1, 130
@@ -43,45 +43,47 @@ def new_folder(parent: Path) -> Path:
     raise FileExistsError(f"{parent} is full of runs of this second")
 
 
-def run(drills: Sequence[Drill], client: MeshClient, folder: Path, seed: str, terminal: Terminal) -> int:
-    """Runs the drills in order; writes `journal.json`, `junit.xml` and `report.html` into the folder after each.
+def run(drills: Sequence[Drill], client: MeshClient, out: Path, seed: str, terminal: Terminal) -> int:
+    """Runs the drills in order; writes `journal.json`, `junit.xml` and `report.html` into a new folder of `out`.
 
     Returns 0 when every assertion held and every fault is undone, 1 when not, 130 when interrupted; an interrupt
-    (SIGINT or SIGTERM) first undoes what was done.
+    (SIGINT, SIGTERM or SIGHUP) first undoes what was done. Raises BadDrill, CannotMeasure or MeshError before the
+    first drill, when the mesh cannot take them.
     """
-    assert client.mesh is not None
-    engine = Engine(client, client.mesh.gateway, client.mesh.engine, folder, terminal.progress)
+    preflight.require_valid(client, drills)
+    preflight.require_no_fault(client)
+    folder = new_folder(out)
+    interrupts = Interrupts()
+    engine = Engine(client, interrupts, terminal.progress)
+    names = Counter[str]()
     records: list[DrillRecord] = []
-    with _terminated_as_interrupt():
+    with interrupts.taken():
         try:
             for drill in drills:
                 terminal.line(f"Drill {drill.name}: {drill.spec.title}")
+                names[drill.name] += 1
+                again = f"-{names[drill.name]}" if names[drill.name] > 1 else ""
                 records.append(DrillRecord(drill, seed, journal.now()))
-                engine.run(records[-1])
+                try:
+                    engine.run(records[-1], folder / f"{drill.name}{again}")
+                finally:
+                    _write(folder, records)
                 terminal.line(table.render(records[-1], width=terminal.width, colour=terminal.colour))
-                _write(folder, records)
         except KeyboardInterrupt:
-            terminal.line("Interrupted; every fault has been lifted.")
-            _write(folder, records)
+            terminal.line(table.render(records[-1], width=terminal.width, colour=terminal.colour))
+            terminal.line(f"Interrupted; {_undone(records[-1])}. Report: {folder / 'report.html'}")
             return INTERRUPTED
     terminal.line(table.closing(records))
     terminal.line(f"Report: {folder / 'report.html'}   JUnit: {folder / 'junit.xml'}")
-    return PASSED if all(record.passed for record in records) else FAILED
+    return PASSED if journal.passed(records) else FAILED
+
+
+def _undone(record: DrillRecord) -> str:
+    held = any(verdict.check == UNDONE and verdict.outcome is Outcome.HELD for verdict in record.verdicts)
+    return "every fault has been lifted" if held else "faults may be left, and end by themselves within seconds"
 
 
 def _write(folder: Path, records: list[DrillRecord]) -> None:
     journal.write(folder / "journal.json", records)
     junit.write(folder / "junit.xml", records)
     html.write(folder / "report.html", records)
-
-
-@contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -45,13 +45,17 @@ Picture = Shares | Scatter
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One assertion's end. `evidence` are figures fit for a journal: counts, p-values, statuses."""
+    """One assertion's end. `evidence` are figures fit for a journal: counts, p-values, statuses.
+
+    `seconds` is how long it took to measure.
+    """
 
     check: str
     outcome: Outcome
     detail: str
     evidence: Mapping[str, object] = field(default_factory=dict)
     pictures: Sequence[Picture] = ()
+    seconds: float = 0.0
 
 
 def judge(

@@ -3,12 +3,24 @@
 MUST NOT change the mesh's configuration: that is what a phase's overlay is for.
 """
 
-from chaos.checks.breaker import Ejection, Overflow
-from chaos.checks.connection import Connection, Rotation
+from chaos.checks.connection import Connection
+from chaos.checks.ejection import Ejection
 from chaos.checks.metric import MetricIncrease
+from chaos.checks.overflow import Overflow
 from chaos.checks.responses import Responses
+from chaos.checks.rotation import Rotation
 from chaos.checks.split import PredictedSplit, SampledSplit
 
 AnyCheck = PredictedSplit | SampledSplit | Responses | MetricIncrease | Connection | Rotation | Overflow | Ejection
 
-__all__ = ["AnyCheck"]
+__all__ = [
+    "AnyCheck",
+    "Connection",
+    "Ejection",
+    "MetricIncrease",
+    "Overflow",
+    "PredictedSplit",
+    "Responses",
+    "Rotation",
+    "SampledSplit",
+]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,8 +14,6 @@ from mesh.client import MeshClient, Pod
 
 Judge = Callable[[], Verdict]
 """Makes the measurement that a check announced, and judges it."""
-
-POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +32,13 @@ class Context:
             raise CannotMeasure(f"no ready pod has the labels {as_selector(labels)}")
         return pods
 
+    def one_pod(self, labels: Mapping[str, str]) -> Pod:
+        """The only ready pod with those labels; CannotMeasure where there are more, whose states would add up."""
+        pods = self.pods(labels)
+        if len(pods) > 1:
+            raise CannotMeasure(f"{len(pods)} ready pods have the labels {as_selector(labels)}, and one is wanted")
+        return pods[0]
+
     def stat(self, pod: Pod, name: str) -> int:
         """A counter or gauge of a pod's proxy by Envoy's full name; 0 where the proxy has not used it yet."""
         query = urllib.parse.urlencode({"filter": f"^{re.escape(name)}$"})
@@ -48,17 +52,12 @@ class Context:
 class Check(Protocol):
     """A check of a drill file. Frozen; all state is in what `begin` returns."""
 
+    @property
+    def title(self) -> str:
+        """What reports call it, whether it could be measured or not."""
+
     def begin(self, context: Context) -> Judge:
         """Called for all checks of a phase before any is judged, so that a baseline covers the whole phase."""
-
-
-def wait_until(holds: Callable[[], bool], within_s: float, what: str) -> None:
-    """Polls until the condition holds; CannotMeasure naming `what` when the time is up."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline:
-            raise CannotMeasure(f"{what}: not within {within_s:g} s")
-        time.sleep(POLL_S)
 
 
 def as_selector(labels: Mapping[str, str]) -> str:

@@ -31,6 +31,10 @@ class Expect:
     at_least: Seconds = Seconds(0.0)
     at_most: Seconds = Seconds(30.0)
 
+    def __post_init__(self) -> None:
+        if self.at_most <= self.at_least:
+            raise ValueError("atMost is not more than atLeast: no response could be as expected")
+
     def problems(self, sample: Sample) -> list[str]:
         """How a response differs; empty where it does not."""
         if sample.error:
@@ -45,7 +49,10 @@ class Expect:
 
 @dataclass(frozen=True, slots=True)
 class Responses:
-    """`requests` requests to a path, one after the other, as a named user or as anybody; each must be as expected."""
+    """`requests` requests to a path, one after the other, as a named user or as anybody; each must be as expected.
+
+    They must all be through `within` that time, else nothing is said of them.
+    """
 
     name: str
     path: str
@@ -53,25 +60,31 @@ class Responses:
     requests: int = 1
     login: Login | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    within: Seconds = Seconds(60.0)
 
     def __post_init__(self) -> None:
         if not 1 <= self.requests <= 100_000:
             raise ValueError("requests lies between 1 and 100000")
+
+    @property
+    def title(self) -> str:
+        """As the file names it."""
+        return self.name
 
     def begin(self, context: Context) -> Judge:
         """No baseline."""
         return functools.partial(self._judge, context)
 
     def _judge(self, context: Context) -> Verdict:
+        wanted = [Request(self.path, self.headers)] * self.requests
         with Sender(context.gateway, timeout_s=self.expect.at_most + 10) as sender:
             if self.login:
                 sender.login(self.login.path, self.login.form)
-            samples = [sender.send(Request(self.path, self.headers)) for _ in range(self.requests)]
-        return self._verdict(samples)
+            return self._verdict(sender.send_in_turn(wanted, self.within, context.progress))
 
     def _verdict(self, samples: Sequence[Sample]) -> Verdict:
-        wrong = [(sample, problems) for sample in samples if (problems := self.expect.problems(sample))]
-        problems = [f"{len(wrong)} of {len(samples)} differ: {', '.join(wrong[0][1])}"] if wrong else []
+        wrong = [problems for sample in samples if (problems := self.expect.problems(sample))]
+        problems = [f"{len(wrong)} of {len(samples)} differ: {', '.join(wrong[0])}"] if wrong else []
         slowest = max(sample.duration for sample in samples)
         held = f"{len(samples)} as expected (status {self.expect.status}, slowest {slowest:.2f} s)"
         evidence = {

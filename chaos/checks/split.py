@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 from chaos import keyed, stats
 from chaos.checks.base import Context, Judge
+from chaos.decode import Seconds
 from chaos.traffic import Request, Sample, Sender
 from chaos.verdict import Outcome, Shares, Verdict, judge
 
 CONCURRENCY = 6
 SHOWN = 3
+MOST_REQUESTS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,16 @@ class PredictedSplit:
     observe: str = "version"
     header: str = "x-b3-traceid"
     requests: int = 300
+    within: Seconds = Seconds(60.0)
 
     def __post_init__(self) -> None:
         _check_weights(self.weights)
-        if self.requests < 1:
-            raise ValueError("requests: at least one is wanted")
+        _check_requests(self.requests)
+
+    @property
+    def title(self) -> str:
+        """With the weights."""
+        return f"predicted split {_weights(self.weights)}"
 
     def begin(self, context: Context) -> Judge:
         """No baseline."""
@@ -42,7 +49,7 @@ class PredictedSplit:
     def _judge(self, context: Context) -> Verdict:
         values = list(keyed.values(context.seed, self.requests))
         wanted = [Request(self.path, {self.header: value}) for value in values]
-        samples = _send(context, wanted)
+        samples = _send(context, wanted, self.within)
         fates = [
             (value, keyed.predict(value, self.weights), sample) for value, sample in zip(values, samples, strict=True)
         ]
@@ -57,7 +64,7 @@ class PredictedSplit:
         )
         held = f"all {len(samples)} requests answered by the predicted version ({_counts(counts)})"
         evidence = {"requests": len(samples), "wrong": len(wrong), "seed": context.seed, "predicted": dict(counts)}
-        return judge(f"predicted split {_weights(self.weights)}", problems, held, evidence)
+        return judge(self.title, problems, held, evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +90,23 @@ class SampledSplit:
     alpha: float = 1e-6
     miss: float = 1e-6
     requests: int | None = None
+    within: Seconds = Seconds(60.0)
 
     def __post_init__(self) -> None:
         _check_weights(self.weights)
+        if self.requests is not None:
+            _check_requests(self.requests)
         if self.detect.version not in self.weights:
             raise ValueError(f"detect: no weight is given for {self.detect.version!r}")
         if not 0 < self.alpha < 1 or not 0 < self.miss < 1 or not 0 <= self.detect.share <= 100:
             raise ValueError("alpha and miss lie between 0 and 1, detect.share between 0 and 100")
         if self.detect.share / 100 == self._share(self.detect.version):
             raise ValueError("detect: the share to detect is the configured one")
+
+    @property
+    def title(self) -> str:
+        """With the weights."""
+        return f"sampled split {_weights(self.weights)}"
 
     def begin(self, context: Context) -> Judge:
         """No baseline."""
@@ -101,7 +116,6 @@ class SampledSplit:
         return self.weights[version] / sum(self.weights.values())
 
     def _judge(self, context: Context) -> Verdict:
-        name = f"sampled split {_weights(self.weights)}"
         share, other = self._share(self.detect.version), self.detect.share / 100
         level = self.alpha / len(self.weights)
         needed = stats.requests_needed(share, other, level, self.miss)
@@ -110,15 +124,15 @@ class SampledSplit:
         power = f"would miss {self.detect.version} at {self.detect.share:g} % with p = {missed:.1e}"
         if missed > self.miss:
             return Verdict(
-                name,
+                self.title,
                 Outcome.TOO_FEW,
                 f"{count} requests {power}; it takes {needed}",
                 {"requests": count, "needed": needed},
             )
-        samples = _send(context, [Request(self.path)] * count)
-        return self._verdict(name, samples, level, power)
+        samples = _send(context, [Request(self.path)] * count, self.within)
+        return self._verdict(samples, level, power)
 
-    def _verdict(self, name: str, samples: Sequence[Sample], level: float, power: str) -> Verdict:
+    def _verdict(self, samples: Sequence[Sample], level: float, power: str) -> Verdict:
         failed = [sample for sample in samples if sample.status != 200]
         seen = Counter(sample.field(self.observe) for sample in samples if sample.status == 200)
         count = len(samples)
@@ -140,23 +154,22 @@ class SampledSplit:
             f"{_counts(seen)} of {count}; " + ", ".join(f"{v} p = {p:.2g}" for v, p in p_values.items()) + f"; {power}"
         )
         evidence = {"requests": count, "counts": dict(seen), "p_values": p_values, "alpha": self.alpha, "power": power}
-        return judge(name, problems, held, evidence, Shares(name, rows))
+        return judge(self.title, problems, held, evidence, Shares(self.title, rows))
 
 
-def _send(context: Context, wanted: list[Request]) -> list[Sample]:
-    total = len(wanted)
-
-    def progress(done: int) -> None:
-        if done % 100 == 0 or done == total:
-            context.progress(f"{done}/{total} requests")
-
+def _send(context: Context, wanted: list[Request], within_s: float) -> list[Sample]:
     with Sender(context.gateway) as sender:
-        return sender.send_all(wanted, concurrency=CONCURRENCY, progress=progress)
+        return sender.send_all(wanted, concurrency=CONCURRENCY, within_s=within_s, progress=context.progress)
 
 
 def _check_weights(weights: Mapping[str, int]) -> None:
     if len(weights) < 2 or min(weights.values()) < 0 or sum(weights.values()) == 0:
         raise ValueError("weights: at least two versions, none negative, not all zero")
+
+
+def _check_requests(count: int) -> None:
+    if not 1 <= count <= MOST_REQUESTS:
+        raise ValueError(f"requests lies between 1 and {MOST_REQUESTS}")
 
 
 def _seen(sample: Sample, observe: str) -> str:

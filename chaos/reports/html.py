@@ -9,7 +9,8 @@ from string import Template
 
 from markupsafe import Markup, escape
 
-from chaos.journal import DrillRecord
+from chaos import journal
+from chaos.journal import DrillRecord, PhaseRecord
 from chaos.reports import pictures, table
 from chaos.verdict import Outcome, Scatter, Verdict
 
@@ -25,7 +26,7 @@ CLASSES = {
 
 def write(path: Path, records: Sequence[DrillRecord]) -> None:
     """Writes the page."""
-    passed = all(record.passed for record in records)
+    passed = journal.passed(records)
     path.write_text(
         PAGE.substitute(
             verdict="passed" if passed else "failed",
@@ -33,34 +34,37 @@ def write(path: Path, records: Sequence[DrillRecord]) -> None:
             closing=escape(table.closing(records)),
             start=escape(records[0].start[:19].replace("T", " ") if records else ""),
             drills=Markup("\n").join(_drill(record) for record in records),
-        )
+        ),
+        encoding="utf-8",
     )
 
 
 def _drill(record: DrillRecord) -> Markup:
-    word = "passed" if record.passed else "failed"
     head = Markup('<section class="drill {0}"><header><h2>{1}</h2><b class="badge">{0}</b></header><p>{2}</p>').format(
-        word, record.drill.spec.title, record.drill.spec.about
+        record.result, record.drill.spec.title, record.drill.spec.about
     )
     facts = Markup('<p class="facts">{:.1f} s &middot; seed {} &middot; {}</p>').format(
         record.duration, record.seed, record.drill.name
     )
-    phases = Markup("").join(_phase(phase.name, phase.verdicts) for phase in record.phases)
+    phases = Markup("").join(_phase(phase) for phase in record.phases)
     return head + facts + _load(record) + phases + Markup("</section>")
 
 
 def _load(record: DrillRecord) -> Markup:
     if not record.timeline:
         return Markup("")
-    bands = [(_epoch(phase.start), _epoch(phase.end), phase.name) for phase in record.phases if phase.end]
-    picture = Scatter(
-        "the load's requests while the drill ran", record.timeline, bands[: len(record.drill.spec.phases)]
-    )
+    overlays = record.phases[: len(record.drill.spec.phases)]
+    bands = [(_epoch(phase.start), _epoch(phase.end), phase.name) for phase in overlays if phase.end]
+    picture = Scatter("the load's requests while the drill ran", record.timeline, bands)
     return _picture(picture.title, pictures.draw(picture))
 
 
-def _phase(name: str, verdicts: Sequence[Verdict]) -> Markup:
-    return Markup("<h3>{}</h3><ol>").format(name) + Markup("").join(map(_verdict, verdicts)) + Markup("</ol>")
+def _phase(phase: PhaseRecord) -> Markup:
+    head = Markup("<h3>{}</h3><ol>").format(phase.name)
+    foot = Markup("</ol>")
+    if phase.recovery_s is not None:
+        foot += Markup('<p class="facts">As before {:.1f} s after it was lifted.</p>').format(phase.recovery_s)
+    return head + Markup("").join(map(_verdict, phase.verdicts)) + foot
 
 
 def _verdict(verdict: Verdict) -> Markup:

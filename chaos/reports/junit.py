@@ -26,21 +26,28 @@ def write(path: Path, records: Sequence[DrillRecord]) -> None:
 
 def _suite(record: DrillRecord) -> ElementTree.Element:
     suite = ElementTree.Element(
-        "testsuite", name=record.drill.name, timestamp=record.start, time=f"{record.duration:.3f}", hostname="localhost"
+        "testsuite",
+        name=record.drill.name,
+        # Seconds without an offset is all that the common schemas of JUnit files allow.
+        timestamp=record.start[:19],
+        time=f"{record.duration:.3f}",
+        hostname="localhost",
     )
     for phase in record.phases:
         for verdict in phase.verdicts:
             suite.append(_case(f"{record.drill.name}.{phase.name}", verdict))
-    if record.status == "interrupted":
-        case = ElementTree.SubElement(suite, "testcase", classname=record.drill.name, name="ran to its end")
-        ElementTree.SubElement(case, "error", message="interrupted")
+    if record.status in ("interrupted", "aborted"):
+        case = ElementTree.SubElement(suite, "testcase", classname=record.drill.name, name="runs to its end", time="0")
+        ElementTree.SubElement(case, "error", message=record.status)
     for name, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(name, str(len(list(suite.iter(tag)))))
     return suite
 
 
 def _case(classname: str, verdict: Verdict) -> ElementTree.Element:
-    case = ElementTree.Element("testcase", classname=_text(classname), name=_text(verdict.check))
+    case = ElementTree.Element(
+        "testcase", classname=_text(classname), name=_text(verdict.check), time=f"{verdict.seconds:.3f}"
+    )
     properties = ElementTree.SubElement(case, "properties")
     for name, value in verdict.evidence.items():
         text = value if isinstance(value, str) else json.dumps(value, default=str)

@@ -10,6 +10,7 @@ from chaos.verdict import Picture, Scatter, Shares
 WIDTH, HEIGHT = 760, 190
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 26
 MOST_POINTS = 4000
+Point = tuple[float, float, str]
 
 
 def draw(picture: Picture) -> str:
@@ -55,7 +56,7 @@ def _shares(picture: Shares) -> str:
 
 def _scatter(picture: Scatter) -> str:
     """One dot a request, over time; spans shaded and named."""
-    points = picture.points[:: -(-len(picture.points) // MOST_POINTS) or 1]
+    points = _thinned(picture.points)
     times = [point[0] for point in points] + [edge for start, end, _ in picture.bands for edge in (start, end)]
     if not times:
         return ""
@@ -75,6 +76,15 @@ def _scatter(picture: Scatter) -> str:
         f'<circle class="s{series[name] % 6}" cx="{x(at):.1f}" cy="{y(ms):.1f}" r="2.6"/>' for at, ms, name in points
     ]
     return _svg(HEIGHT, picture.title, parts) + _legend(series)
+
+
+def _thinned(points: Sequence[Point]) -> list[Point]:
+    """At most about MOST_POINTS, thinned series by series, so that one of few points (the failures) stays whole."""
+    series: dict[str, list[Point]] = {}
+    for point in points:
+        series.setdefault(point[2], []).append(point)
+    share = MOST_POINTS // max(len(series), 1) or 1
+    return [point for each in series.values() for point in each[:: -(-len(each) // share)]]
 
 
 def _band(left: float, right: float, label: str) -> str:

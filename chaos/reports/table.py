@@ -15,13 +15,14 @@ MARKS = {
     Outcome.NOT_MEASURED: ("?", "33"),
     Outcome.SKIPPED: ("-", "90"),
 }
+RESULTS = {"passed": "32", "failed": "31", "skipped": "33"}
 INDENT = " " * 6
 
 
 def render(record: DrillRecord, *, width: int, colour: bool) -> str:
     """One drill's verdicts, phase by phase; `width` in columns, colours by ANSI sequences."""
-    word, shade = ("PASSED", "32") if record.passed else ("FAILED", "31")
-    lines = [f"{_paint(word, shade, colour)}  {record.drill.spec.title}  ({record.duration:.1f} s)"]
+    result = _paint(record.result.upper(), RESULTS[record.result], colour)
+    lines = [f"{result}  {record.drill.spec.title}  ({record.duration:.1f} s)"]
     for phase in record.phases:
         lines.append(f"  {phase.name}")
         for verdict in phase.verdicts:
@@ -34,17 +35,22 @@ def _row(verdict: Verdict, width: int, colour: bool) -> list[str]:
     detail = verdict.detail if verdict.outcome.passes else f"{verdict.outcome.value}: {verdict.detail}"
     return [
         f"    {_paint(mark, shade, colour)} {verdict.check}",
-        *textwrap.wrap(detail, max(40, width), initial_indent=INDENT, subsequent_indent=INDENT, max_lines=6),
+        *textwrap.wrap(_plain(detail), max(40, width), initial_indent=INDENT, subsequent_indent=INDENT, max_lines=6),
     ]
 
 
 def closing(records: Sequence[DrillRecord]) -> str:
     """One line that sums up a run."""
-    counts = summary(list(records))
-    failed = [record.drill.name for record in records if not record.passed]
-    parts = [f"{count} {outcome.value}" for outcome, count in counts.items() if count]
-    verdict = "all drills passed" if not failed else f"failed: {', '.join(failed)}"
+    parts = [f"{count} {outcome.value}" for outcome, count in summary(records).items() if count]
+    results = {result: [record.drill.name for record in records if record.result == result] for result in RESULTS}
+    told = [f"{result}: {', '.join(names)}" for result, names in results.items() if names and result != "passed"]
+    verdict = "; ".join(told) or "all drills passed"
     return f"{len(records)} drills, {', '.join(parts) or 'nothing judged'}: {verdict}"
+
+
+def _plain(text: str) -> str:
+    """Response bodies and logs may hold what a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _paint(text: str, shade: str, colour: bool) -> str:

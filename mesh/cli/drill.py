@@ -90,7 +90,7 @@ def run_against(client: "MeshClient", wanted: "list[Drill]", out: Path, seed: st
 
     terminal = Passing()
     console = runner.Terminal(terminal.line, terminal.passing, terminal.width, terminal.colour)
-    return runner.run(wanted, client, runner.new_folder(out), seed or secrets.token_hex(4), console)
+    return runner.run(wanted, client, out, seed or secrets.token_hex(4), console)
 
 
 def _wanted(names: tuple[str, ...]) -> "list[Drill]":

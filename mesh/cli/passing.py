@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 
 import click
 
@@ -12,6 +13,7 @@ class Passing:
 
     def __init__(self) -> None:
         self._is_terminal = sys.stdout.isatty()
+        self._began = time.monotonic()
         self.width = shutil.get_terminal_size((100, 24)).columns
         self.colour = self._is_terminal and "NO_COLOR" not in os.environ
 
@@ -24,7 +26,7 @@ class Passing:
         """Shows what is going on until something else is shown."""
         if self._is_terminal:
             self._clear()
-            sys.stdout.write(f"  {text}"[: self.width - 1])
+            sys.stdout.write(f"  [{time.monotonic() - self._began:5.1f} s] {text}"[: self.width - 1])
             sys.stdout.flush()
 
     def _clear(self) -> None:
