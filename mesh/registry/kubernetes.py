@@ -143,6 +143,9 @@ class KubernetesRegistry:
     def _accounts_of(self, host: str) -> tuple[str, ...] | None:
         if host not in self._services:
             return None
+        if not self._members[host]:
+            # Between two pods of a restart there is nobody to verify; forgetting whom would change clients' clusters.
+            return self._accounts.get(host, ())
         return tuple(sorted({workload.service_account for workload in self._members[host].values()}))
 
 

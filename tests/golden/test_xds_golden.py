@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import yaml
 from google.protobuf.json_format import MessageToDict
+from xdskit import envoy
+from xdskit.mesh import BOOKINFO, Mesh, assignments, clusters, listeners, objects, routes
 
 from mesh.snapshot.options import MeshOptions
 from mesh.xds.ads.catalog import ProxyConfig
 from mesh.xds.compile.proxy import Engine, Role
-from xdskit import envoy
-from xdskit.mesh import BOOKINFO, Mesh, assignments, clusters, listeners, objects, routes
 
 CASES = sorted(path.parent for path in (Path(__file__).parent / "xds").glob("*/input.yaml"))
 TABLES = {"clusters": clusters, "endpoints": assignments, "listeners": listeners, "routes": routes}

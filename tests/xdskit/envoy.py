@@ -71,5 +71,3 @@ def _inlined(listener: Listener, config: ProxyConfig) -> Listener:
                     manager.route_config.CopyFrom(found[manager.rds.route_config_name])
                     network_filter.typed_config.Pack(manager)
     return listener
-
-

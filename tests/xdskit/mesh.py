@@ -50,9 +50,7 @@ class Mesh:
         self.version = 0
         self.change(resources)
 
-    def change(
-        self, upserts: Iterable[ApiResource], deletions: Iterable[ApiResource] = ()
-    ) -> frozenset[str] | None:
+    def change(self, upserts: Iterable[ApiResource], deletions: Iterable[ApiResource] = ()) -> frozenset[str] | None:
         """Take in changes and show the next snapshot; returns what `Catalog.show` does."""
         there, gone = list(upserts), list(deletions)
         self.registry.change(there, gone)

@@ -79,7 +79,7 @@ def bootstrap(pod: str, address: str, ads_port: int) -> dict[str, Any]:
 
 @asynccontextmanager
 async def sidecar(
-    authority: Authority, folder: Path, pod: str, address: str, account: str, ads_port: int
+    authority: Authority, folder: Path, pod: str, *, address: str, account: str, ads_port: int
 ) -> AsyncIterator[Path]:
     """Runs until the block ends; gives the file that it logs to."""
     authority.write_secrets(folder / "secrets", f"spiffe://cluster.local/ns/default/sa/{account}")

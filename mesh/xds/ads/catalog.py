@@ -58,7 +58,7 @@ class _Own:
 
 
 class ProxyConfig:
-    """What one proxy is to be sent of one snapshot."""
+    """What one proxy is to be sent. Good until the catalog shows another snapshot; then ask for another one."""
 
     __slots__ = ("_catalog", "_own", "_sight", "clusters", "resource_version")
 

@@ -7,16 +7,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import grpc
+from xdskit.client import Client, resource_names
+from xdskit.mesh import BOOKINFO, objects
+from xdskit.pki import Authority
+from xdskit.serving import served
 
 from mesh.api.meta import Resource
 from mesh.api.pod import Pod, PodCondition
 from mesh.xds.ads.server import DiscoveryServer
 from mesh.xds.ads.status import SyncState, TypeState
 from mesh.xds.types import XdsType
-from xdskit.client import Client, resource_names
-from xdskit.mesh import BOOKINFO, objects
-from xdskit.pki import Authority
-from xdskit.serving import served
 
 POD, ACCOUNT = "productpage-v1-5d4f-aaaaa", "bookinfo-productpage"
 CDS, EDS, LDS, RDS = XdsType.CDS, XdsType.EDS, XdsType.LDS, XdsType.RDS
@@ -39,7 +39,10 @@ REVIEWS = "outbound|9080||reviews.default.svc.cluster.local"
 def run(scenario: Callable[[DiscoveryServer, Client], Awaitable[None]], account: str = ACCOUNT, pod: str = POD) -> None:
     async def main() -> None:
         authority = Authority()
-        async with served(authority, objects(BOOKINFO.read_text())) as (server, port), Client(authority, port, pod, account) as client:
+        async with (
+            served(authority, objects(BOOKINFO.read_text())) as (server, port),
+            Client(authority, port, pod, account) as client,
+        ):
             await scenario(server, client)
 
     asyncio.run(main())

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-
-from mesh.xds.ads.server import DiscoveryServer
-from mesh.xds.ads.status import SyncState
 from xdskit.mesh import objects
 from xdskit.pki import Authority
 from xdskit.serving import served
 from xdskit.sidecar import free_block, sidecar
+
+from mesh.xds.ads.server import DiscoveryServer
+from mesh.xds.ads.status import SyncState
 
 WAIT_S = 30.0
 MESH = """
@@ -90,13 +90,11 @@ async def two_pods(folder: Path) -> AsyncIterator[tuple[DiscoveryServer, str]]:
     upstream = await asyncio.start_server(app, f"{block}.2", 0)
     app_port = upstream.sockets[0].getsockname()[1]
     authority = Authority()
-    (folder / "client").mkdir()
-    (folder / "web").mkdir()
     async with (
         upstream,
         served(authority, objects(MESH.format(block=block, app=app_port))) as (server, port),
-        sidecar(authority, folder / "client", "client-0", f"{block}.1", "client", port) as log,
-        sidecar(authority, folder / "web", "web-0", f"{block}.2", "web", port) as other,
+        sidecar(authority, folder / "client", "client-0", address=f"{block}.1", account="client", ads_port=port) as log,
+        sidecar(authority, folder / "web", "web-0", address=f"{block}.2", account="web", ads_port=port) as other,
     ):
         async with asyncio.timeout(WAIT_S):
             while len(server.proxies()) < 2:

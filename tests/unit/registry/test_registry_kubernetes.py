@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from xdskit.mesh import BOOKINFO, objects
 
 from mesh.api.meta import Resource
 from mesh.api.pod import Pod, PodCondition
@@ -12,7 +13,6 @@ from mesh.registry.changes import RegistryChange
 from mesh.registry.kubernetes import KubernetesRegistry
 from mesh.registry.protocol import Protocol, protocol_of
 from mesh.registry.types import WorkloadKey, resolve_host
-from xdskit.mesh import BOOKINFO, objects
 
 REVIEWS = "reviews.default.svc.cluster.local"
 
@@ -67,7 +67,9 @@ def addresses(change: RegistryChange | None, host: str) -> list[tuple[str, int, 
 
 def test_bookinfo_has_its_services_and_ready_pods() -> None:
     (change,) = Told(BOOKINFO.read_text()).changes
-    assert set(change.services) == {f"{name}.default.svc.cluster.local" for name in ("productpage", "reviews", "ratings")}
+    assert set(change.services) == {
+        f"{name}.default.svc.cluster.local" for name in ("productpage", "reviews", "ratings")
+    }
     assert addresses(change, REVIEWS) == [("127.64.1.2", 9080, 9080), ("127.64.1.3", 9080, 9080)]
     assert change.accounts[REVIEWS] == ("bookinfo-reviews",)
     reviews = change.workloads[WorkloadKey("default", "reviews-v1-6a6b-aaaaa")]
@@ -79,7 +81,10 @@ def test_target_ports_by_number_by_name_and_by_default() -> None:
     told = Told()
     change = told.after(
         [
-            service("web", "{name: a, port: 80, targetPort: 8080}, {name: b, port: 81, targetPort: named}, {name: c, port: 82}"),
+            service(
+                "web",
+                "{name: a, port: 80, targetPort: 8080}, {name: b, port: 81, targetPort: named}, {name: c, port: 82}",
+            ),
             pod("w", "{app: web}", ports="{name: named, containerPort: 9999}"),
             pod("x", "{app: web}", ip="127.64.2.2"),
         ]
@@ -125,6 +130,15 @@ def test_a_changed_selector_selects_anew_and_tells_the_workloads() -> None:
     selecting = change.selecting[WorkloadKey("default", "x")]
     assert selecting is not None
     assert [own.name for own in selecting] == ["web"]
+
+
+def test_a_service_keeps_its_accounts_while_its_only_pod_restarts() -> None:
+    told = Told(BOOKINFO.read_text())
+    gone = [own for own in objects(BOOKINFO.read_text()) if own.name == "ratings-v1-8e8f-aaaaa"]
+    change = told.after([], gone)
+    assert addresses(change, "ratings.default.svc.cluster.local") == []
+    assert change is not None
+    assert not change.accounts
 
 
 def test_deleted_services_and_pods_are_gone() -> None:
@@ -201,7 +215,12 @@ def test_protocol_by_istios_rules(name: str, app_protocol: str | None, transport
 
 @pytest.mark.parametrize(
     ("host", "full"),
-    [("reviews", "reviews.ns.svc.cluster.local"), ("reviews.default", "reviews.default"), ("*", "*"), ("*.com", "*.com")],
+    [
+        ("reviews", "reviews.ns.svc.cluster.local"),
+        ("reviews.default", "reviews.default"),
+        ("*", "*"),
+        ("*.com", "*.com"),
+    ],
 )
 def test_only_names_without_dots_are_completed(host: str, full: str) -> None:
     assert resolve_host(host, "ns") == full

@@ -13,11 +13,11 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from google.protobuf.message import Message
+from xdskit.client import resource_names
 
 from mesh.xds.ads.stream import Stream
 from mesh.xds.resource import Layer, Resource, ResourceSet, encode
 from mesh.xds.types import BY_URL, XdsType
-from xdskit.client import resource_names
 
 CDS, EDS, LDS, RDS = XdsType.CDS, XdsType.EDS, XdsType.LDS, XdsType.RDS
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
