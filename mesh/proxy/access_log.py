@@ -24,7 +24,7 @@ class LogFile:
         self._loop = loop
         self._report = report
         self.path = path
-        # O_NONBLOCK so that a FIFO without a reader or a full pipe can never hold up requests.
+        # O_NONBLOCK: neither a full pipe nor a FIFO without a reader may hold up requests.
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, _MODE)
         self._gathered: list[str] = []
         self._size = 0
@@ -39,7 +39,7 @@ class LogFile:
             self._timer = self._loop.call_later(FLUSH_EVERY_S, self.flush)
 
     def flush(self) -> None:
-        """Write what has been gathered. What a full pipe does not take is lost, and said so: logs never stop traffic."""
+        """Write what has been gathered. What a full pipe does not take is lost, and said so."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

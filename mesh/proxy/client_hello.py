@@ -1,4 +1,4 @@
-"""The parts of a TLS ClientHello that choose a filter chain: server name and ALPN (RFC 8446 section 4.1.2, RFC 6066)."""
+"""The parts of a TLS ClientHello that choose a filter chain: server name (RFC 6066) and ALPN (RFC 7301)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def _extensions(body: _Reader) -> ClientHello:
     body.vector(2)  # cipher suites
     body.vector(1)  # compression
     extensions = _Reader(body.vector(2))
-    name, alpn = "", ()
+    name = ""
+    alpn: tuple[str, ...] = ()
     while extensions.data:
         kind = int.from_bytes(extensions.take(2), "big")
         content = _Reader(extensions.vector(2))

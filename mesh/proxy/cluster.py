@@ -95,8 +95,9 @@ class Cluster:
     """Live state of one cluster. Made anew when its configuration changes, kept while only its endpoints do."""
 
     __slots__ = (
-        "_balancer", "_closed", "_resolving", "_sweep", "breaker", "config", "connect_timeout", "hosts", "idle_deadlines", "idle_timeout",
-        "is_in_panic", "loop", "max_requests_per_connection", "outlier", "spawn", "stats",
+        "_balancer", "_closed", "_resolving", "_sweep", "breaker", "config", "connect_timeout", "hosts",
+        "idle_deadlines", "idle_timeout", "is_in_panic", "loop", "max_requests_per_connection", "outlier", "spawn",
+        "stats",
     )  # fmt: skip
 
     def __init__(

@@ -43,11 +43,18 @@ class HttpConfig:
     server_transformation: str = "OVERWRITE"
     use_remote_address: bool = False
     generate_request_id: bool = True
+    preserve_external_request_id: bool = False
+    normalize_path: Callable[[bytes], bytes] | None = None
     idle_timeout: float = 3600.0
     stream_idle_timeout: float = 300.0
     buffer_limit: int = 1024 * 1024
     max_head: int = 60 * 1024
     internal_ranges: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+
+    def refuses_upgrade(self, head: RequestHead) -> bool:
+        """Whether the client asks for a protocol that is not configured; h2c alone is an offer that may be ignored."""
+        connection = head.marked.get(b"connection", b"").lower()
+        return b"upgrade" in connection and head.marked[b"upgrade"].lower() != b"h2c"
 
     def is_internal(self, head: RequestHead, connection: Downstream) -> bool:
         """Whether the client may steer retries and timeouts by headers: only from the addresses named as internal."""
@@ -62,10 +69,10 @@ class HttpConfig:
             before = head.marked.get(b"x-forwarded-for")
             remote = connection.remote_ip
             head.set(b"x-forwarded-for", b"%b,%b" % (before, remote) if before else remote)
-            head.set(b"x-forwarded-proto", connection.scheme.encode())
+            head.set(b"x-forwarded-proto", connection.scheme)
         elif b"x-forwarded-proto" not in head.marked:
             head.lines.append(connection.forwarded_proto)
-            head.marked[b"x-forwarded-proto"] = connection.scheme.encode()
+            head.marked[b"x-forwarded-proto"] = connection.scheme
 
     def mark_server(self, head: Head) -> None:
         """The `server` header, as server_header_transformation says."""
@@ -80,9 +87,9 @@ class Downstream(asyncio.Protocol):
     """HTTP/1.1 server connection. Requests are served one at a time, so responses cannot change order."""
 
     __slots__ = (
-        "_blocked", "_body", "_buffer", "_ended", "_pumping", "_reading_paused", "config", "deadline", "exchange",
-        "forwarded_proto", "local_address", "on_lost", "opened", "peer", "remote_address", "remote_ip", "requests",
-        "scheme", "transport", "will_close", "worker",
+        "_blocked", "_body", "_buffer", "_ended", "_pumping", "config", "deadline", "exchange", "forwarded_proto",
+        "is_blocked", "local_address", "on_lost", "opened", "peer", "remote_address", "remote_ip", "scheme",
+        "transport", "will_close", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -92,8 +99,8 @@ class Downstream(asyncio.Protocol):
         self.config = config
         self.peer = peer
         self.on_lost = on_lost
-        self.scheme = "http" if peer is None else "https"
-        self.forwarded_proto = b"x-forwarded-proto: %b" % self.scheme.encode()
+        self.scheme = b"http" if peer is None else b"https"
+        self.forwarded_proto = b"x-forwarded-proto: %b" % self.scheme
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
         self.exchange: Exchange | None = None
         self.will_close = False
@@ -102,7 +109,7 @@ class Downstream(asyncio.Protocol):
         self._buffer = b""
         self._pumping = False
         self._blocked = False
-        self._reading_paused = False
+        self.is_blocked = False
         self._ended = False
 
     # asyncio's callbacks
@@ -183,9 +190,11 @@ class Downstream(asyncio.Protocol):
             data = data.lstrip(b"\r\n")  # RFC 9112 section 2.2: empty lines before a request are not part of it
         while data and self.exchange is None and not self._ended and not self._blocked:
             end = data.find(b"\r\n\r\n")
-            if end < 0 and len(data) <= self.config.max_head:
+            if end < 0 and len(data) <= self.config.max_head and not _has_bare_lf(data):
                 break
             try:
+                if end < 0 and _has_bare_lf(data):
+                    raise MalformedError("http1.codec_error")
                 if not 0 <= end <= self.config.max_head:
                     raise HeadTooLargeError("http1.headers_too_large")
                 data = self._begin(parse_request(data[:end]), data[end + 4 :])
@@ -210,7 +219,6 @@ class Downstream(asyncio.Protocol):
             self._body = None if done else body
         stats = self.config.stats
         stats.downstream_rq_total += 1
-        stats.downstream_rq_http1_total += 1
         stats.downstream_rq_active += 1
         self._buffer = b""
         if b"expect" in head.marked and head.marked[b"expect"].lower() == b"100-continue":
@@ -257,10 +265,6 @@ class Downstream(asyncio.Protocol):
 
     # For the exchange
 
-    def must_close(self) -> bool:
-        """Whether the response now being sent is the connection's last."""
-        return self.will_close or self.worker.is_draining
-
     def exchange_over(self, reset: bool) -> None:
         """The exchange has said everything; `reset` if the response broke off."""
         exchange, self.exchange = self.exchange, None
@@ -272,20 +276,21 @@ class Downstream(asyncio.Protocol):
         elif self.will_close or (exchange is not None and not exchange.request_done):
             self._finish()
         else:
-            self.unblock()
+            if self.is_blocked:
+                self.unblock()
             self.deadline = self.worker.loop.time() + self.config.idle_timeout
             if self._buffer and not self._pumping:
                 self._pump(self._buffer)
 
     def block(self) -> None:
         """Read no more from the client for now."""
-        if not self._reading_paused and not self.transport.is_closing():
-            self._reading_paused = True
+        if not self.is_blocked and not self.transport.is_closing():
+            self.is_blocked = True
             self.transport.pause_reading()
 
     def unblock(self) -> None:
-        if self._reading_paused and not self.transport.is_closing():
-            self._reading_paused = False
+        if self.is_blocked and not self.transport.is_closing():
+            self.is_blocked = False
             self.transport.resume_reading()
 
     def drain(self) -> None:
@@ -312,3 +317,7 @@ class Downstream(asyncio.Protocol):
         self.config.stats.downstream_cx_idle_timeout += 1
         self.worker.idle_deadlines.discard(self)
         self._finish()
+
+
+def _has_bare_lf(data: bytes) -> bool:
+    return data.count(b"\n") != data.count(b"\r\n")

@@ -23,9 +23,10 @@ from mesh.proxy.rescue import (
     NoRoute,
     Overflow,
     RequestTimedOut,
+    StreamIdle,
     TryTimedOut,
 )  # fmt: skip
-from mesh.proxy.route import DirectResponse, Forward, HeaderEdit, Redirect, RetryPolicy, Route
+from mesh.proxy.route import DirectResponse, Forward, HeaderEdit, Redirect, RetryPolicy, Route, WeightedCluster
 
 if TYPE_CHECKING:
     from mesh.proxy.cluster import Cluster, Host
@@ -35,19 +36,25 @@ if TYPE_CHECKING:
     from mesh.proxy.workload import Workload
 
 _TO_CLEAN = HOP | INTERNAL
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+_WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))  # Envoy says content-length: 0 for these, not for GET
 _SMALL = 64 * 1024
+_REQUEST = b"%b %b HTTP/1.1\r\n%b\r\n\r\n"
+_CHUNKED_REQUEST = b"%b %b HTTP/1.1\r\n%b\r\ntransfer-encoding: chunked\r\n\r\n"
+_RESPONSE = b"%b%b\r\n\r\n%b"
+_CHUNKED_RESPONSE = b"%b%b\r\ntransfer-encoding: chunked\r\n\r\n%b"
 
 
 class Exchange:
     """A request in flight. `Downstream` starts it, `Pool` and `Upstream` call it back, the sweep ends it in time."""
 
     __slots__ = (
-        "_chunked_request", "_chunked_response", "_idle_at", "_on_gone", "_on_wake", "_replay", "_replay_size", "_retry",
-        "_route_deadline", "_sent", "_step", "_try_deadline", "_wake", "attempts", "bytes_received", "bytes_sent",
-        "cluster", "cluster_name", "config", "connection", "deadline", "details", "flags", "head", "host",
-        "is_over", "method", "request_done", "request_edits", "response_edits", "response_head", "retries_left", "route",
-        "served_by", "source", "started", "status", "transport_failure", "tried", "upstream", "upstream_first_at", "upstream_started",
-        "worker",
+        "_chunked_request", "_chunked_response", "_holds_retry", "_idle_at", "_idle_timeout", "_on_gone", "_on_wake",
+        "_replay", "_replay_size", "_retry", "_route_deadline", "_sent", "_step", "_try_deadline", "_wake", "attempts",
+        "bytes_received", "bytes_sent", "cluster", "cluster_name", "config", "connection", "deadline", "details",
+        "elapsed", "flags", "head", "host", "is_over", "method", "request_done", "request_edits", "response_edits",
+        "response_head", "retries_left", "route", "served_by", "source", "started", "status", "target",
+        "transport_failure", "tried", "upstream", "upstream_started", "worker",
     )  # fmt: skip
 
     def __init__(self, connection: Downstream, head: RequestHead, payload: bytes, done: bool, has_body: bool) -> None:
@@ -72,15 +79,19 @@ class Exchange:
         self.host: Host | None = None
         self.upstream: Upstream | None = None
         self.response_head: ResponseHead | None = None
-        self.upstream_started = 0.0
+        self.upstream_started = self.elapsed = 0.0
         self.source: Workload | None = None
         self.served_by: Upstream | None = None
         self.deadline = self._route_deadline = self._try_deadline = self._wake = inf
+        self._idle_at = self.started
+        self._idle_timeout = self.config.stream_idle_timeout
+        self._holds_retry = False
+        self.target: WeightedCluster | None = None
         self._step = 0
         self._on_gone: Callable[[], None] | None = None
         self._chunked_response = False
         self._chunked_request = has_body and b"transfer-encoding" in head.marked
-        self._retry = None
+        self._retry: RetryPolicy | None = None
         self._replay: list[bytes] | None = None
         if has_body:
             self._replay = [self._framed(payload, done)] if payload or done else []
@@ -96,14 +107,24 @@ class Exchange:
         """Prepare the head as the connection manager does, find the route, run the filters, forward."""
         head, config = self.head, self.config
         marked = head.marked
-        if not _TO_CLEAN.isdisjoint(marked) or config.internal_ranges:
+        if config.normalize_path is not None:
+            head.target = config.normalize_path(head.target)
+        if not _TO_CLEAN.isdisjoint(marked) or config.use_remote_address:
             self._clean()
+            if b"upgrade" in marked and config.refuses_upgrade(head):
+                self.reply(403, b"", "", "upgrade_failed")
+                return
         config.mark_origin(head, self.connection)
         if b"x-request-id" not in marked and config.generate_request_id:
             request_id = marked[b"x-request-id"] = new_request_id()
             head.lines.append(b"x-request-id: %b" % request_id)
         table = config.table or self.worker.runtime.routes.get(config.route_name)
-        self.route = table.match(head) if table is not None else None
+        route = self.route = table.match(head) if table is not None else None
+        if route is not None and type(route.action) is Forward:
+            target = self.target = route.action.pick(head)
+            self.cluster_name = target.name
+            if not head.marked.keys() & _FRAMING and head.method in _WITH_CONTENT:
+                head.lines.append(b"content-length: 0")
         self.resume()
 
     def resume(self) -> None:
@@ -116,7 +137,7 @@ class Exchange:
                 return
         self._act()
 
-    def park(self, seconds: float, wake: Callable[[], None], gone: Callable[[], None]) -> None:
+    def park(self, seconds: float, wake: Callable[[], None], gone: Callable[[], None] | None = None) -> None:
         """Wait for `seconds`, then call `wake`; or `gone`, if the exchange ends before."""
         self._wake = time.monotonic() + seconds
         self._on_wake = wake
@@ -151,8 +172,8 @@ class Exchange:
 
     def _forward(self, route: Route, action: Forward) -> None:
         head = self.head
-        target = action.pick(head)
-        self.cluster_name = target.name
+        target = self.target
+        assert target is not None
         cluster = self.worker.runtime.clusters.get(target.name)
         if cluster is None:
             self.config.stats.no_cluster += 1
@@ -164,19 +185,24 @@ class Exchange:
             self.request_edits = (target.request_edit, *self.request_edits)
         if target.response_edit is not None:
             self.response_edits = (target.response_edit, *self.response_edits)
+        self._idle_timeout = self.config.stream_idle_timeout if action.idle_timeout is None else action.idle_timeout
         self._retry = action.retry
         self.retries_left = action.retry.count if action.retry is not None else 0
         timeout = action.timeout
         if b"x-envoy-internal" in head.marked:
             timeout = self._steered(timeout)
+        if timeout:
+            per_try = self._retry.per_try_timeout if self._retry is not None else 0.0
+            expected = per_try if 0 < per_try < timeout else timeout
+            head.lines.append(b"x-envoy-expected-rq-timeout-ms: %d" % (expected * 1000))
+            self._route_deadline = timeout  # runs from when the request is complete
         for edit in self.request_edits:
             edit.apply(head, self)
         self._rewrite(action, target.host_rewrite)
-        if timeout:
-            head.lines.append(b"x-envoy-expected-rq-timeout-ms: %d" % (timeout * 1000))
-            self._route_deadline = timeout  # runs from when the request is complete
         if self.request_done:
             self._start_timeouts()
+        elif self._idle_timeout:
+            self._rearm()
         self._try()
 
     def _rewrite(self, action: Forward, host: bytes | None) -> None:
@@ -250,8 +276,10 @@ class Exchange:
         """The pool's answer: write the head, and of the body what is there, in one write."""
         self.upstream = self.served_by = upstream
         head = self.head
-        wire = b"%b %b HTTP/1.1\r\n%b\r\n" % (head.method, head.target, b"\r\n".join(head.lines))
-        wire += b"transfer-encoding: chunked\r\n\r\n" if self._chunked_request else b"\r\n"
+        if self._chunked_request:
+            wire = _CHUNKED_REQUEST % (head.method, head.target, b"\r\n".join(head.lines))
+        else:
+            wire = _REQUEST % (head.method, head.target, b"\r\n".join(head.lines))
         self._sent = True
         self.upstream_started = time.monotonic()
         if self.request_done:
@@ -260,7 +288,8 @@ class Exchange:
             wire = b"".join((wire, *self._replay))
         if self._retry is None:
             self._replay = None
-            self.connection.unblock()
+            if self.connection.is_blocked:
+                self.connection.unblock()
         elif self._retry.per_try_timeout and self.request_done:
             self._try_deadline = time.monotonic() + self._retry.per_try_timeout
             self._rearm()
@@ -312,9 +341,12 @@ class Exchange:
         if self._route_deadline is not inf:
             self._route_deadline += time.monotonic()
             self._rearm()
+        elif self._idle_timeout:
+            self._rearm()
 
     def _rearm(self) -> None:
-        self.deadline = min(self._route_deadline, self._try_deadline, self._wake)
+        idle = self._idle_at + self._idle_timeout if self._idle_timeout else inf
+        self.deadline = min(self._route_deadline, self._try_deadline, self._wake, idle)
         self.worker.deadlines.add(self)
 
     def deadline_passed(self, now: float) -> None:
@@ -327,10 +359,24 @@ class Exchange:
         elif self._route_deadline <= now:
             self._route_deadline = inf
             self._timed_out(RequestTimedOut())
-        else:
+        elif self._try_deadline <= now:
             self._try_deadline = inf
             self._rearm()
             self._timed_out(TryTimedOut())
+        elif self._idle_timeout and self._idle_at + self._idle_timeout <= now:
+            self._idle_timed_out()
+        else:
+            self._rearm()  # something moved since the deadline was set
+
+    def _idle_timed_out(self) -> None:
+        self.config.stats.downstream_rq_idle_timeout += 1
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.abandon()
+        elif self.host is not None and not self._sent:
+            self.host.pool.cancel(self)
+        # Envoy blames the client while its request is incomplete, the upstream afterwards.
+        self.fail(StreamIdle(), 0 if self.request_done else 408)
 
     def _timed_out(self, failure: Failure) -> None:
         assert self.cluster is not None
@@ -375,12 +421,13 @@ class Exchange:
         if b"connection" in marked and (listed := _listed(marked[b"connection"])):
             head.remove(listed)
         lines = head.lines
-        lines.append(b"x-envoy-upstream-service-time: %d" % elapsed)
+        service_time = marked[b"x-envoy-upstream-service-time"] = b"%d" % elapsed
+        lines.append(b"x-envoy-upstream-service-time: %b" % service_time)
         if route.counts_attempts_in_response:
             head.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
         if b"date" not in marked:
             lines.append(b"date: %b" % self.worker.clock.date(now))
-        has_body = not (self.method == b"HEAD" or status == 204 or status == 304)
+        has_body = self.method != b"HEAD" and status not in (204, 304)
         self._chunked_response = has_body and b"content-length" not in marked
         self.details = self.details or "via_upstream"
         if done:
@@ -397,24 +444,22 @@ class Exchange:
         for edit in self.response_edits:
             edit.apply(head, self)
         config.mark_server(head)
-        if not self.request_done or connection.must_close() or self.method == b"CONNECT":
+        if not self.request_done or connection.will_close or self.worker.is_draining or self.method == b"CONNECT":
             connection.will_close = True
             head.lines.append(b"connection: close")
-        wire = b"%b%b\r\n" % (STATUS_LINES[head.status], b"\r\n".join(head.lines))
         self.bytes_sent = len(payload)
+        form = _RESPONSE
         if self._chunked_response:
-            wire += b"transfer-encoding: chunked\r\n\r\n"
+            form = _CHUNKED_RESPONSE
             if payload:
                 payload = chunk(payload)
             if done:
                 payload += LAST_CHUNK
-        else:
-            wire += b"\r\n"
         write = connection.transport.write
         if len(payload) < _SMALL:
-            write(wire + payload)
+            write(form % (STATUS_LINES[head.status], b"\r\n".join(head.lines), payload))
         else:
-            write(wire)
+            write(form % (STATUS_LINES[head.status], b"\r\n".join(head.lines), b""))
             write(payload)
         if done:
             self._end()
@@ -488,7 +533,11 @@ class Exchange:
             self.cluster.stats.upstream_rq_retry_limit_exceeded += 1
             self.add_flag("URX")
             return False
-        return self.cluster.breaker.may_retry()
+        self._give_retry_back()
+        if self.cluster.breaker.may_retry():
+            return True
+        self.add_flag("UO")
+        return False
 
     def _retry_later(self, complete: bool) -> None:
         assert self.cluster is not None
@@ -497,7 +546,8 @@ class Exchange:
         if upstream is not None and not complete:
             upstream.abandon()
         self.retries_left -= 1
-        self.cluster.breaker.count_retry(1)
+        self._holds_retry = True
+        self.cluster.stats.retries_active += 1
         self.cluster.stats.upstream_rq_retry += 1
         self.cluster.stats.upstream_rq_retry_backoff_exponential += 1
         if self.tried is None:
@@ -505,20 +555,19 @@ class Exchange:
         if self.host is not None:
             self.tried.append(self.host)
         self._try_deadline = inf
-        self.park(self._retry.back_off(self.attempts), self._again, self._retry_over)
+        self.park(self._retry.back_off(self.attempts), self._try)
 
-    def _again(self) -> None:
-        self._retry_over()
-        self._try()
-
-    def _retry_over(self) -> None:
-        assert self.cluster is not None
-        self.cluster.breaker.count_retry(-1)
+    def _give_retry_back(self) -> None:
+        """A retry counts against max_retries until its outcome is known."""
+        if self._holds_retry:
+            assert self.cluster is not None
+            self._holds_retry = False
+            self.cluster.stats.retries_active -= 1
 
     def fail(self, failure: Failure, status: int = 0) -> None:
         """Answer for a failure, by the table in `rescue`; after the response has begun only a reset is left."""
         rescue = RESCUE[type(failure)]
-        self.transport_failure = failure.transport
+        self.transport_failure = failure.transport.replace(" ", "_")
         if self.response_head is not None:
             self.add_flag(rescue.flag)
             self.details = rescue.details.replace("_before_response_started", "_after_response_started")
@@ -527,7 +576,7 @@ class Exchange:
             return
         details, body = rescue.details.replace("{reason}", failure.reason), rescue.body
         if failure.transport and rescue.is_reset:
-            details = f"{details[:-1]}|{failure.transport.replace(' ', '_')}}}"
+            details = f"{details[:-1]}|{self.transport_failure}}}"
             if failure.transport.startswith("TLS"):
                 body = f"{body}, transport failure reason: {failure.transport}"
         self.reply(status or rescue.status, body.encode(), rescue.flag, details, rescue.headers)
@@ -558,6 +607,8 @@ class Exchange:
         self.worker.deadlines.discard(self)
         if self._on_gone is not None:
             self._on_gone()
+        if self._holds_retry:
+            self._give_retry_back()
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.abandon()
@@ -565,12 +616,21 @@ class Exchange:
         stats.downstream_rq_active -= 1
         if self.status:
             stats.codes.count(self.status)
-        stats.downstream_rq_time.record((time.monotonic() - self.started) * 1e3)
+        self.elapsed = time.monotonic() - self.started
+        stats.downstream_rq_time.record(self.elapsed * 1e3)
         for step in self.config.finish_steps:
             step(self)
         self.connection.exchange_over(reset)
 
     # For logs and statistics
+
+    @property
+    def remote_address(self) -> str:
+        """Where the request came from, `ip:port`: the last hop that x-forwarded-for names, unless we are the edge."""
+        forwarded = self.head.marked.get(b"x-forwarded-for")
+        if forwarded is None or self.config.use_remote_address:
+            return self.connection.remote_address
+        return f"{forwarded.rpartition(b',')[2].strip().decode('latin-1')}:0"
 
     @property
     def upstream_peer(self) -> Peer | None:
@@ -580,10 +640,7 @@ class Exchange:
     @property
     def upstream_local_address(self) -> str:
         """Our end of the upstream connection, `ip:port`."""
-        if self.served_by is None:
-            return ""
-        address = self.served_by.transport.get_extra_info("sockname")
-        return f"{address[0]}:{address[1]}" if address else ""
+        return self.served_by.local_address if self.served_by is not None else ""
 
     # Flow control
 
@@ -607,9 +664,13 @@ class Exchange:
             head.lines.append(b"te: trailers")
         if self.config.is_internal(head, self.connection):
             head.set(b"x-envoy-internal", b"true")
-        else:
-            for name in INTERNAL & marked.keys():
-                del marked[name]
+            return
+        for name in INTERNAL & marked.keys():
+            del marked[name]
+        if self.config.use_remote_address:
+            head.take(b"x-envoy-decorator-operation")
+            if not self.config.preserve_external_request_id:
+                head.take(b"x-request-id")
 
 
 def _listed(connection: bytes) -> set[bytes]:
@@ -623,5 +684,5 @@ def _number(value: bytes | None) -> int | None:
 
 def new_request_id() -> bytes:
     """A random UUID, version 4, from the fast generator: it must be unique, not secret."""
-    text = "%032x" % random.getrandbits(128)
+    text = f"{random.getrandbits(128):032x}"
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:]}".encode()

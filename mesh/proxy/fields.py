@@ -56,7 +56,17 @@ def check(message: Message, supported: Supported, place: Place) -> None:
 
 _LEAVES = frozenset(
     f"google.protobuf.{name}"
-    for name in ("Any", "Duration", "BoolValue", "UInt32Value", "UInt64Value", "DoubleValue", "StringValue", "Struct", "Timestamp")
+    for name in (
+        "Any",
+        "Duration",
+        "BoolValue",
+        "UInt32Value",
+        "UInt64Value",
+        "DoubleValue",
+        "StringValue",
+        "Struct",
+        "Timestamp",
+    )
 )
 
 

@@ -109,6 +109,7 @@ class ActiveListener:
         self._reuse_port = reuse_port
         self._servers: list[asyncio.Server] = []
         self._sockets: list[socket.socket] = []
+        self._empty = asyncio.Event()
 
     def bind(self) -> None:
         """Open the sockets, without accepting yet. Raises OSError, and then none is open."""
@@ -156,6 +157,12 @@ class ActiveListener:
         for connection in list(self.connections):
             connection.drain()
 
+    async def wait_empty(self) -> None:
+        """Until the last connection is gone. Not before `stop`."""
+        if self.connections:
+            self._empty.clear()
+            await self._empty.wait()
+
     # Accepting
 
     def _accepted(self) -> asyncio.Protocol:
@@ -186,7 +193,9 @@ class ActiveListener:
                 stats.ssl__no_certificate += not peer.subject
             return self._protocol(chain, replace(peer, sni=hello.server_name))
 
-        return TlsConnection(engine, incoming, outgoing, tls.verify, stats, shaken, on_lost=self.gone)
+        return TlsConnection(
+            engine, incoming, outgoing, verify=tls.verify, stats=stats, make_inner=shaken, on_lost=self.gone
+        )
 
     def _protocol(self, chain: FilterChain, peer: Peer | None) -> asyncio.Protocol:
         connection: Downstream | TcpDownstream
@@ -199,6 +208,8 @@ class ActiveListener:
 
     def _lost(self, connection: Connection) -> None:
         del self.connections[connection]
+        if not self.connections:
+            self._empty.set()
         self.gone()
 
     def gone(self) -> None:

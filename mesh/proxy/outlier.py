@@ -146,7 +146,10 @@ class OutlierDetector:
         host.ejected_at = self._clock()
         host.jitter = random.random() * self.config.max_ejection_time_jitter
         host.ejections += 1
-        if host.backoff * self.config.base_ejection_time < self.config.max_ejection_time + self.config.base_ejection_time:
+        if (
+            host.backoff * self.config.base_ejection_time
+            < self.config.max_ejection_time + self.config.base_ejection_time
+        ):
             host.backoff += 1
         self._changed()
 

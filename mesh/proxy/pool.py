@@ -9,6 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from mesh.proxy.rescue import ConnectFailed, ConnectTimedOut, Failure, Overflow
+from mesh.proxy.tls import TlsFailed
 from mesh.proxy.upstream import Caller, Upstream
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Pool:
         self.stats.upstream_rq_cancelled += 1
 
     def close(self) -> None:
-        """Drain: idle connections close now, busy ones when their request is done. Waiting requests are still served."""
+        """Drain: idle connections close now, busy ones when their request is done; who waits is still served."""
         for upstream in self._idle:
             upstream.transport.abort()
         self._idle.clear()
@@ -204,6 +205,8 @@ class Pool:
             if upstream in self._connecting:
                 self.stats.upstream_cx_connect_timeout += 1
             self._failed(upstream, ConnectTimedOut())
+        except TlsFailed as error:
+            self._failed(upstream, ConnectFailed(transport=str(error)))
         except ConnectionError as error:
             self._failed(upstream, ConnectFailed(transport=f"delayed connect error: {_words(error)}"))
         except OSError as error:
@@ -219,8 +222,8 @@ class Pool:
         waiting = list(self._waiting)
         self._waiting.clear()
         self.lost(upstream, had_caller=False)
-        for caller in waiting:
-            self._left_queue()
+        self.stats.upstream_rq_pending_active -= len(waiting)
+        self.stats.upstream_rq_pending_failure_eject += len(waiting)
         for caller in waiting:
             caller.upstream_failed(failure)
 

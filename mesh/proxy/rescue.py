@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-class Failure(Exception):  # noqa: N818 - a failed request, not an error in the program
-    """A request that gets no upstream response. `reason` goes into details, `transport` is the transport's own reason."""
+class Failure(Exception):
+    """A request that gets no upstream response. `reason` goes into details, `transport` is what the transport says."""
 
     def __init__(self, reason: str = "", transport: str = "") -> None:
         super().__init__(reason)
@@ -110,7 +110,7 @@ RESCUE: dict[type[Failure], Rescue] = {
     UpstreamBroke: _reset(502, "UPE", "protocol error"),
     RequestTimedOut: Rescue(504, "UT", "response_timeout", "upstream request timeout"),
     TryTimedOut: Rescue(504, "UT", "upstream_per_try_timeout", "upstream request timeout"),
-    StreamIdle: Rescue(408, "SI", "stream_idle_timeout", "stream timeout"),
+    StreamIdle: Rescue(504, "SI", "stream_idle_timeout", "stream timeout"),
     RequestBroke: Rescue(400, "DPE", "{reason}", "Bad Request"),
     RequestTooLarge: Rescue(413, "", "request_payload_too_large", "Payload Too Large"),
     DownstreamClosed: Rescue(0, "DC", "downstream_remote_disconnect"),

@@ -138,7 +138,7 @@ class Redirect:
     """`RedirectAction`: `location` makes the URL from the request."""
 
     status: int
-    location: Callable[[RequestHead, str], bytes]
+    location: Callable[[RequestHead, bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class VirtualHost:
 
 
 class RouteTable:
-    """`RouteConfiguration`: virtual hosts by domain, exact before the longest suffix before the longest prefix before `*`."""
+    """`RouteConfiguration`: virtual hosts by domain; exact, then longest suffix, then longest prefix, then `*`."""
 
     __slots__ = ("_default", "_exact", "_ignores_port", "_prefixes", "_suffixes", "hosts", "name")
 

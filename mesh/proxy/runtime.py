@@ -62,4 +62,6 @@ class Worker:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.loop.call_exception_handler({"message": "a task of the proxy failed", "exception": error, "task": task})
+            self.loop.call_exception_handler(
+                {"message": "a task of the proxy failed", "exception": error, "task": task}
+            )

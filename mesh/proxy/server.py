@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import ssl
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -55,6 +55,7 @@ class Server:
         self._clusters: dict[str, CompiledCluster] = {}
         self._active: dict[str, ActiveListener] = {}
         self._draining: list[ActiveListener] = []
+        self._is_settled = False
 
     @property
     def runtime(self) -> Runtime:
@@ -75,6 +76,11 @@ class Server:
         plan = self._compile(resources)
         self._open(plan)
         self._commit(plan)
+        if not self._is_settled:
+            # Modules and the first configuration live for ever: a collection that walks them is a pause for nothing.
+            self._is_settled = True
+            gc.collect()
+            gc.freeze()
 
     # Compiling
 
@@ -107,7 +113,7 @@ class Server:
                 (self._listeners, plan.listeners, plan.resources.listeners),
                 (self._clusters, plan.clusters, plan.resources.clusters),
             )
-            for name, compiled in compiled_all.items()  # type: ignore[attr-defined]
+            for name, compiled in compiled_all.items()
             if name not in replaced and name in kept
         ]
         for compiled in new:
@@ -220,12 +226,15 @@ class Server:
 
     async def close(self, grace_s: float) -> None:
         """Wait for connections to end, `grace_s` seconds at most, then end them; write out the logs."""
-        until = self.worker.loop.time() + grace_s
         everyone = [*self._active.values(), *self._draining]
         for active in everyone:
             active.stop()
-        while any(active.connections for active in everyone) and self.worker.loop.time() < until:
-            await asyncio.sleep(0.02)
+        try:
+            async with asyncio.timeout(grace_s):
+                for active in everyone:
+                    await active.wait_empty()
+        except TimeoutError:
+            pass  # who has not ended by now is ended
         for active in everyone:
             for connection in list(active.connections):
                 connection.abort()

@@ -2,13 +2,13 @@
 
 How to read them (for whoever renders them):
 
-- `Stats.snapshot()` gives a list of `Sample`: plain tuples of strings, numbers and tuples, so it can be pickled or sent
-  as JSON between processes. `merge(snapshots)` adds several up (counters, gauges and histogram buckets by name).
+- `Stats.snapshot()` gives a list of `Sample`: plain tuples of strings, numbers and tuples, to be pickled or sent as
+  JSON between processes. `merge(snapshots)` adds several up (counters, gauges and histogram buckets by name).
 - `Sample.name` is Envoy's full name (`cluster.outbound|9080||reviews.default.svc.cluster.local.upstream_rq_total`),
   `Sample.base` the name after Envoy's tag extraction (`cluster.upstream_rq_total`) and `Sample.tags` the extracted tags
   (`(("envoy.cluster_name", "outbound|9080||..."),)`). Prometheus' name is `envoy_` + base with every character outside
-  `[a-zA-Z0-9_]` made `_`; tag names likewise. A sample whose `is_plain` is true (`istio_requests_total`) has no `envoy_`
-  prefix, its base is the metric's name and its tags are its labels; Envoy's text page does not know such metrics.
+  `[a-zA-Z0-9_]` made `_`; tag names likewise. A sample whose `is_plain` is true (`istio_requests_total`) has no
+  `envoy_` prefix, its base is the metric's name and its tags are its labels; Envoy's text page knows no such metrics.
 - `Sample.kind` is "counter", "gauge" or "histogram". `value` is an int, or for a histogram
   `(count, sum, ((upper_bound, cumulative_count), ...))` without the +Inf bucket, whose count is `count`.
 
@@ -93,6 +93,8 @@ class Group:
     def samples(self) -> Iterator[tuple[str, str, int | HistogramValue, Tags]]:
         """(Envoy's name without the prefix, kind, value, more tags) of everything in the group."""
         for slot in fields(self):
+            if slot.metadata.get("hidden"):
+                continue
             value: Any = getattr(self, slot.name)
             name = slot.name.replace("__", ".")
             if isinstance(value, int):
@@ -100,10 +102,11 @@ class Group:
             elif isinstance(value, Histogram):
                 yield name, "histogram", value.value(), ()
 
-
     def reset_counters(self) -> None:
         """Set every counter to 0, as `/reset_counters` asks; gauges and histograms stay."""
         for slot in fields(self):
+            if slot.metadata.get("hidden"):
+                continue
             value: Any = getattr(self, slot.name)
             if isinstance(value, Codes):
                 value.by_status.clear()
@@ -119,8 +122,6 @@ class ClusterStats(Group):
         {
             "upstream_cx_active", "upstream_rq_active", "upstream_rq_pending_active", "membership_total",
             "membership_healthy", "membership_degraded", "membership_excluded", "outlier_detection__ejections_active",
-            "circuit_breakers__default__cx_open", "circuit_breakers__default__rq_open",
-            "circuit_breakers__default__rq_pending_open", "circuit_breakers__default__rq_retry_open",
         }
     )  # fmt: skip
 
@@ -149,6 +150,7 @@ class ClusterStats(Group):
     upstream_rq_pending_total: int = 0
     upstream_rq_pending_active: int = 0
     upstream_rq_pending_overflow: int = 0
+    upstream_rq_active_overflow: int = 0
     upstream_rq_pending_failure_eject: int = 0
     upstream_rq_cancelled: int = 0
     upstream_rq_maintenance_mode: int = 0
@@ -174,10 +176,6 @@ class ClusterStats(Group):
     update_attempt: int = 0
     update_success: int = 0
     update_empty: int = 0
-    circuit_breakers__default__cx_open: int = 0
-    circuit_breakers__default__rq_open: int = 0
-    circuit_breakers__default__rq_pending_open: int = 0
-    circuit_breakers__default__rq_retry_open: int = 0
     outlier_detection__ejections_active: int = 0
     outlier_detection__ejections_enforced_total: int = 0
     outlier_detection__ejections_overflow: int = 0
@@ -198,11 +196,18 @@ class ClusterStats(Group):
     upstream_cx_length_ms: Histogram = field(default_factory=Histogram)
     codes: Codes = field(default_factory=Codes)
     retry_codes: Codes = field(default_factory=Codes)
+    retries_active: int = field(default=0, metadata={"hidden": True})
+    limits: tuple[int, int, int, int] = (0, 0, 0, 0)  # connections, pending, requests, retries: set by the breaker
 
     def samples(self) -> Iterator[tuple[str, str, int | HistogramValue, Tags]]:
         yield from Group.samples(self)
         yield from _code_samples(self.codes, "upstream_rq")
         yield from _code_samples(self.retry_codes, "retry.upstream_rq")
+        in_use = (
+            self.upstream_cx_active, self.upstream_rq_pending_active, self.upstream_rq_active, self.retries_active
+        )  # fmt: skip
+        for name, used, limit in zip(("cx", "rq_pending", "rq", "rq_retry"), in_use, self.limits, strict=True):
+            yield f"circuit_breakers.default.{name}_open", "gauge", int(used >= limit), ()
 
 
 @dataclass(slots=True, eq=False)
@@ -236,7 +241,6 @@ class HttpStats(Group):
     downstream_flow_control_resumed_reading_total: int = 0
     downstream_rq_total: int = 0
     downstream_rq_active: int = 0
-    downstream_rq_http1_total: int = 0
     downstream_rq_rx_reset: int = 0
     downstream_rq_tx_reset: int = 0
     downstream_rq_timeout: int = 0
@@ -261,6 +265,7 @@ class HttpStats(Group):
 
     def samples(self) -> Iterator[tuple[str, str, int | HistogramValue, Tags]]:
         yield from Group.samples(self)
+        yield "downstream_rq_http1_total", "counter", self.downstream_rq_total, ()
         classes = self.codes.classes()
         yield "downstream_rq_completed", "counter", sum(classes.values()), ()
         for first, count in classes.items():
@@ -363,7 +368,7 @@ class Stats:
         self._labelled: dict[str, Labelled] = {}
 
     def group(self, cls: type[GroupT], prefix: str, tags: Tags = ()) -> GroupT:
-        """The group at `prefix` (`cluster.reviews`); `tags` are the tags whose values Envoy extracts from the prefix."""
+        """The group at `prefix` (`cluster.reviews`); `tags` name the parts of the prefix that Envoy extracts."""
         known = self._groups.get(prefix)
         if known is not None and isinstance(known[0], cls):
             return known[0]

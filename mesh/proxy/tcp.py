@@ -42,9 +42,10 @@ class TcpDownstream(asyncio.Protocol):
     """The client's side. It reads nothing before there is somewhere to send it."""
 
     __slots__ = (
-        "_connecting", "_ended", "_got_eof", "_held", "bytes_received", "bytes_sent", "cluster", "cluster_name", "config",
-        "deadline", "details", "flags", "host", "local_address", "on_lost", "peer", "remote_address", "started",
-        "transport", "transport_failure", "upstream", "worker",
+        "_connecting", "_ended", "_got_eof", "_held", "attempts", "bytes_received", "bytes_sent", "cluster",
+        "cluster_name", "config", "deadline", "details", "elapsed", "flags", "host", "local_address", "on_lost", "peer",
+        "remote_address", "started", "transport", "transport_failure", "upstream", "upstream_local_address",
+        "upstream_peer", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +62,10 @@ class TcpDownstream(asyncio.Protocol):
         self.host: Host | None = None
         self.bytes_received = self.bytes_sent = 0
         self.flags = self.details = self.transport_failure = ""
+        self.upstream_local_address = ""
+        self.upstream_peer: Peer | None = None
+        self.attempts = 0
+        self.elapsed = 0.0
         self.deadline = inf
         self._connecting: asyncio.Task[None] | None = None
         self._held: list[bytes] = []
@@ -75,7 +80,7 @@ class TcpDownstream(asyncio.Protocol):
         self.local_address = f"{local[0]}:{local[1]}"
         self.config.stats.downstream_cx_total += 1
         self.config.stats.downstream_cx_active += 1
-        transport.pause_reading()
+        self.transport.pause_reading()
         self._connecting = self.worker.spawn(self._connect())
 
     def data_received(self, data: bytes) -> None:
@@ -101,6 +106,7 @@ class TcpDownstream(asyncio.Protocol):
             self.upstream.end(reset=exc is not None)
         self.worker.idle_deadlines.discard(self)
         self.config.stats.downstream_cx_active -= 1
+        self.elapsed = time.monotonic() - self.started
         for step in self.config.finish_steps:
             step(self)
         self.on_lost(self)
@@ -141,6 +147,7 @@ class TcpDownstream(asyncio.Protocol):
             if not self.cluster.breaker.may_connect():
                 self._give_up("UO", "upstream_reset_before_response_started{overflow}")
                 return
+            self.attempts += 1
             if await self._connect_to(self.cluster, self.host):
                 return
         self.cluster.stats.upstream_cx_connect_attempts_exceeded += 1
@@ -156,7 +163,7 @@ class TcpDownstream(asyncio.Protocol):
             self.transport_failure = "connection timeout"
         except OSError as error:
             self.transport_failure = str(error)
-        if upstream.transport is not None:
+        if self.upstream is upstream:
             if cluster.outlier is not None and cluster.config.outlier is not None:
                 cluster.outlier.responded(host.health, 200)
             return True
@@ -176,6 +183,9 @@ class TcpDownstream(asyncio.Protocol):
             upstream.end(reset=True)
             return
         self.upstream = upstream
+        local = upstream.transport.get_extra_info("sockname")
+        self.upstream_local_address = f"{local[0]}:{local[1]}"
+        self.upstream_peer = upstream.transport.get_extra_info("peer")
         for data in self._held:
             upstream.transport.write(data)
         self._held.clear()
@@ -230,7 +240,6 @@ class TcpUpstream(asyncio.Protocol):
         self._host.active += 1
         self._cluster.stats.upstream_cx_total += 1
         self._cluster.stats.upstream_cx_active += 1
-        self._cluster.breaker.count_connection(1)
         self._downstream.connected(self)
 
     def data_received(self, data: bytes) -> None:
@@ -249,7 +258,6 @@ class TcpUpstream(asyncio.Protocol):
         self._host.active -= 1
         self._cluster.stats.upstream_cx_active -= 1
         self._cluster.stats.upstream_cx_destroy += 1
-        self._cluster.breaker.count_connection(-1)
         self._downstream.upstream_ended(reset=exc is not None)
 
     def pause_writing(self) -> None:

@@ -142,7 +142,16 @@ class ClientTls:
         session = self._session[1] if self._session is not None and self._session[0] is context else None
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         engine = context.wrap_bio(incoming, outgoing, server_hostname=self.sni or None, session=session)
-        connection = TlsConnection(engine, incoming, outgoing, self.verify, stats, lambda _: inner, ready, self)
+        connection = TlsConnection(
+            engine,
+            incoming,
+            outgoing,
+            verify=self.verify,
+            stats=stats,
+            make_inner=lambda _: inner,
+            ready=ready,
+            client=self,
+        )
         await loop.create_connection(lambda: connection, ip, port)
         try:
             await ready
@@ -163,8 +172,8 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
     """
 
     __slots__ = (
-        "_client", "_closing", "_engine", "_incoming", "_inner", "_make_inner", "_on_lost", "_outgoing", "_raw", "_ready", "_stats",
-        "_verify", "peer",
+        "_client", "_closing", "_engine", "_incoming", "_inner", "_make_inner", "_on_lost", "_outgoing", "_raw",
+        "_ready", "_stats", "_verify", "peer",
     )  # fmt: skip
 
     def __init__(
@@ -172,6 +181,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         engine: ssl.SSLObject,
         incoming: ssl.MemoryBIO,
         outgoing: ssl.MemoryBIO,
+        *,
         verify: Verify,
         stats: SslStats,
         make_inner: Callable[[Peer], asyncio.Protocol | None],
@@ -203,13 +213,10 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
 
     def data_received(self, data: bytes) -> None:
         self._incoming.write(data)
-        if self._inner is None:
-            if self._closing:
-                return
+        if self._inner is None and not self._closing:
             self._shake_hands()
-            if self._inner is None or not self._incoming.pending:
-                return
-        self._decrypt()
+        if self._inner is not None:
+            self._decrypt()
 
     def eof_received(self) -> bool:
         if self._inner is not None:
@@ -217,11 +224,11 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._closing = True
+        was_closing, self._closing = self._closing, True
         if self._inner is not None:
             self._inner.connection_lost(exc)
             return
-        if self._ready is None or not self._ready.done():
+        if not was_closing and (self._ready is None or not self._ready.done()):
             self._stats.ssl__connection_error += 1
         if self._on_lost is not None:
             self._on_lost()
@@ -246,7 +253,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         except ssl.SSLError as error:
             self._flush()  # the alert that tells the other side why
             self._count(error)
-            self._refuse(f"TLS_error: {error.reason or error}")
+            self._refuse(_envoy_words(error.reason or "UNKNOWN"))
             return
         self._flush()
         self._shaken()
@@ -260,11 +267,11 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
 
     def _shaken(self) -> None:
         engine = self._engine
-        certificate = engine.getpeercert() or {}
+        certificate: dict[str, Any] = engine.getpeercert() or {}
         if not self._verify.accepts(certificate):
             self._stats.ssl__fail_verify_san += 1
             self._stats.ssl__connection_error += 1
-            self._refuse("TLS_error: the peer's certificate has none of the names that are asked for")
+            self._refuse(_envoy_words("CERTIFICATE_VERIFY_FAILED"))
             return
         self._stats.ssl__handshake += 1
         if engine.session_reused:
@@ -380,6 +387,13 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         return self.peer if name == "peer" else self._raw.get_extra_info(name, default)
 
 
+def _envoy_words(reason: str) -> str:
+    # The number is BoringSSL's code of CERTIFICATE_VERIFY_FAILED; OpenSSL has no such number for other reasons.
+    code = 268435581 if reason == "CERTIFICATE_VERIFY_FAILED" else 268435456
+    return f"TLS_error:|{code}:SSL routines:OPENSSL_internal:{reason}:TLS_error_end"
+
+
 def _subject(certificate: dict[str, Any]) -> str:
-    parts = [f"{key}={value}" for part in certificate.get("subject", ()) for key, value in part]
+    subject: tuple[tuple[tuple[str, str], ...], ...] = certificate.get("subject", ())
+    parts = [f"{key}={value}" for part in subject for key, value in part]
     return ",".join(parts)

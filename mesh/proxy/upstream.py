@@ -29,8 +29,8 @@ class Upstream(asyncio.Protocol):
     """HTTP/1.1 client connection. It goes back to its pool only when a message ended cleanly on both sides."""
 
     __slots__ = (
-        "_body", "_buffer", "_reusable", "caller", "connected_at", "deadline", "pool", "request_done", "requests",
-        "tls", "transport",
+        "_body", "_buffer", "_reusable", "caller", "connected_at", "deadline", "local_address", "pool",
+        "request_done", "requests", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -41,17 +41,12 @@ class Upstream(asyncio.Protocol):
         self.requests = 0
         self.connected_at = 0.0
         self.deadline = 0.0
+        self.local_address = ""
         self._buffer = b""
         self._body: Body | None = None
         self._reusable = True
 
     # From the pool and the exchange
-
-    def start(self, caller: Caller) -> None:
-        """This connection now serves `caller`, who will write its request."""
-        self.caller = caller
-        self.request_done = False
-        self.requests += 1
 
     def abandon(self) -> None:
         """The caller wants no more of the response: the connection cannot be used again."""
@@ -64,7 +59,6 @@ class Upstream(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
-    @property
     def is_open(self) -> bool:
         return self._reusable and not self.transport.is_closing()
 
@@ -72,6 +66,8 @@ class Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        local = transport.get_extra_info("sockname")
+        self.local_address = f"{local[0]}:{local[1]}"
         self.pool.connected(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -82,6 +78,9 @@ class Upstream(asyncio.Protocol):
             return
         if type(self._body) is UntilClose and exc is None:
             caller.payload_received(b"", True)
+        elif exc is None and (self._buffer or self._body is not None):
+            self.pool.stats.upstream_cx_protocol_error += 1
+            caller.upstream_failed(UpstreamBroke())  # it ended in the middle of a message
         else:
             caller.upstream_failed(UpstreamClosed())
 
@@ -130,7 +129,11 @@ class Upstream(asyncio.Protocol):
         if body is not None:
             self._body = body
             if rest:
-                payload = body.take(rest)
+                try:
+                    payload = body.take(rest)
+                except MalformedError:
+                    caller.response_received(head, b"", False)
+                    raise
                 rest = body.rest
                 done = body.done
         if done:

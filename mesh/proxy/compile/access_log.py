@@ -32,12 +32,14 @@ ENVOY_DEFAULT = (
 )
 
 
-def log_steps(logs: Iterable[Any], files: LogFiles, place: Place) -> tuple[Callable[[Any], None], ...]:
+def log_steps(
+    logs: Iterable[Any], files: LogFiles, place: Place, *, tcp: bool = False
+) -> tuple[Callable[[Any], None], ...]:
     """One step for each access log. Raises Refused."""
-    return tuple(_step(log, files, place.at(f"access_log[{index}]")) for index, log in enumerate(logs))
+    return tuple(_step(log, files, place.at(f"access_log[{index}]"), tcp) for index, log in enumerate(logs))
 
 
-def _step(log: Any, files: LogFiles, place: Place) -> Callable[[Any], None]:
+def _step(log: Any, files: LogFiles, place: Place, tcp: bool) -> Callable[[Any], None]:
     check(log, SUPPORTED, place)
     inside = place.at("typed_config")
     if log.typed_config.Is(StdoutAccessLog.DESCRIPTOR):
@@ -46,7 +48,7 @@ def _step(log: Any, files: LogFiles, place: Place) -> Callable[[Any], None]:
         config = unpack(log.typed_config, FileAccessLog, inside)
         path = config.path
     check(config, SUPPORTED, inside)
-    render = _renderer(config, inside)
+    render = _renderer(config, inside, tcp)
     try:
         write = files.open(path).write
     except OSError as error:
@@ -54,23 +56,23 @@ def _step(log: Any, files: LogFiles, place: Place) -> Callable[[Any], None]:
     return lambda subject: write(render(subject))
 
 
-def _renderer(config: Any, place: Place) -> Callable[[Any], str]:
+def _renderer(config: Any, place: Place, tcp: bool) -> Callable[[Any], str]:
     if config.DESCRIPTOR.name == "FileAccessLog" and config.format:
-        return compile_text(config.format, place.at("format"))
+        return compile_text(config.format, place.at("format"), tcp=tcp)
     if config.DESCRIPTOR.name == "FileAccessLog" and config.HasField("json_format"):
-        return _json(config.json_format, place.at("json_format"))
+        return _json(config.json_format, place.at("json_format"), tcp)
     if not config.HasField("log_format"):
-        return compile_text(ENVOY_DEFAULT, place)
+        return compile_text(ENVOY_DEFAULT, place, tcp=tcp)
     form, inside = config.log_format, place.at("log_format")
     if form.HasField("json_format"):
-        return _json(form.json_format, inside.at("json_format"))
+        return _json(form.json_format, inside.at("json_format"), tcp)
     if form.HasField("text_format_source"):
         source = form.text_format_source
         text = source.inline_string or source.inline_bytes.decode()
-        return compile_text(text, inside.at("text_format_source"))
-    return compile_text(form.text_format, inside.at("text_format"))
+        return compile_text(text, inside.at("text_format_source"), tcp=tcp)
+    return compile_text(form.text_format, inside.at("text_format"), tcp=tcp)
 
 
-def _json(template: Any, place: Place) -> Callable[[Any], str]:
-    render = compile_json(MessageToDict(template), place)
+def _json(template: Any, place: Place, tcp: bool) -> Callable[[Any], str]:
+    render = compile_json(MessageToDict(template), place, tcp=tcp)
     return lambda subject: render(subject) + "\n"

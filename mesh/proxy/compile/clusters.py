@@ -33,8 +33,8 @@ SUPPORTED = {
     _C + "Cluster.LeastRequestLbConfig": frozenset(("choice_count",)),
     _C + "Cluster.RoundRobinLbConfig": frozenset(),
     _C + "Cluster.CommonLbConfig": frozenset(
-        ("healthy_panic_threshold", "update_merge_window", "ignore_new_hosts_until_first_hc", "locality_weighted_lb_config",
-         "close_connections_on_host_set_change")
+        ("healthy_panic_threshold", "update_merge_window", "ignore_new_hosts_until_first_hc",
+         "locality_weighted_lb_config")
     ),
     _C + "Cluster.CommonLbConfig.LocalityWeightedLbConfig": frozenset(),
     _C + "Cluster.TransportSocketMatch": frozenset(("name", "match", "transport_socket")),
@@ -58,13 +58,15 @@ SUPPORTED = {
         ("common_http_protocol_options", "explicit_http_config")
     ),
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig": frozenset(("http_protocol_options",)),
-    "envoy.config.endpoint.v3.ClusterLoadAssignment": frozenset(("cluster_name", "endpoints", "policy", "named_endpoints")),
+    "envoy.config.endpoint.v3.ClusterLoadAssignment": frozenset(("cluster_name", "endpoints", "policy")),
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": frozenset(("overprovisioning_factor",)),
     "envoy.config.endpoint.v3.LocalityLbEndpoints": frozenset(
         ("locality", "lb_endpoints", "load_balancing_weight", "metadata", "priority")
     ),
     "envoy.config.core.v3.Locality": OPAQUE,
-    "envoy.config.endpoint.v3.LbEndpoint": frozenset(("endpoint", "health_status", "metadata", "load_balancing_weight")),
+    "envoy.config.endpoint.v3.LbEndpoint": frozenset(
+        ("endpoint", "health_status", "metadata", "load_balancing_weight")
+    ),
     "envoy.config.endpoint.v3.Endpoint": frozenset(("address", "hostname")),
     "envoy.config.core.v3.Metadata": OPAQUE,
     "envoy.config.core.v3.ConfigSource": OPAQUE,

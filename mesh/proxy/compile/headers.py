@@ -68,7 +68,10 @@ def _addition(option: Any, place: Place) -> tuple[bytes | None, Step | None]:
     text = option.header.value or option.header.raw_value.decode("latin-1")
     if "%" in text:
         render = compile_text(text, place.at("header.value"))
-        return None, _step(name, action, lambda exchange: render(exchange).encode("latin-1"))
+        step = _step(name, action, lambda exchange: render(exchange).encode("latin-1"))
+        if text.count("%") == 2 and text[0] == text[-1] == "%" and not option.keep_empty_value:
+            return None, lambda head, exchange: step(head, exchange) if render(exchange) != "-" else None
+        return None, step
     constant = text.replace("%%", "%").encode("latin-1")
     if not constant and not option.keep_empty_value:
         return None, None

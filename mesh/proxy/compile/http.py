@@ -18,6 +18,7 @@ from mesh.proxy.compile.values import seconds_or, unpack, value_or
 from mesh.proxy.downstream import HttpConfig
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.filters import registry
+from mesh.proxy.http1.path import normalizer
 from mesh.proxy.stats import HttpStats, Stats
 
 _H = "envoy.extensions.filters.network.http_connection_manager.v3."
@@ -83,6 +84,8 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         use_remote_address=config.use_remote_address.value,
         generate_request_id=value_or(config, "generate_request_id", True),
         idle_timeout=seconds_or(config.common_http_protocol_options, "idle_timeout", 3600.0),
+        preserve_external_request_id=config.preserve_external_request_id,
+        normalize_path=normalizer(normalize=config.normalize_path.value, merge_slashes=config.merge_slashes),
         stream_idle_timeout=seconds_or(config, "stream_idle_timeout", 300.0),
         buffer_limit=around.buffer_limit,
         internal_ranges=_ranges(config.internal_address_config, place.at("internal_address_config")),

@@ -21,7 +21,9 @@ SUPPORTED = {
     "envoy.config.route.v3.RouteAction.MaxStreamDuration": frozenset(
         ("max_stream_duration", "grpc_timeout_header_max", "grpc_timeout_header_offset")
     ),
-    "envoy.config.route.v3.WeightedCluster": frozenset(("clusters", "total_weight", "runtime_key_prefix", "header_name")),
+    "envoy.config.route.v3.WeightedCluster": frozenset(
+        ("clusters", "total_weight", "runtime_key_prefix", "header_name")
+    ),
     "envoy.config.route.v3.WeightedCluster.ClusterWeight": frozenset(
         ("name", "weight", "request_headers_to_add", "request_headers_to_remove", "response_headers_to_add",
          "response_headers_to_remove", "typed_per_filter_config", "host_rewrite_literal")
@@ -45,7 +47,7 @@ SUPPORTED = {
 RETRY_ON = frozenset(
     ("5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "retriable-4xx", "refused-stream",
      "retriable-status-codes", "cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable",
-     "http3-post-connect-failure", "envoy-ratelimited", "retriable-headers")
+     "http3-post-connect-failure")
 )  # fmt: skip
 _NOT_FOUND = {0: 503, 1: 404, 2: 500}
 _REDIRECTS = {0: 301, 1: 302, 2: 303, 3: 307, 4: 308}
@@ -163,14 +165,14 @@ def _prefix_rewrite(new: bytes, match: Any, place: Place) -> Callable[[bytes], b
     return lambda path: new + path[matched:]
 
 
-def _location(route: Any, place: Place) -> Callable[[RequestHead, str], bytes]:
+def _location(route: Any, place: Place) -> Callable[[RequestHead, bytes], bytes]:
     action = route.redirect
     scheme = b"https" if action.https_redirect else action.scheme_redirect.encode()
     host, port = action.host_redirect.encode(), action.port_redirect
     fixed = action.path_redirect.encode()
     rewrite = _rewrite(action, route.match, place)
 
-    def location(head: RequestHead, own_scheme: str) -> bytes:
+    def location(head: RequestHead, own_scheme: bytes) -> bytes:
         path, question, query = head.target.partition(b"?")
         if action.strip_query:
             question = query = b""
@@ -181,7 +183,7 @@ def _location(route: Any, place: Place) -> Callable[[RequestHead, str], bytes]:
                 question = query = b""
         elif rewrite is not None:
             path = rewrite(path)
-        use = scheme or head.marked.get(b"x-forwarded-proto") or own_scheme.encode()
+        use = scheme or head.marked.get(b"x-forwarded-proto") or own_scheme
         return b"%b://%b%b%b%b" % (use, _redirect_host(head.authority, host, port, use), path, question, query)
 
     return location

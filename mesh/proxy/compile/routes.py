@@ -72,12 +72,13 @@ def compile_routes(config: Any, place: Place) -> RouteTable:
 def _virtual_host(config: Any, host: Any, place: Place, outer: Place) -> VirtualHost:
     routes = []
     for index, route in enumerate(host.routes):
-        routes.append(_route(config, host, route, place.at(f"routes[{index}]"), place, outer))
+        inside = place.at(f"routes[{index}]")
+        routes.append(_route(route, host, inside, [(route, inside), (host, place), (config, outer)]))
     return VirtualHost(host.name, tuple(routes), _REQUIRE_TLS[host.require_tls])
 
 
-def _route(config: Any, host: Any, route: Any, place: Place, host_place: Place, outer: Place) -> Route:
-    levels = [(route, place), (host, host_place), (config, outer)]
+def _route(route: Any, host: Any, place: Place, levels: list[tuple[Any, Place]]) -> Route:
+    (_, _), (_, host_place), (config, _) = levels
     if config.most_specific_header_mutations_wins:
         levels.reverse()
     limit = value_or(route, "per_request_buffer_limit_bytes", value_or(host, "per_request_buffer_limit_bytes", None))

@@ -44,5 +44,5 @@ def compile_tcp(packed: Any, around: Surroundings, place: Place) -> TcpConfig:
         total_weight=total,
         idle_timeout=seconds_or(config, "idle_timeout", 3600.0),
         max_connect_attempts=value_or(config, "max_connect_attempts", 1),
-        finish_steps=log_steps(config.access_log, around.files, place),
+        finish_steps=log_steps(config.access_log, around.files, place, tcp=True),
     )

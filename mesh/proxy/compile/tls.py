@@ -109,9 +109,7 @@ def _san_match(kind: str, match: Callable[[bytes], bool]) -> Callable[[str, str]
 def _plan(owner: ServerTls | ClientTls, common: Any, place: Place, *, server: bool, require: bool) -> ContextPlan:
     if len(common.tls_certificates) + len(common.tls_certificate_sds_secret_configs) > 1:
         raise place.refuse("only one certificate is supported", "tls_certificates")
-    names = frozenset(
-        config.name for config in (*common.tls_certificate_sds_secret_configs, *_validation_sds(common))
-    )
+    names = frozenset(config.name for config in (*common.tls_certificate_sds_secret_configs, *_validation_sds(common)))
     params = common.tls_params
     default_low = ssl.TLSVersion.TLSv1_2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from envoy.config.core.v3.base_pb2 import Node
@@ -74,7 +73,7 @@ class _Recorder:
                 self._series.clear()  # the metrics keep their values; this only finds them faster
             series = self._series[key] = _Series(self._metrics, self._labels(exchange, workload, principal, secured))
         series.requests[0] += 1
-        series.duration.record((time.monotonic() - exchange.started) * 1e3)
+        series.duration.record(exchange.elapsed * 1e3)
         series.received.record(exchange.bytes_received)
         series.sent.record(exchange.bytes_sent)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from envoy.config.core.v3.base_pb2 import Node
@@ -31,7 +32,7 @@ def add(steps: Steps, node: Node, is_inbound: bool) -> None:
     steps.request.append(_reader() if is_inbound else _writer(node))
 
 
-def _writer(node: Node):  # type: ignore[no-untyped-def]
+def _writer(node: Node) -> Callable[[Exchange], bool]:
     lines = (b"%b: %b" % (_METADATA, encode(node)), b"%b: %b" % (_ID, node.id.encode()))
 
     def write(exchange: Exchange) -> bool:
@@ -44,14 +45,14 @@ def _writer(node: Node):  # type: ignore[no-untyped-def]
     return write
 
 
-def _reader():  # type: ignore[no-untyped-def]
+def _reader() -> Callable[[Exchange], bool]:
     known: dict[bytes, Workload] = {}
 
     def read(exchange: Exchange) -> bool:
-        head = exchange.head
-        if _HEADERS.isdisjoint(head.marked):
+        value = exchange.head.take(_METADATA)
+        exchange.head.take(_ID)
+        if value is None:
             return False
-        value = head.marked.get(_METADATA, b"")
         source = known.get(value)
         if source is None:
             source = decode(value)
@@ -59,7 +60,6 @@ def _reader():  # type: ignore[no-untyped-def]
                 known.clear()
             known[value] = source
         exchange.source = source
-        head.remove(_HEADERS)
         return False
 
     return read

@@ -1,0 +1,48 @@
+"""Path normalisation, as Envoy's `normalize_path` and `merge_slashes` do it (RFC 3986 sections 5.2.4 and 6.2.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_NEEDS_WORK = re.compile(rb"/\.|//|%|\\")
+_ESCAPE = re.compile(rb"%([0-9a-fA-F]{2})")
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_SLASHES = re.compile(rb"/{2,}")
+
+
+def normalizer(*, normalize: bool, merge_slashes: bool) -> Callable[[bytes], bytes] | None:
+    """A function from request target to request target; None if nothing is to be done."""
+    if not normalize and not merge_slashes:
+        return None
+
+    def apply(target: bytes) -> bytes:
+        path, question, query = target.partition(b"?")
+        if _NEEDS_WORK.search(path) is None:
+            return target
+        if normalize:
+            path = _without_dots(_ESCAPE.sub(_unescaped, path.replace(b"\\", b"/")))
+        if merge_slashes:
+            path = _SLASHES.sub(b"/", path)
+        return path + question + query
+
+    return apply
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    value = int(escape[1], 16)
+    return bytes((value,)) if value in _UNRESERVED else b"%%%b" % escape[1].upper()
+
+
+def _without_dots(path: bytes) -> bytes:
+    kept: list[bytes] = []
+    segments = path.split(b"/")[1:]
+    for segment in segments:
+        if segment == b"..":
+            if kept:
+                kept.pop()
+        elif segment != b".":
+            kept.append(segment)
+    if segments and segments[-1] in (b".", b".."):
+        kept.append(b"")
+    return b"/" + b"/".join(kept)
