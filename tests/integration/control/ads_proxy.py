@@ -36,7 +36,7 @@ class AdsProxy:
         self.answering = threading.Event()
         self.answering.set()
         self.failure: grpc.RpcError | None = None
-        self._clusters: frozenset[str] = frozenset()
+        self._sent: list[frozenset[str]] = []
         self._taken = dict.fromkeys((CDS, EDS, LDS, RDS), "")
         self._nonces = dict(self._taken)
         self._names: dict[str, list[str]] = {EDS: [], RDS: []}
@@ -64,10 +64,12 @@ class AdsProxy:
         self._channel.close()
 
     def wait_for(self, holds: Callable[[frozenset[str]], bool]) -> frozenset[str]:
-        """The names of the clusters that were sent last, once `holds` of them."""
+        """The names of the clusters, the first time that `holds` of them since what was last waited for."""
         with self._changed:
-            assert self._changed.wait_for(lambda: holds(self._clusters), PATIENCE_S), (self._clusters, self.failure)
-            return self._clusters
+            assert self._changed.wait_for(lambda: any(map(holds, self._sent)), PATIENCE_S), (self._sent, self.failure)
+            while not holds(self._sent[0]):
+                del self._sent[0]
+            return self._sent[0]
 
     def wait_ended(self) -> grpc.StatusCode:
         """Why the stream has ended."""
@@ -87,7 +89,7 @@ class AdsProxy:
     def _see(self, response: DiscoveryResponse) -> None:
         if response.type_url == CDS:
             with self._changed:
-                self._clusters = frozenset(cluster.name for cluster in unpacked(response, Cluster))
+                self._sent.append(frozenset(cluster.name for cluster in unpacked(response, Cluster)))
                 self._changed.notify_all()
 
     def _answer(self, response: DiscoveryResponse) -> None:

@@ -101,10 +101,10 @@ def test_ends_by_itself_when_nobody_renews_it(client: MeshClient) -> None:
 def test_is_renewed_while_its_block_runs(client: MeshClient) -> None:
     client.apply(virtual_service("renewed", "v1"))
     since = client.list("Fault").resource_version
-    with client.watch("Fault", since) as watch, client.fault("renewals", [virtual_service("renewed", "v2")], lease_s=1):
+    with client.watch("Fault", since) as watch, client.fault("renewals", [virtual_service("renewed", "v2")], lease_s=2):
         created = expires_at(client, "renewals")
         later = created
-        while (later - created).total_seconds() < 1.5:  # longer than the lease, so it has been renewed in between
+        while (later - created).total_seconds() < 2.5:  # longer than the lease, so it has been renewed in between
             renewed = first(watch, "MODIFIED", "renewals").object
             later = datetime.fromisoformat(renewed["status"]["expiresAt"])
         assert subset_of(client.get("vs", "renewed")) == "v2"
