@@ -51,7 +51,8 @@ def inject(template: Mapping[str, Any], workload: str, settings: ProxySettings) 
     apps = [container for container in spec["containers"] if container["name"] != PROXY]
     engine = _engine(annotations, settings)
     made = _container("router" if _is_gateway(annotations) else "sidecar", engine, settings)
-    made["env"] += _metadata_variables(workload, metadata.get("labels") or {}, apps, settings)
+    metadata["labels"] = labels = _labels(metadata.get("labels") or {}, workload)
+    made["env"] += _metadata_variables(workload, labels, apps, settings)
     spec["containers"] = [*apps, _merged(made, own)]
     annotations[STATUS] = json.dumps({"containers": [PROXY], "revision": "default"})
     return result
@@ -107,6 +108,18 @@ _FIELDS = (
     ("INSTANCE_IP", "status.podIP"),
     ("SERVICE_ACCOUNT", "spec.serviceAccountName"),
 )
+
+
+def _labels(given: Mapping[str, str], workload: str) -> dict[str, str]:
+    """Istio's own labels beneath the given ones. Source: Istio's injection template and its canonical service names."""
+    name = given.get("app.kubernetes.io/name") or given.get("app") or workload
+    revision = given.get("app.kubernetes.io/version") or given.get("version") or "latest"
+    own = {
+        "security.istio.io/tlsMode": "istio",
+        "service.istio.io/canonical-name": name,
+        "service.istio.io/canonical-revision": revision,
+    }
+    return own | dict(given)
 
 
 def _metadata_variables(

@@ -39,7 +39,15 @@ def test_a_pod_gets_a_sidecar_that_knows_who_it_is() -> None:
     assert found["CA_ADDR"] == "127.64.0.1:15014"
     assert found["ISTIO_META_WORKLOAD_NAME"] == "web-v1"
     assert found["ISTIO_META_ENGINE"] == "python"
-    assert json.loads(found["ISTIO_METAJSON_LABELS"]) == {"app": "web", "version": "v1"}
+    labels = {
+        "app": "web",
+        "version": "v1",
+        "security.istio.io/tlsMode": "istio",
+        "service.istio.io/canonical-name": "web",
+        "service.istio.io/canonical-revision": "v1",
+    }
+    assert injected["metadata"]["labels"] == labels
+    assert json.loads(found["ISTIO_METAJSON_LABELS"]) == labels
 
 
 def test_the_template_itself_is_left_as_it_was() -> None:
@@ -116,4 +124,4 @@ def test_an_injected_pod_is_a_pod() -> None:
     )
     assert isinstance(pod.resource, Pod)
     labels = next(e.value for e in pod.resource.spec.containers[1].env if e.name == "ISTIO_METAJSON_LABELS")
-    assert labels == '{"app": "a$$(b)"}'
+    assert json.loads(labels)["app"] == "a$$(b)"
