@@ -47,7 +47,7 @@ class LocalPlane:
     async def reset_counters(self) -> None:
         self._stats.reset_counters()
 
-    def drain(self) -> None:
+    async def drain(self) -> None:
         self._server.begin_drain()
 
     async def close(self, grace_s: float) -> None:

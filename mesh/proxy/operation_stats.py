@@ -102,15 +102,20 @@ def watch_managers(stats: Stats, configuration: Configuration) -> None:
     clusters = stats.group(ClusterManagerStats, "cluster_manager")
     listeners = stats.group(ListenerManagerStats, "listener_manager")
     before = configuration.active
+    owners: set[str] = set()
 
     def changed() -> None:
-        nonlocal before
+        nonlocal before, owners
         after = configuration.active
         cold = [kind for kind, _ in configuration.cold]
         clusters.changed(before.clusters, after.clusters, cold.count(CLUSTER))
         listeners.changed(before.listeners, after.listeners, cold.count(LISTENER))
         listeners.workers_started = 1
         before = after
+        wanted = {reference.owner for reference in configuration.wanted.values()}
+        for owner in owners - wanted:  # as Envoy forgets the counters of what is gone
+            stats.drop(owner)
+        owners = wanted
 
     configuration.watch(changed)
 

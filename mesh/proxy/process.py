@@ -91,7 +91,7 @@ class _Process:
         self._work = [each.run for each in (secrets, timeouts, startup, ads) if each is not None]
         self._admin_address = bootstrap.admin.address.socket_address
         self._admin = AdminServer(
-            Sidecar(bootstrap, self._configuration, options, plane, self._stats, status, stop, plane.drain), PAGES
+            Sidecar(bootstrap, self._configuration, options, plane, self._stats, status, stop), PAGES
         )
 
     async def run(self) -> None:
@@ -121,7 +121,7 @@ class _Process:
     async def _drain(self) -> None:
         _LOG.info("draining for at most %g s", self._options.drain_time_s)
         self._status.state = ServerState.DRAINING
-        self._plane.drain()
+        await self._plane.drain()
         await self._plane.close(self._options.drain_time_s)
         _LOG.info("exiting")
 

@@ -63,9 +63,6 @@ async def _answer(answer: Callable[[Any], Awaitable[Any]], argument: Any) -> tup
 def _answers(plane: LocalPlane) -> dict[Verb, Callable[[Any], Awaitable[Any]]]:
     decoder = ipc.Decoder()
 
-    async def drain(_: Any) -> None:
-        plane.drain()
-
     return {
         Verb.CHECK: lambda encoded: plane.check(decoder.decode(encoded)),
         Verb.APPLY: lambda encoded: plane.apply(decoder.decode(encoded)),
@@ -73,7 +70,7 @@ def _answers(plane: LocalPlane) -> dict[Verb, Callable[[Any], Awaitable[Any]]]:
         Verb.CLUSTERS: lambda _: plane.clusters(),
         Verb.LISTENERS: lambda _: plane.listeners(),
         Verb.RESET: lambda _: plane.reset_counters(),
-        Verb.DRAIN: drain,
+        Verb.DRAIN: lambda _: plane.drain(),
         Verb.CLOSE: plane.close,
     }
 

@@ -134,9 +134,9 @@ class Workers:
     async def reset_counters(self) -> None:
         await self._all(Verb.RESET)
 
-    def drain(self) -> None:
+    async def drain(self) -> None:
         self._is_draining = True
-        self._keepers.extend(asyncio.get_running_loop().create_task(_drained(worker)) for worker in self._workers)
+        await self._all(Verb.DRAIN)
 
     async def close(self, grace_s: float) -> None:
         workers, self._workers = self._workers, []
@@ -154,12 +154,15 @@ class Workers:
         return [answer for answer in answers if not isinstance(answer, BaseException)]
 
     async def _restore(self, worker: _Worker, before: ipc.Encoded | None) -> None:
+        """Put `worker` on what was in force. What others serve cannot be refused for what it says, but for its port."""
         if before is None:
             return
         try:
             await worker.ask(Verb.APPLY, before)
-        except WorkerGoneError:
-            _LOG.warning("worker %d ended while its configuration was restored", worker.process.pid)
+        except (WorkerGoneError, Refused) as error:
+            _LOG.error("worker %d does not serve: %s", worker.process.pid, error)
+            if worker.process.returncode is None:
+                worker.process.kill()  # its keeper starts another
 
     async def _keep(self, index: int) -> None:
         """Start a successor whenever the worker at `index` ends."""
@@ -170,16 +173,8 @@ class Workers:
                 return
             _LOG.error("worker %d ended with code %d: starting another", worker.process.pid, code)
             await asyncio.sleep(_RESTART_S)
-            successor = await _Worker.start(self._node, self._level)
+            self._workers[index] = successor = await _Worker.start(self._node, self._level)
             await self._restore(successor, self._applied)
-            self._workers[index] = successor
-
-
-async def _drained(worker: _Worker) -> None:
-    try:
-        await worker.ask(Verb.DRAIN)
-    except WorkerGoneError:
-        _LOG.debug("worker %d had ended before it was drained", worker.process.pid)
 
 
 def _summed(answers: Iterable[list[ClusterStatus]]) -> list[ClusterStatus]:

@@ -20,7 +20,7 @@ async def drain(sidecar: Sidecar, request: Request) -> Reply:
     for name in ("inboundonly", "skip_exit"):
         if name in request.query:
             raise BadQuery(f"{name} is not supported by this sidecar\n")
-    sidecar.drain_listeners()
+    await sidecar.plane.drain()
     return Reply("OK\n")
 
 

@@ -24,7 +24,7 @@ HTML = "text/html; charset=UTF-8"
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """All that pages may look at. `stop` is set to end the process, `drain_listeners` starts a drain that does not."""
+    """All that pages may look at. `stop` is set to end the process."""
 
     bootstrap: Bootstrap
     configuration: Configuration
@@ -33,7 +33,6 @@ class Sidecar:
     stats: Stats
     status: Status
     stop: asyncio.Event
-    drain_listeners: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)

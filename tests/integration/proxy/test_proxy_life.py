@@ -190,3 +190,58 @@ def test_quitquitquit_ends_it(tmp_path: Path) -> None:
             assert await ended(running) == 0
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_idle_connections_do_not_hold_up_the_end(tmp_path: Path, workers: str) -> None:
+    async def scenario() -> None:
+        port = free_port()
+        async with sidecar(tmp_path, static(port), "--concurrency", workers, "--drain-time-s", "600") as running:
+            await running.until_ready()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            async with asyncio.timeout(10):
+                assert await reader.readuntil(b"hello")
+            running.process.terminate()
+            assert await ended(running) == 0
+            writer.close()
+
+    asyncio.run(scenario())
+
+
+def test_drained_listeners_are_closed_but_the_process_stays(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        port = free_port()
+        async with sidecar(tmp_path, static(port)) as running:
+            await running.until_ready()
+            assert await running.get("/drain_listeners?graceful", "POST") == (200, "OK\n")
+
+            async def refuses() -> bool:
+                return (await fetch(f"http://127.0.0.1:{port}/"))[0] == 0
+
+            await running.until("no new connection is taken", refuses)
+            assert (await running.get("/ready"))[0] == 200
+
+    asyncio.run(scenario())
+
+
+def test_pages_add_up_the_workers(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async def app(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        upstream = await asyncio.start_server(app, "127.0.0.1", 0)
+        to, port = upstream.sockets[0].getsockname()[1], free_port()
+        async with upstream, sidecar(tmp_path, static(port, to), "--concurrency", "2") as running:
+            await running.until_ready()
+            for _ in range(30):
+                assert (await fetch(f"http://127.0.0.1:{port}/"))[0] == 200
+            assert await running.stat("cluster.app.upstream_rq_total") == 30
+            assert f"app::127.0.0.1:{to}::rq_success::30\n" in (await running.get("/clusters"))[1]
+            assert (await running.get("/reset_counters", "POST"))[0] == 200
+            assert await running.stat("cluster.app.upstream_rq_total") == 0
+
+    asyncio.run(scenario())
