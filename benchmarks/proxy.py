@@ -144,12 +144,18 @@ def measure_all(names: list[str], plan: Plan) -> report.Run:
 
 @click.command()
 @click.option("--rounds", default=5, show_default=True, help="Rounds of each engine and scenario.")
-@click.option("--seconds", default=5.0, show_default=True, help="Length of a measurement.")
-@click.option("--warm-up", default=1.5, show_default=True, help="Load before each measurement, in seconds.")
+@click.option("--seconds", type=click.IntRange(min=1), default=5, show_default=True, help="Length of a measurement.")
+@click.option(
+    "--warm-up",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Load before each measurement, in seconds.",
+)
 @click.option("--connections", default=32, show_default=True, help="Connections of the load generator.")
 @click.option("--scenario", "names", multiple=True, type=click.Choice(list(SCENARIOS)), help="Only these scenarios.")
 @click.option("--write", is_flag=True, help="Put the table into docs/performance.md.")
-def main(*, rounds: int, seconds: float, warm_up: float, connections: int, names: tuple[str, ...], write: bool) -> None:
+def main(*, rounds: int, seconds: int, warm_up: int, connections: int, names: tuple[str, ...], write: bool) -> None:
     """Measure our sidecar and Envoy side by side."""
     with terminated_as_interrupt():
         run = measure_all(list(names) or list(SCENARIOS), Plan(rounds, seconds, warm_up, connections))

@@ -15,7 +15,7 @@ ALTERNATE_SECONDS = {"v-unavailable": 60.0, "v-unhealthy": 900.0}
 class Config:
     """`fault_percent` and `delay_seconds` count for v-faulty and v-delayed, `alternate_seconds` for the other two.
 
-    With `fault_first` v-faulty fails exactly its first so many requests, and none after them, instead of a share of all.
+    With `fault_first` v-faulty fails exactly its first so many requests and none after, instead of a share of all.
     """
 
     pod: Pod
