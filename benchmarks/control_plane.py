@@ -32,6 +32,7 @@ from mesh.snapshot.builder import SnapshotBuilder
 from mesh.snapshot.options import MeshOptions
 from mesh.xds.ads.catalog import Catalog
 from mesh.xds.ads.stream import Stream
+from mesh.xds.ads.touched import Touched
 from mesh.xds.compile.proxy import Proxy, Role
 from mesh.xds.types import XdsType
 
@@ -70,7 +71,7 @@ class Client:
             self._say(type_, "")
             yield from self.drain()
 
-    def follow(self, touched: frozenset[str] | None) -> Iterator[int]:
+    def follow(self, touched: Touched) -> Iterator[int]:
         """Take what a new snapshot brings; yields the size of each response."""
         self.stream.offer(self._catalog.config(self._proxy), touched)
         yield from self.drain()
@@ -96,7 +97,7 @@ class Mesh:
         self.catalog = Catalog(self._builder.build(0))
         self._version = 0
 
-    def change(self, resources: Iterable[Resource]) -> frozenset[str] | None:
+    def change(self, resources: Iterable[Resource]) -> Touched:
         own = list(resources)
         self._registry.change(own)
         self._builder.change_config(own)

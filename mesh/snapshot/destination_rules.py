@@ -30,10 +30,11 @@ class MergedRule:
 
 @dataclass(frozen=True, slots=True)
 class DestinationRuleIndex:
-    """Merged rules by namespace and host."""
+    """Merged rules by namespace and host; `wild` are those for host patterns, the most specific first."""
 
     root_namespace: str
     by_namespace: Mapping[str, Mapping[str, MergedRule]] = field(default_factory=dict)
+    wild: Mapping[str, tuple[MergedRule, ...]] = field(default_factory=dict)
 
     def lookup(self, service: Service, viewer: str) -> MergedRule | None:
         """The rule that clients in namespace `viewer` follow: theirs, else the service's, else the root namespace's.
@@ -54,12 +55,10 @@ class DestinationRuleIndex:
             return exact
         seen = (
             rule
-            for rule in rules.values()
-            if rule.host.startswith("*")
-            and host_matches(rule.host, host)
-            and exported(rule.export_to, namespace, viewer)
+            for rule in self.wild.get(namespace, ())
+            if host_matches(rule.host, host) and exported(rule.export_to, namespace, viewer)
         )
-        return max(seen, key=lambda rule: specificity(rule.host), default=None)
+        return next(seen, None)
 
 
 def index(
@@ -73,7 +72,12 @@ def index(
     for (namespace, host), sources in grouped.items():
         old = former.by_namespace.get(namespace, {}).get(host) if former else None
         by_namespace.setdefault(namespace, {})[host] = _merge(host, namespace, tuple(sources), old)
-    return DestinationRuleIndex(root_namespace, by_namespace)
+    wild = {
+        namespace: tuple(sorted(patterns, key=lambda rule: specificity(rule.host), reverse=True))
+        for namespace, rules_of in by_namespace.items()
+        if (patterns := [rule for rule in rules_of.values() if rule.host.startswith("*")])
+    }
+    return DestinationRuleIndex(root_namespace, by_namespace, wild)
 
 
 def _merge(host: str, namespace: str, sources: tuple[DestinationRule, ...], old: MergedRule | None) -> MergedRule:

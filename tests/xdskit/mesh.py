@@ -20,6 +20,7 @@ from mesh.registry.types import WorkloadKey
 from mesh.snapshot.builder import SnapshotBuilder
 from mesh.snapshot.options import MeshOptions
 from mesh.xds.ads.catalog import Catalog, ProxyConfig
+from mesh.xds.ads.touched import Touched
 from mesh.xds.compile.proxy import Engine, Proxy, Role
 from mesh.xds.resource import Resource
 
@@ -50,7 +51,7 @@ class Mesh:
         self.version = 0
         self.change(resources)
 
-    def change(self, upserts: Iterable[ApiResource], deletions: Iterable[ApiResource] = ()) -> frozenset[str] | None:
+    def change(self, upserts: Iterable[ApiResource], deletions: Iterable[ApiResource] = ()) -> Touched:
         """Take in changes and show the next snapshot; returns what `Catalog.show` does."""
         there, gone = list(upserts), list(deletions)
         self.registry.change(there, gone)

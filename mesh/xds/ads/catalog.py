@@ -10,6 +10,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from mesh.registry.types import Service, Workload
 from mesh.snapshot.snapshot import MeshSnapshot
 from mesh.xds.ads.memo import Memo
+from mesh.xds.ads.touched import Touched
 from mesh.xds.compile import clusters, gateway, names
 from mesh.xds.compile.endpoints import nothing
 from mesh.xds.compile.listeners import ListenerPart, ListeningPort, sidecar_ports
@@ -104,20 +105,20 @@ class Catalog:
         self._routes: dict[Sight, Resource] = {}
         self._tcp_ports: dict[Sight, tuple[TcpPort, ...]] = {}
 
-    def show(self, snapshot: MeshSnapshot) -> frozenset[str] | None:
-        """Compile from `snapshot` from now on.
-
-        Returns the clusters whose endpoints alone changed since the one before; None if anything else may have.
-        """
+    def show(self, snapshot: MeshSnapshot) -> Touched:
+        """Compile from `snapshot` from now on; returns what may differ from the one before."""
         former, self.snapshot = self.snapshot, snapshot
         if snapshot.config_generation == former.config_generation:
-            return self._touched_clusters(former)
-        self._former_layers = {name: known.layer for name, known in self._namespaces.items()}
-        for table in (self._namespaces, self._routes, self._tcp_ports):
-            table.clear()
+            return Touched(self._touched_clusters(former), routes=False)
+        self._routes.clear()
+        self._tcp_ports.clear()
         self.compiled.advance()
         self._hosts.advance()
-        return None
+        if _same(former, snapshot, "services", "accounts", "destination_rules", "peer_authentication"):
+            return Touched(self._touched_clusters(former), routes=True)
+        self._former_layers = {name: known.layer for name, known in self._namespaces.items()}
+        self._namespaces.clear()
+        return Touched(None, routes=True)
 
     def config(self, proxy: Proxy) -> ProxyConfig:
         """What this proxy is to have now. Raises UnknownWorkloadError when its pod is gone."""
@@ -267,6 +268,11 @@ class Catalog:
             part,
             lambda: encode(XdsType.LDS, part.name, part.compile(), part.wants),
         )
+
+
+def _same(one: MeshSnapshot, other: MeshSnapshot, *fields: str) -> bool:
+    """Whether these parts of two snapshots are the very same objects."""
+    return all(getattr(one, name) is getattr(other, name) for name in fields)
 
 
 def _encoded_block_all() -> bytes:

@@ -15,6 +15,7 @@ from mesh.xds.ads.counters import Counters
 from mesh.xds.ads.node import NodeIdentity
 from mesh.xds.ads.status import ProxyStatus, type_statuses
 from mesh.xds.ads.stream import Stream
+from mesh.xds.ads.touched import NOTHING_TOUCHED, Touched
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class Connection:
         self._progressed = progressed
         self._connected_since = datetime.now(UTC)
         self._wake = asyncio.Event()
-        self._touched: frozenset[str] | None = frozenset()
+        self._touched = NOTHING_TOUCHED
         self._changed_at: float | None = None
 
     @property
@@ -50,10 +51,9 @@ class Connection:
             self.stream.synced_version,
         )
 
-    def changed(self, touched: frozenset[str] | None, at: float) -> None:
-        """There is a newer snapshot; `touched` as `Catalog.show` tells, `at` on the loop's clock."""
-        both = touched is not None and self._touched is not None
-        self._touched = self._touched | touched if both else None  # type: ignore[operator]
+    def changed(self, touched: Touched, at: float) -> None:
+        """There is a newer snapshot; `at` is when it began to change, on the loop's clock."""
+        self._touched |= touched
         if self._changed_at is None:
             self._changed_at = at
         self._wake.set()
@@ -100,8 +100,8 @@ class Connection:
             self._progressed()
 
     def _offer(self) -> None:
-        if self._touched is None or self.stream.offered_version != self._catalog.snapshot.resource_version:
-            touched, self._touched = self._touched, frozenset()
+        if self.stream.offered_version != self._catalog.snapshot.resource_version:
+            touched, self._touched = self._touched, NOTHING_TOUCHED
             self.stream.offer(self._catalog.config(self.node.proxy), touched)
 
     def _note_convergence(self) -> None:

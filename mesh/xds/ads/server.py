@@ -29,6 +29,7 @@ from mesh.xds.ads.node import (
     read_node,
 )
 from mesh.xds.ads.status import ProxyStatus, SyncResult, SyncState, rejections
+from mesh.xds.ads.touched import Touched
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ class DiscoveryServer:
         self._builder.change_config(upserts, deletions)
         self._version = resource_version
 
-    def _build(self) -> frozenset[str] | None:
+    def _build(self) -> Touched:
         started = time.perf_counter()
         touched = self._catalog.show(self._builder.build(self._version))
         self._counters.snapshots += 1

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from sys import intern
 from typing import Protocol
 
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 
 from mesh.xds.ads.subscription import Nack, NamedSubscription, SetSubscription, Subscription
+from mesh.xds.ads.touched import Touched
 from mesh.xds.resource import Layer, Resource, ResourceSet
 from mesh.xds.types import BY_URL, WARMED_BY, XdsType
 
@@ -62,12 +64,11 @@ class Stream:
         """Refusals that stand."""
         return {type_: own.nack for type_, own in self.subscriptions.items() if own.nack is not None}
 
-    def offer(self, config: Config, touched: frozenset[str] | None = None) -> None:
-        """The proxy is to have `config` from now on. `touched` are the clusters whose endpoints alone may differ."""
+    def offer(self, config: Config, touched: Touched) -> None:
+        """The proxy is to have `config` from now on; `touched` is what may differ from the one before."""
         self._config = config
-        self.is_settled = False
-        self._endpoints.touch(touched)
-        if touched is None:
+        self._endpoints.touch(touched.endpoints)
+        if touched.routes:
             self._routes.touch(None)
         for subscription, target in self._targets():
             if subscription.has(target):
@@ -90,7 +91,7 @@ class Stream:
             subscription.refuse(request.error_detail.message, now)
         elif subscription.in_flight:
             subscription.ack()
-        subscription.ask(frozenset(request.resource_names))
+        subscription.ask(frozenset(map(intern, request.resource_names)))
         return type_ if refused else None
 
     def next_response(self) -> tuple[XdsType, bytes] | None:

@@ -109,6 +109,9 @@ class NamedSubscription(Subscription):
     sending: dict[str, str] = field(default_factory=dict)
 
     def ask(self, names: frozenset[str]) -> None:
+        if names == self.names:
+            self.asked = True
+            return
         if self.stale is not None:
             self.stale |= names - self.names
         for name in self.names - names:

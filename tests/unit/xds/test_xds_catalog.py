@@ -10,6 +10,7 @@ from xdskit.mesh import BOOKINFO, Mesh, listeners, objects, routes
 from mesh.api.pod import Pod, PodCondition
 from mesh.registry.types import WorkloadKey
 from mesh.xds.ads.catalog import UnknownWorkloadError
+from mesh.xds.ads.touched import Touched
 from mesh.xds.compile.proxy import Role
 
 PRODUCTPAGE, REVIEWS_V1, RATINGS = "productpage-v1-5d4f-aaaaa", "reviews-v1-6a6b-aaaaa", "ratings-v1-8e8f-aaaaa"
@@ -75,7 +76,7 @@ def test_source_labels_part_routes_of_those_they_tell_apart(mesh: Mesh) -> None:
 def test_a_rule_compiles_its_own_clusters_again_and_no_others(mesh: Mesh) -> None:
     before = mesh.config(PRODUCTPAGE)
     made = mesh.catalog.compiled.made
-    assert mesh.change(objects(RULE)) is None
+    assert mesh.change(objects(RULE)) == Touched(None, routes=True)
     after = mesh.config(PRODUCTPAGE)
     assert [own.name for own in after.clusters.changed_since(before.clusters)] == [REVIEWS]
     assert mesh.catalog.compiled.made == made + 1
@@ -85,7 +86,7 @@ def test_a_rule_compiles_its_own_clusters_again_and_no_others(mesh: Mesh) -> Non
 def test_a_route_leaves_clusters_as_the_very_same_bytes(mesh: Mesh) -> None:
     before = mesh.config(PRODUCTPAGE)
     former_routes = routes(before)
-    mesh.change(objects(ROUTE))
+    assert mesh.change(objects(ROUTE)) == Touched(frozenset(), routes=True)
     after = mesh.config(PRODUCTPAGE)
     assert after.clusters.layers[0] is before.clusters.layers[0]
     assert routes(after) != former_routes
@@ -96,7 +97,7 @@ def test_an_endpoint_change_touches_its_clusters_alone(mesh: Mesh) -> None:
     former_hosts = before.endpoints(REVIEWS)
     made = mesh.catalog.compiled.made
     touched = mesh.change([unready("reviews-v2-7c7d-aaaaa")])
-    assert touched == {REVIEWS}
+    assert touched == Touched(frozenset({REVIEWS}), routes=False)
     after = mesh.config(PRODUCTPAGE)
     assert after.clusters.version == before.clusters.version
     assert after.endpoints(REVIEWS) != former_hosts

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from xdskit.client import resource_names
 
 from mesh.xds.ads.stream import Stream
+from mesh.xds.ads.touched import Touched
 from mesh.xds.resource import Layer, Resource, ResourceSet, encode
 from mesh.xds.types import BY_URL, XdsType
 
@@ -99,8 +100,8 @@ class Proxy:
             request.error_detail.message = error
         self.stream.request(request, NOW)
 
-    def offer(self, config: FakeConfig, touched: frozenset[str] | None = None) -> list[str]:
-        self.stream.offer(config, touched)
+    def offer(self, config: FakeConfig, touched: Touched | None = None) -> list[str]:
+        self.stream.offer(config, touched or Touched())
         return self.sent()
 
 
@@ -196,7 +197,7 @@ def test_a_going_cluster_keeps_its_endpoints() -> None:
 def test_endpoints_alone_are_sent_for_those_touched() -> None:
     proxy = settled(FakeConfig(1, {"a": "1", "b": "1"}))
     changed = FakeConfig(2, {"a": "1", "b": "1"}, e={"b": "more"})
-    assert proxy.offer(changed, frozenset({"b"})) == ["EDS b"]
+    assert proxy.offer(changed, Touched(frozenset({"b"}), routes=False)) == ["EDS b"]
     proxy.ack(EDS)
     assert proxy.stream.synced_version == 2
 
