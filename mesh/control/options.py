@@ -39,9 +39,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
 
 def _address(text: str) -> str:
     try:
-        return str(ipaddress.ip_address(text))
+        return str(ipaddress.IPv4Address(text))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an IP address") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 address") from error
 
 
 def _port(text: str) -> int:

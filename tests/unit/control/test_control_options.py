@@ -23,7 +23,8 @@ def test_a_relative_folder_is_made_absolute() -> None:
     ("arguments", "complaint"),
     [
         ([], "--state"),
-        (["--state", "/s", "--address", "localhost"], "'localhost' is not an IP address"),
+        (["--state", "/s", "--address", "localhost"], "'localhost' is not an IPv4 address"),
+        (["--state", "/s", "--address", "::1"], "'::1' is not an IPv4 address"),
         (["--state", "/s", "--api-port", "65536"], "'65536' is not a port"),
         (["--state", "/s", "--xds-port=-1"], "'-1' is not a port"),
         (["--state", "/s", "--log-level", "loud"], "loud"),
