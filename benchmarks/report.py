@@ -117,7 +117,7 @@ def save(run: Run, folder: Path) -> Path:
 def write(run: Run, document: Path) -> None:
     """Put the table between the document's markers."""
     text = document.read_text()
-    head, begin, rest = text.partition(BEGIN)
+    head, _, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not end:
         raise ValueError(f"{document} has no {BEGIN} ... {END} to write between")
