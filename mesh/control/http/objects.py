@@ -15,7 +15,7 @@ from mesh.config.history import Match
 from mesh.config.keys import Key, NotFoundError, key_of
 from mesh.config.problems import InvalidError
 from mesh.config.store import Store
-from mesh.config.validate import validate
+from mesh.config.validate import require_valid, validate
 from mesh.control.http.bodies import parse_json, read_body
 from mesh.control.http.errors import invalid_manifests, refused_manifests
 from mesh.control.http.parameters import parse_selector, parse_version
@@ -168,9 +168,7 @@ async def _manifest(request: web.Request) -> Manifest:
     expected = Key(kind.name, namespace, name)
     if key_of(manifest) != expected:
         raise bad_request(f"the body is {key_of(manifest)}, but the path is for {expected}")
-    if problems := validate(manifest):
-        raise InvalidError(problems)
-    return manifest
+    return require_valid(manifest)
 
 
 def _manifests(body: bytes, content_type: str) -> list[Manifest]:
