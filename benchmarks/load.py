@@ -11,6 +11,10 @@ from dataclasses import dataclass
 UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 
 
+class LoadFailed(Exception):
+    """The load generator ended with an error; says what it printed."""
+
+
 @dataclass(frozen=True)
 class Load:
     """What one measurement gave: requests completed, seconds, failures, latency in milliseconds."""
@@ -38,7 +42,9 @@ def run(url: str, connections: int, seconds: float, core: int) -> Load:
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", url]
     else:
         command = [sys.executable, "-m", "benchmarks.loader", url, str(connections), str(seconds)]
-    done = subprocess.run([*pin, *command], capture_output=True, text=True, check=True, timeout=seconds + 30)
+    done = subprocess.run([*pin, *command], capture_output=True, text=True, check=False, timeout=seconds + 30)
+    if done.returncode:
+        raise LoadFailed(f"{tool()} could not load {url}: {done.stdout}{done.stderr}")
     return parse(done.stdout)
 
 
