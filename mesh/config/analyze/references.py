@@ -14,7 +14,6 @@ from mesh.config.analyze.message import (
 )
 from mesh.config.analyze.view import (
     CLUSTER_SUFFIX,
-    INGRESS_GATEWAY_LABELS,
     MESH_GATEWAY,
     View,
     full_host,
@@ -39,8 +38,7 @@ def gateway_selectors(view: View) -> Iterator[Message]:
     """IST0101: a Gateway selects no workload."""
     for found in view.gateways.values():
         selector = found.resource.spec.selector
-        labels = [INGRESS_GATEWAY_LABELS, *(workload.labels for workload in view.workloads)]
-        if selector and not any(matches(selector, each) for each in labels):
+        if selector and not any(matches(selector, workload.labels) for workload in view.workloads):
             text = f'Referenced selector not found: "{_pairs(selector)}"'
             yield about(found.manifest, ("spec", "selector"), REFERENCED_RESOURCE_NOT_FOUND, text)
 

@@ -21,8 +21,6 @@ T = TypeVar("T", bound=Resource)
 
 MESH_GATEWAY = "mesh"
 CLUSTER_SUFFIX = ".svc.cluster.local"
-INGRESS_GATEWAY_LABELS = {"app": "istio-ingressgateway", "istio": "ingressgateway"}
-"""Of the gateway that every mesh has without a manifest."""
 
 
 @dataclass(frozen=True, slots=True)

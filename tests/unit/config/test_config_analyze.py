@@ -54,6 +54,16 @@ spec:
   host: reviews
   subsets: [{name: v1, labels: {version: v1}}]
 ---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: ingress}
+spec:
+  selector: {matchLabels: {istio: ingressgateway}}
+  template:
+    metadata: {labels: {istio: ingressgateway}}
+    spec:
+      containers: [{name: istio-proxy, image: auto}]
+---
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: bookinfo}

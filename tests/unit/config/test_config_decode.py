@@ -17,6 +17,7 @@ from mesh.config.decode import decode_object, decode_text
 from mesh.config.documents import MAX_DEPTH
 from mesh.config.problems import InvalidError, format_path
 from mesh.config.validate import require_valid
+from mesh.platforms.node.gateway import ingress_gateway
 
 ROOT = Path(__file__).parents[3]
 SAMPLES = sorted((ROOT / "apps").glob("**/*.yaml"))
@@ -134,7 +135,8 @@ def test_our_own_samples_are_clean(sample: Path) -> None:
     assert decoded.problems == ()
     for manifest in decoded.manifests:
         require_valid(manifest)
-    beneath = [
+    beneath = [decode_object(document) for document in ingress_gateway()]
+    beneath += [
         manifest
         for path in (SERVICES, ROOT / "apps" / "istio" / "destination-rules.yaml")
         for manifest in decode_text(path.read_text(), path.name).manifests
