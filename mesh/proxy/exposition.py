@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Any
 
 from mesh.proxy.stats import HistogramValue, Sample, Tags
@@ -69,7 +70,7 @@ def _is_used(sample: Sample) -> bool:
 
 def _response_code(sample: Sample) -> Sample:
     """Envoy extracts response codes and their classes (`upstream_rq_2xx`, `upstream_rq_503`) into a tag."""
-    found = None if sample.is_plain else _CODE.match(sample.base)
+    found = None if sample.is_plain or "_rq_" not in sample.base else _CODE.match(sample.base)
     if found is None:
         return sample
     if found["group"]:
@@ -80,8 +81,18 @@ def _response_code(sample: Sample) -> Sample:
 
 
 def _metric_name(sample: Sample) -> str:
-    name = _UNFIT.sub("_", sample.base)
-    return name if sample.is_plain else f"envoy_{name}"
+    return _fit(sample.base) if sample.is_plain else f"envoy_{_fit(sample.base)}"
+
+
+@cache
+def _fit(name: str) -> str:
+    """`name` as Prometheus takes it. Names are those of the counters, so there is an end to them."""
+    return _UNFIT.sub("_", name)
+
+
+@cache
+def _bound(bound: float) -> str:
+    return f"{bound:.17g}"
 
 
 def _family(name: str, kind: str, samples: list[Sample]) -> Iterator[str]:
@@ -98,14 +109,14 @@ def _histogram(name: str, labels: str, value: HistogramValue) -> Iterator[str]:
     count, total, buckets = value
     before = f"{labels}," if labels else ""
     for bound, cumulative in buckets:
-        yield f'{name}_bucket{{{before}le="{bound:.17g}"}} {cumulative}\n'
+        yield f'{name}_bucket{{{before}le="{_bound(bound)}"}} {cumulative}\n'
     yield f'{name}_bucket{{{before}le="+Inf"}} {count}\n'
     yield f"{name}_sum{{{labels}}} {total:.17g}\n"
     yield f"{name}_count{{{labels}}} {count}\n"
 
 
 def _labels(tags: Tags) -> str:
-    return ",".join(f'{_UNFIT.sub("_", name)}="{_escaped(value)}"' for name, value in tags)
+    return ",".join(f'{_fit(name)}="{_escaped(value)}"' for name, value in tags)
 
 
 def _escaped(value: str) -> str:

@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
@@ -80,6 +81,13 @@ def write_root(folder: Path, root: str) -> None:
     write_secret(folder / "secrets" / "ROOTCA.json", {"name": "ROOTCA", "validation_context": trust})
 
 
+def pair_secret(name: str, pair: Pair) -> Secret:
+    secret = Secret(name=name)
+    secret.tls_certificate.certificate_chain.inline_string = pair.chain
+    secret.tls_certificate.private_key.inline_string = pair.key
+    return secret
+
+
 def write_secret(path: Path, secret: dict[str, object]) -> None:
     replace(path, json.dumps({"version_info": "1", "resources": [{"@type": _SECRET, **secret}]}))
 
@@ -103,16 +111,16 @@ def upstream_tls() -> dict[str, object]:
     return {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", **_common()}
 
 
-def downstream_tls() -> dict[str, object]:
-    """A DownstreamTlsContext with both secrets that wants the client's certificate."""
+def downstream_tls(certificate: dict[str, object] | None = None) -> dict[str, object]:
+    """A DownstreamTlsContext that wants the client's certificate; its own is the file's, or that of `certificate`."""
     kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
-    return {"@type": kind, "require_client_certificate": True, **_common()}
+    return {"@type": kind, "require_client_certificate": True, **_common(certificate)}
 
 
-def _common() -> dict[str, object]:
+def _common(certificate: dict[str, object] | None = None) -> dict[str, object]:
     return {
         "common_tls_context": {
-            "tls_certificate_sds_secret_configs": [file_secret("default")],
+            "tls_certificate_sds_secret_configs": [certificate or file_secret("default")],
             "validation_context_sds_secret_config": file_secret("ROOTCA"),
         }
     }

@@ -12,16 +12,17 @@ from proxy_certificates import (
     Authority,
     Pair,
     downstream_tls,
+    pair_secret,
     replace,
     upstream_tls,
     write_pair,
     write_root,
 )
 from proxy_control_plane import ControlPlane
-from proxy_resources import rds_listener, says
+from proxy_resources import ADS, rds_listener, says
 from proxy_sidecar import Sidecar, ads_bootstrap, free_port, sidecar
 
-from mesh.proxy.references import CLUSTER, LISTENER, ROUTE
+from mesh.proxy.references import CLUSTER, LISTENER, ROUTE, SECRET
 
 IDENTITY = "spiffe://cluster.local/ns/default/sa/a"
 
@@ -135,6 +136,40 @@ def test_without_its_secrets_the_sidecar_keeps_trying(tmp_path: Path) -> None:
                 write_root(tmp_path, authority.root)
                 write_pair(tmp_path, authority.issue(IDENTITY))
                 assert (await (await control.connected()).heard(CLUSTER)).node.id
+        finally:
+            await control.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_secret_may_come_from_the_control_plane(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        authority = Authority()
+        mine = authority.issue(IDENTITY, 1004)
+        write_root(tmp_path, authority.root)
+        control = ControlPlane()
+        await control.start()
+        try:
+            async with sidecar(tmp_path, ads_bootstrap(control.port)) as running:
+                stream = await control.connected()
+                await stream.heard(CLUSTER)
+                stream.say(CLUSTER, "c1")
+                await stream.heard(CLUSTER)
+                await stream.heard(LISTENER)
+                port = free_port()
+                tls = downstream_tls(certificate={"name": "from-ads", "sds_config": ADS})
+                stream.say(LISTENER, "l1", rds_listener("in", port, "table", tls=tls))
+                await stream.heard(LISTENER)
+                await stream.heard(ROUTE)
+                assert list((await stream.heard(SECRET)).resource_names) == ["from-ads"]
+                stream.say(ROUTE, "r1", says("table", "hello"))
+                await stream.heard(ROUTE)
+                assert (await running.get("/ready"))[1] == "INITIALIZING\n"
+                stream.say(SECRET, "s1", pair_secret("from-ads", mine))
+                await stream.heard(SECRET)
+                await running.until_ready()
+                assert await served_serial(port, authority, mine, tmp_path) == 1004
+                assert "PRIVATE KEY" not in (await running.get("/config_dump"))[1]
         finally:
             await control.stop()
 
