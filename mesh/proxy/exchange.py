@@ -406,7 +406,7 @@ class Exchange:
             host.rq_error += 1
         else:
             host.rq_success += 1
-        if self._retry is not None and self._retry.wants_status(status) and self._may_retry():
+        if self._retry is not None and self._retry.wants_response(head) and self._may_retry():
             stats.retry_codes.count(status)
             self._retry_later(complete=done)
             return

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mesh.proxy.http1.head import Head, RequestHead
+from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from mesh.proxy.exchange import Exchange
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 PathMatch = Callable[[bytes], bool]
 Condition = Callable[[RequestHead], bool]
 Value = Callable[["Exchange"], bytes]
+
+
+GRPC_CONDITIONS = {
+    b"1": "cancelled", b"4": "deadline-exceeded", b"8": "resource-exhausted", b"13": "internal", b"14": "unavailable"
+}  # fmt: skip
 
 
 class HeaderEdit:
@@ -61,9 +66,13 @@ class RetryPolicy:
     base: float = 0.025
     longest: float = 0.25
 
-    def wants_status(self, status: int) -> bool:
-        """Whether a response with this status is one to try again."""
-        on = self.on
+    def wants_response(self, head: ResponseHead) -> bool:
+        """Whether this response is one to try again."""
+        on, status = self.on, head.status
+        if b"grpc-status" in head.marked and GRPC_CONDITIONS.get(head.marked[b"grpc-status"]) in on:
+            return True
+        if b"x-envoy-ratelimited" in head.marked:
+            return "envoy-ratelimited" in on
         if status < 400 and not self.statuses:
             return False
         return (

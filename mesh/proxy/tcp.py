@@ -42,8 +42,9 @@ class TcpDownstream(asyncio.Protocol):
     """The client's side. It reads nothing before there is somewhere to send it."""
 
     __slots__ = (
-        "_connecting", "_ended", "_got_eof", "_held", "attempts", "bytes_received", "bytes_sent", "cluster",
-        "cluster_name", "config", "deadline", "details", "elapsed", "flags", "host", "local_address", "on_lost", "peer",
+        "_connecting", "_ended", "_held", "attempts", "bytes_received", "bytes_sent", "cluster",
+        "cluster_name", "config", "deadline", "details", "elapsed", "flags", "got_eof", "host", "local_address", "on_lost",
+        "peer",
         "remote_address", "started", "transport", "transport_failure", "upstream", "upstream_local_address",
         "upstream_peer", "worker",
     )  # fmt: skip
@@ -69,7 +70,7 @@ class TcpDownstream(asyncio.Protocol):
         self.deadline = inf
         self._connecting: asyncio.Task[None] | None = None
         self._held: list[bytes] = []
-        self._got_eof = False
+        self.got_eof = False
         self._ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -93,9 +94,13 @@ class TcpDownstream(asyncio.Protocol):
             self.upstream.transport.write(data)
 
     def eof_received(self) -> bool:
-        self._got_eof = True
-        if self.upstream is not None:
-            self.upstream.half_close()
+        """The client sends no more; the connection ends when the host does not either."""
+        self.got_eof = True
+        if self.upstream is None:
+            return True
+        if self.upstream.got_eof:
+            return False
+        self.upstream.half_close()
         return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -189,7 +194,7 @@ class TcpDownstream(asyncio.Protocol):
         for data in self._held:
             upstream.transport.write(data)
         self._held.clear()
-        if self._got_eof:
+        if self.got_eof:
             upstream.half_close()
         if self.config.idle_timeout:
             self.touch()
@@ -225,12 +230,13 @@ class TcpDownstream(asyncio.Protocol):
 class TcpUpstream(asyncio.Protocol):
     """The host's side."""
 
-    __slots__ = ("_cluster", "_downstream", "_host", "transport")
+    __slots__ = ("_cluster", "_downstream", "_host", "got_eof", "transport")
 
     def __init__(self, downstream: TcpDownstream, cluster: Cluster, host: Host) -> None:
         self._downstream = downstream
         self._cluster = cluster
         self._host = host
+        self.got_eof = False
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -250,8 +256,12 @@ class TcpUpstream(asyncio.Protocol):
         downstream.transport.write(data)
 
     def eof_received(self) -> bool:
+        """The host sends no more; the connection ends when the client does not either."""
+        self.got_eof = True
+        if self._downstream.got_eof:
+            return False
         self._downstream.half_close()
-        return self._downstream.transport.can_write_eof()
+        return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._host.cx_active -= 1

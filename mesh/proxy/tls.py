@@ -219,9 +219,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             self._decrypt()
 
     def eof_received(self) -> bool:
-        if self._inner is not None:
-            self._inner.eof_received()
-        return False
+        return self._inner is not None and bool(self._inner.eof_received())
 
     def connection_lost(self, exc: Exception | None) -> None:
         was_closing, self._closing = self._closing, True
@@ -316,9 +314,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         inner = self._inner
         if inner is not None and pieces:
             inner.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        if ended and not self._closing:
-            if inner is not None:
-                inner.eof_received()
+        if ended and not self._closing and not (inner is not None and inner.eof_received()):
             self.close()
 
     def _refuse(self, reason: str) -> None:
@@ -356,12 +352,16 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         if self._closing:
             return
         self._closing = True
+        self.write_eof()
+        self._raw.close()
+
+    def write_eof(self) -> None:
+        """Tell the other side that no more comes (close_notify); it may still send."""
         try:
             self._engine.unwrap()
         except ssl.SSLError:
             pass  # our close_notify is out; theirs is not waited for
         self._flush()
-        self._raw.close()
 
     def abort(self) -> None:
         self._closing = True
@@ -372,7 +372,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         return self._closing or self._raw.is_closing()
 
     def can_write_eof(self) -> bool:
-        return False
+        return True
 
     def pause_reading(self) -> None:
         self._raw.pause_reading()

@@ -70,7 +70,7 @@ def lookup(name: str) -> Lookup:
 
 
 def header_match(matcher: Any, place: Place) -> Condition:
-    """A HeaderMatcher. Absent headers match only when the matcher says so, inverted or not (Envoy's rule)."""
+    """A HeaderMatcher. An absent header matches nothing, also inverted, unless it is to be taken as empty (Envoy)."""
     get = lookup(matcher.name)
     kind = matcher.WhichOneof("header_match_specifier")
     inverted = matcher.invert_match
@@ -83,7 +83,7 @@ def header_match(matcher: Any, place: Place) -> Condition:
     if matcher.treat_missing_header_as_empty:
         return lambda head: match(get(head) or b"") != inverted
     if inverted:
-        return lambda head: (value := get(head)) is None or not match(value)
+        return lambda head: (value := get(head)) is not None and not match(value)
     return lambda head: (value := get(head)) is not None and match(value)
 
 

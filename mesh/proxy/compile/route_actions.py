@@ -47,7 +47,7 @@ SUPPORTED = {
 RETRY_ON = frozenset(
     ("5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "retriable-4xx", "refused-stream",
      "retriable-status-codes", "cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable",
-     "http3-post-connect-failure")
+     "http3-post-connect-failure", "envoy-ratelimited")
 )  # fmt: skip
 _NOT_FOUND = {0: 503, 1: 404, 2: 500}
 _REDIRECTS = {0: 301, 1: 302, 2: 303, 3: 307, 4: 308}

@@ -104,10 +104,10 @@ _RESPONSE_MARKS: tuple[bytes, ...] = (
     b"date",
     b"x-envoy-upstream-service-time",
     b"x-envoy-attempt-count",
-    b"x-envoy-overloaded",
-    b"x-envoy-immediate-health-check-fail",
+    b"x-envoy-ratelimited",
+    b"grpc-status",
 )
-_SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding"))
+_SINGLE = frozenset((b"host", b"content-length"))
 # What only internal clients may say (Envoy's header sanitising).
 INTERNAL = frozenset(
     (b"x-envoy-internal", b"x-envoy-upstream-rq-timeout-ms", b"x-envoy-upstream-rq-per-try-timeout-ms",
@@ -283,9 +283,12 @@ def parse_request(block: bytes) -> RequestHead:
     # One pass finds every bare CR, bare LF, NUL and other control character: only the CRLFs between lines may go.
     if len(block) - len(block.translate(None, _CONTROLS)) != 2 * len(lines) - 2:
         raise MalformedError("http1.codec_error")
+    start = lines.pop(0)
     try:
-        method, target, version = lines.pop(0).split(b" ")
+        method, target, version = start.split(b" ")
     except ValueError:
+        if start.count(b" ") == 1:
+            raise VersionRefusedError("low_version") from None  # HTTP/0.9 had no version in its request line
         raise MalformedError("http1.codec_error") from None
     if method not in _METHODS or not target:
         raise MalformedError("http1.codec_error")

@@ -7,9 +7,9 @@ from email.utils import formatdate
 from http import HTTPStatus
 
 REASONS: dict[int, bytes] = {int(status): status.phrase.encode() for status in HTTPStatus}
-REASONS[413] = b"Payload Too Large"
-REASONS[416] = b"Range Not Satisfiable"
-REASONS[422] = b"Unprocessable Entity"
+REASONS |= {413: b"Payload Too Large", 414: b"URI Too Long", 416: b"Range Not Satisfiable"}
+for _unknown in (103, 418, 425, 451):  # Envoy has no words for these
+    REASONS.pop(_unknown, None)
 
 STATUS_LINES: dict[int, bytes] = {
     status: b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b"Unknown")) for status in range(100, 1000)
