@@ -29,7 +29,10 @@ def port_names(view: View) -> Iterator[Message]:
 
 
 def gateway_ports(view: View) -> Iterator[Message]:
-    """IST0162: a Gateway's port that no Service of its workloads leads to."""
+    """IST0162: a Gateway's port that no Service of its workloads has, neither as its port nor as where that leads.
+
+    Istio warns of the Service's own port as well, though its gateway maps that onto the target port, as ours does.
+    """
     for found in view.gateways.values():
         selected = [work for work in view.workloads if matches(found.resource.spec.selector, work.labels)]
         services = [
@@ -41,7 +44,8 @@ def gateway_ports(view: View) -> Iterator[Message]:
                 for work in selected
             )
         ]
-        targets = {port.target_port or port.port for service in services for port in service.spec.ports}
+        ports = [port for service in services for port in service.spec.ports]
+        targets = {number for port in ports for number in (port.port, port.target_port) if number}
         named = {
             port.container_port
             for work in selected

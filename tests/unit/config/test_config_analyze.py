@@ -299,6 +299,12 @@ CASES = {
             "the Service associated with its workload instances",
         ),
     ),
+    "gateway port that a service maps": Case(
+        service("{selector: {app: reviews}, ports: [{name: http-in, port: 8080, targetPort: 9999}]}", "front")
+        + "---\n"
+        + gateway(f"{{selector: {{app: reviews}}, servers: [{SERVER}}}]}}"),
+        (),
+    ),
     "subset without pods": Case(
         destination_rule("{host: ratings, subsets: [{name: v2, labels: {version: v2}}]}"),
         (f'Error [IST0173] ({DR}) The subset "v2" (version=v2) selects no pods of Service default/ratings',),
