@@ -1,11 +1,13 @@
-"""A real Envoy as a pod's sidecar, fed over ADS by a bootstrap such as the agent writes."""
+"""A sidecar of either engine as a pod's, fed over ADS by a bootstrap such as the agent writes."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +17,12 @@ from xdskit.envoy import BINARY
 from xdskit.pki import Authority
 
 _PORTS = (9080, 15000, 15080)
+_ROOT = Path(__file__).parents[2]
+_ENVOY = ("--concurrency", "1", "--use-dynamic-base-id", "-l", "warning")
+COMMANDS = {
+    "envoy": (BINARY, "-c", "bootstrap.json", *_ENVOY),
+    "python": (sys.executable, "-m", "mesh.proxy", "-c", "bootstrap.json", "--concurrency", "1", "-l", "warning"),
+}
 
 
 def free_block() -> str:
@@ -79,17 +87,20 @@ def bootstrap(pod: str, address: str, ads_port: int) -> dict[str, Any]:
 
 @asynccontextmanager
 async def sidecar(
-    authority: Authority, folder: Path, pod: str, *, address: str, account: str, ads_port: int
+    authority: Authority, engine: str, folder: Path, *, pod: str, address: str, account: str, ads_port: int
 ) -> AsyncIterator[Path]:
-    """Runs until the block ends; gives the file that it logs to."""
+    """Runs in `folder` until the block ends; gives the file that it logs to."""
     authority.write_secrets(folder / "secrets", f"spiffe://cluster.local/ns/default/sa/{account}")
     (folder / "bootstrap.json").write_text(json.dumps(bootstrap(pod, address, ads_port)))
-    log = folder / "envoy.log"
+    log = folder / "proxy.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            BINARY, "-c", "bootstrap.json", "--concurrency", "1", "--use-dynamic-base-id", "-l", "warning",
-            "--drain-time-s", "1", cwd=folder, stdout=output, stderr=output,
-        )  # fmt: skip
+            *COMMANDS[engine],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            stdout=output,
+            stderr=output,
+        )
         try:
             yield log
         finally:

@@ -125,10 +125,14 @@ class Stream:
         return self._set_response(XdsType.CDS, self._clusters, clusters)
 
     def _beside_old(self, target: ResourceSet) -> ResourceSet:
-        """The wanted clusters and those that the proxy still routes to."""
+        """The wanted clusters and those that the proxy still routes to; what it has, if that comes to the same."""
         held = self._clusters.held
         old = target.gone_since(held) if held is not None else []
-        return ResourceSet(target.type, *target.layers, Layer(old)) if old else target
+        if held is None or not old:
+            return target
+        if next(target.changed_since(held), None) is None:
+            return held
+        return ResourceSet(target.type, *target.layers, Layer(old))
 
     def _set_response(
         self, type_: XdsType, subscription: SetSubscription, target: ResourceSet

@@ -188,6 +188,13 @@ def test_a_refused_removal_of_clusters_is_not_tried_for_ever() -> None:
     assert proxy.offer(FakeConfig(3, {})) == []
 
 
+def test_clusters_that_only_go_are_not_sent_beside_the_rest_first() -> None:
+    """Split over layers, what is wanted and what is going come to what the proxy has already."""
+    proxy = settled(FakeConfig(1, {"a": "1", "old": "1"}))
+    assert proxy.offer(FakeConfig(2, {"a": "1"}, r={"r": "2"})) == ["RDS r"]
+    assert proxy.ack(RDS) == ["CDS a"]
+
+
 def test_a_going_cluster_keeps_its_endpoints() -> None:
     proxy = settled(FakeConfig(1, {"old": "1"}))
     sent = proxy.offer(FakeConfig(2, {"new": "1"}, r={"r": "2"}))

@@ -1,10 +1,11 @@
-"""Two real Envoys as sidecars over our ADS: mutual TLS, routing changes and revocation without a lost request."""
+"""Two sidecars over our ADS, real Envoys and our own: mutual TLS, and changes without a lost request."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from mesh.xds.ads.server import DiscoveryServer
 from mesh.xds.ads.status import SyncState
 
 WAIT_S = 30.0
+ENGINES = pytest.mark.parametrize("engine", ["python", pytest.param("envoy", marks=pytest.mark.envoy)])
 MESH = """
 apiVersion: v1
 kind: Service
@@ -76,25 +78,23 @@ async def app(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Non
 
 async def get(proxy: str, path: str, *headers: str) -> int:
     """Status of a request for the service `web` through the client's HTTP proxy."""
-    reader, writer = await asyncio.open_connection(proxy, 15080)
     head = "\r\n".join((f"GET http://web:9080{path} HTTP/1.1", "host: web:9080", "connection: close", *headers))
-    writer.write(f"{head}\r\n\r\n".encode())
-    answer = await reader.read()
-    writer.close()
-    return int(answer.split()[1])
+    received = await answer(proxy, 15080, f"{head}\r\n\r\n".encode())
+    return int(received.split()[1])
 
 
 @asynccontextmanager
-async def two_pods(folder: Path) -> AsyncIterator[tuple[DiscoveryServer, str]]:
+async def two_pods(engine: str, folder: Path) -> AsyncIterator[tuple[DiscoveryServer, str]]:
     block = free_block()
     upstream = await asyncio.start_server(app, f"{block}.2", 0)
     app_port = upstream.sockets[0].getsockname()[1]
     authority = Authority()
+    run = partial(sidecar, authority, engine)
     async with (
         upstream,
         served(authority, objects(MESH.format(block=block, app=app_port))) as (server, port),
-        sidecar(authority, folder / "client", "client-0", address=f"{block}.1", account="client", ads_port=port) as log,
-        sidecar(authority, folder / "web", "web-0", address=f"{block}.2", account="web", ads_port=port) as other,
+        run(folder / "client", pod="client-0", address=f"{block}.1", account="client", ads_port=port) as log,
+        run(folder / "web", pod="web-0", address=f"{block}.2", account="web", ads_port=port) as other,
     ):
         async with asyncio.timeout(WAIT_S):
             while len(server.proxies()) < 2:
@@ -109,10 +109,10 @@ async def synced(server: DiscoveryServer, version: int) -> None:
     assert result.state is SyncState.SYNCED, result
 
 
-@pytest.mark.envoy
-def test_two_envoys_speak_mutual_tls_and_follow_changes(tmp_path: Path) -> None:
+@ENGINES
+def test_sidecars_speak_mutual_tls_and_follow_changes(engine: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with two_pods(tmp_path) as (server, block):
+        async with two_pods(engine, tmp_path) as (server, block):
             client = f"{block}.1"
             assert await get(client, "/") == 200
             with pytest.raises(ConnectionError):
@@ -128,12 +128,12 @@ def test_two_envoys_speak_mutual_tls_and_follow_changes(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.envoy
-def test_no_request_is_lost_while_rules_come_and_go(tmp_path: Path) -> None:
+@ENGINES
+def test_no_request_is_lost_while_rules_come_and_go(engine: str, tmp_path: Path) -> None:
     """Subset and route arrive in one change and leave in one, over and over, under traffic."""
 
     async def scenario() -> None:
-        async with two_pods(tmp_path) as (server, block):
+        async with two_pods(engine, tmp_path) as (server, block):
             statuses: list[int] = []
             done = asyncio.Event()
 
@@ -156,7 +156,18 @@ def test_no_request_is_lost_while_rules_come_and_go(tmp_path: Path) -> None:
 
 async def plaintext(address: str) -> None:
     """A request without TLS, straight to the server's sidecar."""
-    reader, writer = await asyncio.open_connection(address, 9080)
-    writer.write(b"GET / HTTP/1.1\r\nhost: web\r\n\r\n")
-    if not await reader.read():
+    await answer(address, 9080, b"GET / HTTP/1.1\r\nhost: web\r\n\r\n")
+
+
+async def answer(address: str, port: int, request: bytes) -> bytes:
+    """All that comes back before the connection ends; ConnectionError when nothing does."""
+    reader, writer = await asyncio.open_connection(address, port)
+    try:
+        writer.write(request)
+        async with asyncio.timeout(WAIT_S):
+            received = await reader.read()
+    finally:
+        writer.close()
+    if not received:
         raise ConnectionResetError("closed without an answer")
+    return received
