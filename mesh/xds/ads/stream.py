@@ -67,6 +67,7 @@ class Stream:
     def offer(self, config: Config, touched: Touched) -> None:
         """The proxy is to have `config` from now on; `touched` is what may differ from the one before."""
         self._config = config
+        self.is_settled = False
         self._endpoints.touch(touched.endpoints)
         if touched.routes:
             self._routes.touch(None)
