@@ -19,12 +19,13 @@ class CaseError(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """What a scripted upstream does with one request."""
+    """What a scripted upstream does with one request. `times` repeats the body or the list of chunks."""
 
     status: int = 200
     reason: str = "OK"
     headers: Any = None
     body: str | None = None
+    times: int = 1
     chunks: list[str] | None = None
     trailers: Any = None
     raw: str | None = None
@@ -39,7 +40,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Request:
-    """What the client sends, and over which connection."""
+    """What the client sends, and over which connection. `times` repeats the body or the list of chunks."""
 
     method: str = "GET"
     path: str = "/"
@@ -47,6 +48,7 @@ class Request:
     host: str | None = "mesh.test"
     headers: Any = None
     body: str | None = None
+    times: int = 1
     chunks: list[str] | None = None
     trailers: Any = None
     raw: str | None = None
@@ -69,6 +71,7 @@ class Expect:
     reason: str | None = None
     body: str | None = None
     body_has: str | None = None
+    body_size: int | None = None
     headers: Mapping[str, Any] | None = None
     header_names: list[str] | None = None
     trailers: Any = None
@@ -81,6 +84,7 @@ class Expect:
     flags: str | None = None
     details: str | None = None
     log: Mapping[str, Any] | None = None
+    line: str | None = None
     connection: str | None = None
 
 

@@ -121,10 +121,10 @@ def render_request(request: Request) -> bytes:
         return request.raw.encode("latin-1")
     headers = [] if request.host is None else [("Host", request.host)]
     headers += pairs(request.headers)
-    body = (request.body or "").encode("latin-1")
+    body = (request.body or "").encode("latin-1") * request.times
     if request.chunks is not None:
         headers.append(("Transfer-Encoding", "chunked"))
-        body = render_chunks(request.chunks, pairs(request.trailers))
+        body = render_chunks(request.chunks * request.times, pairs(request.trailers))
     elif request.body is not None:
         headers.append(("Content-Length", str(len(body))))
     lines = [f"{request.method} {request.path} HTTP/{request.version}", *(f"{n}: {v}" for n, v in headers), "", ""]

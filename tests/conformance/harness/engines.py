@@ -111,6 +111,24 @@ class Engine:
             self._process.wait()
 
 
+class TextLog:
+    """The access log in Istio's default format, found again by what only one line has in it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def wait_for(self, mark: str, patience: float = 3.0) -> str | None:
+        """The first line with `mark` in it, or None if none comes in time."""
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            lines = self._path.read_text().splitlines() if self._path.exists() else []
+            for line in lines:
+                if mark in line:
+                    return line
+            await asyncio.sleep(0.02)
+        return None
+
+
 class AccessLog:
     """The engine's access log, one JSON object a line, found again by the client's address."""
 

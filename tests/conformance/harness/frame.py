@@ -11,6 +11,14 @@ from harness.case import CaseError
 from harness.pki import tls_context
 
 ADMIN_PORT, LISTENER_PORT, UPSTREAM_PORT = 15000, 10000, 9080
+# The default of Istio's mesh configuration (accessLogFormat).
+ISTIO_FORMAT = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
+    '%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% '
+    '%BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" '
+    '"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% '
+    "%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
+)
 NOBODY = "nobody"
 
 HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -55,6 +63,10 @@ class Frame:
     @property
     def access_log(self) -> Path:
         return self.directory / "access.jsonl"
+
+    @property
+    def text_log(self) -> Path:
+        return self.directory / "access.log"
 
     def build(self, fragment: Mapping[str, Any]) -> dict[str, Any]:
         """The bootstrap of a case file, remembering the addresses it gave out."""
@@ -144,8 +156,12 @@ class Frame:
 
     def _log(self) -> list[dict[str, Any]]:
         type_name = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
-        log_format = {"json_format": LOG_FIELDS}
-        return [typed("envoy.access_loggers.file", type_name, path=str(self.access_log), log_format=log_format)]
+        json_format = {"json_format": LOG_FIELDS}
+        text_format = {"text_format_source": {"inline_string": ISTIO_FORMAT}}
+        return [
+            typed("envoy.access_loggers.file", type_name, path=str(path), log_format=log_format)
+            for path, log_format in ((self.access_log, json_format), (self.text_log, text_format))
+        ]
 
 
 def filter_type(kind: str) -> str:

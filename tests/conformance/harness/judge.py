@@ -72,6 +72,8 @@ def judge_response(expect: Expect, response: Message) -> Iterator[str]:
         yield from differ("body", expect.body, body)
     if expect.body_has is not None and expect.body_has not in body:
         yield f"body: wanted {expect.body_has!r} in it, saw {body!r}"
+    if expect.body_size is not None:
+        yield from differ("body size", expect.body_size, len(body))
     if expect.framing is not None:
         yield from differ("framing", expect.framing, response.framing)
     if expect.trailers is not None:
@@ -118,6 +120,7 @@ def judge_record(wanted: Mapping[str, Any], record: Record) -> Iterator[str]:
         "path": path,
         "version": version,
         "body": message.body.decode("latin-1"),
+        "body_size": len(message.body),
         "framing": message.framing,
         "complete": record.complete,
         "connection": record.connection,

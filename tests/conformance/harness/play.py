@@ -153,11 +153,15 @@ class Player:
         return connection
 
     async def _log(self, expect: Expect, request: Request, answer: Answer) -> list[str]:
+        problems = []
+        if expect.line is not None:
+            line = await self._scene.text_log.wait_for(answer.local)
+            problems += list(differ("log line", expect.line, line and self._scene.named(line)))
         if expect.flags is None and expect.details is None and expect.log is None:
-            return []
+            return problems
         entry = await self._scene.log.wait_for(answer.local, self._logged.get(answer.local, 1) - 1)
         named = entry and {key: self._scene.named(value) for key, value in entry.items()}
-        return list(judge_log(expect, named))
+        return problems + list(judge_log(expect, named))
 
     async def _admin(self, wanted: Mapping[str, Any]) -> list[str]:
         status, text = await asyncio.to_thread(self._scene.engine.get, wanted["get"])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.case import CaseFile, Reply, decode
-from harness.engines import AccessLog, Engine
+from harness.engines import AccessLog, Engine, TextLog
 from harness.frame import ADMIN_PORT, LISTENER_PORT, NOBODY, Frame
 from harness.pki import ssl_context
 from harness.upstream import Record, Upstream
@@ -45,6 +45,7 @@ class Scene:
         self.records: list[Record] = []
         self.upstreams = {name: Upstream(name, self.records) for name in self.frame.upstreams if name != NOBODY}
         self.log = AccessLog(self.frame.access_log)
+        self.text_log = TextLog(self.frame.text_log)
         self.runner = asyncio.Runner()
         self.engine = Engine(engine, bootstrap, f"{self.frame.block}.1", ADMIN_PORT, self.named)
         try:

@@ -156,10 +156,10 @@ def render_reply(reply: Reply, message: Message) -> bytes:
     headers = pairs(reply.headers)
     names = {name.lower() for name, _ in headers}
     bodiless = message.start.startswith("HEAD ") or reply.status in BODILESS
-    body = (reply.body or "").encode("latin-1")
+    body = (reply.body or "").encode("latin-1") * reply.times
     if reply.chunks is not None:
         headers.append(("transfer-encoding", "chunked"))
-        body = render_chunks(reply.chunks, pairs(reply.trailers))
+        body = render_chunks(reply.chunks * reply.times, pairs(reply.trailers))
     elif not names & {"content-length", "transfer-encoding"} and not bodiless and reply.end != "close":
         headers.append(("content-length", str(len(body))))
     head = [f"HTTP/1.1 {reply.status} {reply.reason}", *(f"{name}: {value}" for name, value in headers), "", ""]
