@@ -31,7 +31,8 @@ ensure_venv() {
         die "$("$python" --version) has no venv module. On Debian and Ubuntu: apt-get install python3-venv"
     printf 'Installing into .venv (%s)...\n' "$extra" >&2
     [ -x .venv/bin/python ] || "$python" -m venv .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    # A plain path instead of an import hook: a mesh starts some thirty Pythons, and each would load the hook first.
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat \
         --constraint constraints.txt --editable ".[$extra]" ||
         die "The install failed; what pip said stands above. Run $0 again once it is mended."
     printf '%s\n' "$wanted" >"$stamp"
