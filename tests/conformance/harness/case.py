@@ -104,6 +104,7 @@ class Step:
     stats: Mapping[str, int] | None = None
     admin: Mapping[str, Any] | None = None
     upstream: Any = None
+    secret: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)

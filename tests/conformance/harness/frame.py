@@ -99,7 +99,10 @@ class Frame:
             **value,
         }
         if tls is not None:
-            cluster["transport_socket"] = tls_context(self.certificates, tls, upstream=True)
+            cluster["transport_socket"] = self._tls(tls, upstream=True)
+        for match in cluster.get("transport_socket_matches", []):
+            if "tls" in match:
+                match["transport_socket"] = self._tls(match.pop("tls"), upstream=True)
         return cluster
 
     def _endpoint(self, value: Any) -> dict[str, Any]:
@@ -126,7 +129,7 @@ class Frame:
         if match := value.pop("match", None):
             chain["filter_chain_match"] = match
         if tls := value.pop("tls", None):
-            chain["transport_socket"] = tls_context(self.certificates, tls, upstream=False)
+            chain["transport_socket"] = self._tls(tls, upstream=False)
         chain["filters"] = [self._tcp_proxy(name, value) if "tcp" in value else self._http(name, value)]
         if value:
             raise CaseError(f"unknown keys in listener {name}: {sorted(value)}")
@@ -153,6 +156,9 @@ class Frame:
             route_config={"name": name, "virtual_hosts": hosts, **value.pop("route_config", {})},
             **value.pop("hcm", {}),
         )
+
+    def _tls(self, tls: Mapping[str, Any], *, upstream: bool) -> dict[str, Any]:
+        return tls_context(self.certificates, self.directory / "secrets", tls, upstream=upstream)
 
     def _log(self) -> list[dict[str, Any]]:
         type_name = "envoy.extensions.access_loggers.file.v3.FileAccessLog"

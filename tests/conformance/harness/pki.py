@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -71,24 +72,64 @@ def make_certificates(folder: Path) -> Path:
     return folder
 
 
-def tls_context(folder: Path, tls: Mapping[str, Any], *, upstream: bool) -> dict[str, Any]:
-    """A transport socket from `{cert, trust, san | san_prefix, alpn, sni, optional}`."""
+def write_secret(certificates: Path, secrets: Path, name: str, cert: str) -> None:
+    """The secret `name` as a file for SDS, holding the pair `cert` or the authority `cert`; replaced by rename."""
+    chain = {"inline_string": (certificates / f"{cert}.crt").read_text()}
+    key = certificates / f"{cert}.key"
+    pair = {"certificate_chain": chain, "private_key": {"inline_string": key.read_text()}} if key.exists() else None
+    secret = {"tls_certificate": pair} if pair else {"validation_context": {"trusted_ca": chain}}
+    document = {"resources": [{"@type": TLS_TYPES + "Secret", "name": name, **secret}]}
+    secrets.mkdir(exist_ok=True)
+    fresh = secrets / f".{name}.fresh"
+    fresh.touch(mode=0o600)
+    fresh.write_text(json.dumps(document))
+    fresh.rename(secrets / f"{name}.json")
+
+
+def secret_context(certificates: Path, secrets: Path, sds: Mapping[str, str], tls: dict[str, Any]) -> dict[str, Any]:
+    """A CommonTlsContext from secret files, `{pair: cert, trust: ca}` by the names the secrets shall have."""
+
+    def reference(name: str) -> dict[str, Any]:
+        source = {"path": f"secrets/{name}.json", "watched_directory": {"path": "secrets"}}
+        return {"name": name, "sds_config": {"path_config_source": source, "resource_api_version": "V3"}}
+
+    (pair, cert), (trust, authority) = sds.items()
+    write_secret(certificates, secrets, pair, cert)
+    write_secret(certificates, secrets, trust, authority)
+    return {
+        "tls_certificate_sds_secret_configs": [reference(pair)],
+        "combined_validation_context": {
+            "default_validation_context": san_matchers(tls),
+            "validation_context_sds_secret_config": reference(trust),
+        },
+    }
+
+
+def san_matchers(tls: dict[str, Any]) -> dict[str, Any]:
+    """The part of a validation context that names the peer, taken out of `tls`."""
+    for key, kind in (("san", "exact"), ("san_prefix", "prefix")):
+        if value := tls.pop(key, None):
+            return {"match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {kind: value}}]}
+    return {}
+
+
+def tls_context(folder: Path, secrets: Path, tls: Mapping[str, Any], *, upstream: bool) -> dict[str, Any]:
+    """A transport socket from `{cert, trust, san | san_prefix, alpn, sni}`, or `{sds, ...}` for cert and trust."""
     tls = dict(tls)
     common: dict[str, Any] = {}
+    sds = tls.pop("sds", None)
+    if sds:
+        common = secret_context(folder, secrets, sds, tls)
     if cert := tls.pop("cert", None):
         chain, private = ({"filename": str(folder / f"{cert}.{kind}")} for kind in ("crt", "key"))
         common["tls_certificates"] = [{"certificate_chain": chain, "private_key": private}]
     if trust := tls.pop("trust", None):
-        common["validation_context"] = {"trusted_ca": {"filename": str(folder / f"{trust}.crt")}}
-        for key, kind in (("san", "exact"), ("san_prefix", "prefix")):
-            if value := tls.pop(key, None):
-                matcher = {"san_type": "URI", "matcher": {kind: value}}
-                common["validation_context"]["match_typed_subject_alt_names"] = [matcher]
+        common["validation_context"] = {"trusted_ca": {"filename": str(folder / f"{trust}.crt")}, **san_matchers(tls)}
     if alpn := tls.pop("alpn", None):
         common["alpn_protocols"] = alpn
     fields: dict[str, Any] = {"common_tls_context": common, **tls}
     if not upstream:
-        fields.setdefault("require_client_certificate", trust is not None)
+        fields.setdefault("require_client_certificate", trust is not None or sds is not None)
     kind = "UpstreamTlsContext" if upstream else "DownstreamTlsContext"
     return {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": TLS_TYPES + kind, **fields}}
 

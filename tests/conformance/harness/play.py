@@ -12,7 +12,7 @@ from typing import Any
 from harness.case import Case, Expect, Request, Step
 from harness.client import Answer, Connection
 from harness.judge import differ, judge_answer, judge_forwarded, judge_log, judge_stats
-from harness.pki import ssl_context
+from harness.pki import ssl_context, write_secret
 from harness.scene import PATIENCE, Scene
 
 
@@ -66,6 +66,8 @@ class Player:
     async def _step(self, step: Step) -> AsyncIterator[str]:
         if step.upstream is not None:
             self._scene.script(step.upstream)
+        for name, cert in (step.secret or {}).items():
+            write_secret(self._scene.certificates, self._scene.frame.directory / "secrets", name, cert)
         if step.request is not None:
             for problem in await (self._eventually(step) if step.eventually else self._request(step)):
                 yield problem
