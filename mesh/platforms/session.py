@@ -55,8 +55,7 @@ async def run_session(options: SessionOptions, progress: Progress, stop: asyncio
         folder.clear()
         with _logging(options.state), _reaper(options.state):
             async with asyncio.TaskGroup() as group, _session(options, folder, group) as session:
-                await session.come_up(progress)
-                await stop.wait()
+                await session.run_until(stop, progress)
                 progress.say("stopping")
     finally:
         folder.close()
@@ -77,7 +76,13 @@ class _Session:
         proxies = ProxySettings(f"{address}:{API_PORT}", f"{address}:{XDS_PORT}", options.engine)
         self.node = Node(self.platform, self.api, proxies, self._spawn)
 
-    async def come_up(self, progress: Progress) -> None:
+    async def run_until(self, stop: asyncio.Event, progress: Progress) -> None:
+        """Comes up, and waits for `stop`, which may be set before it is up."""
+        coming_up = self._spawn(self._come_up(progress))
+        await stop.wait()
+        coming_up.cancel()
+
+    async def _come_up(self, progress: Progress) -> None:
         self._spawn(self.control.run())
         self.node.start(self._options.manifests)
         await self._control_answers()

@@ -29,6 +29,16 @@ def test_nothing_outlives_a_killed_up(meshdrill: Meshdrill) -> None:
         assert not [pid for pid in before if start_time(pid) is not None]
 
 
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_outlives_an_up_that_was_stopped_while_it_came_up(meshdrill: Meshdrill, sig: signal.Signals) -> None:
+    command = meshdrill.command("up", "--port", str(meshdrill.port), "-f", meshdrill.write("shop.yaml", shop()))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    until(meshdrill.processes, "the first processes run")
+    process.send_signal(sig)
+    assert process.wait(30) == (0 if sig is signal.SIGINT else -sig)
+    until(lambda: not meshdrill.processes(), "every process is gone")
+
+
 def test_up_again_after_a_kill_of_everything_that_would_clean_up(meshdrill: Meshdrill) -> None:
     file = meshdrill.write("shop.yaml", shop())
     with meshdrill.up_in_front("-f", file) as process:
