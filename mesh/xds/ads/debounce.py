@@ -23,6 +23,8 @@ class Debounce:
         now = loop.time()
         if self._timer is None:
             self._deadline = now + LONGEST_S
+        elif self._timer.when() >= self._deadline:
+            return
         else:
             self._timer.cancel()
         self._timer = loop.call_at(min(now + QUIET_S, self._deadline), self._done)

@@ -28,7 +28,6 @@ class Subscription:
     sent_version: str = ""
     acked_version: str = ""
     nack: Nack | None = None
-    nacks: int = 0
 
     def ask(self, names: frozenset[str]) -> None:
         self.asked = True
@@ -46,7 +45,6 @@ class Subscription:
     def refuse(self, message: str, at: datetime) -> None:
         self.in_flight = ""
         self.nack = Nack(self.sent_version, message, at)
-        self.nacks += 1
 
     @property
     def holds_back(self) -> bool:
