@@ -28,6 +28,9 @@ class LocalPlane:
         stats = Stats()
         return cls(Server(asyncio.get_running_loop(), node, stats, log, reuse_port=reuse_port), stats)
 
+    async def run(self) -> None:
+        """Nothing to look after: it ends with this process."""
+
     async def check(self, resources: Resources) -> None:
         self._server.check(resources)
 

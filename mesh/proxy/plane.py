@@ -55,6 +55,9 @@ class ListenerStatus(NamedTuple):
 class DataPlane(Protocol):
     """The data path as one thing."""
 
+    async def run(self) -> None:
+        """Look after the data path; returns, or is cancelled, when there is nothing to look after any more."""
+
     async def check(self, resources: Resources) -> None:
         """Raise Refused if `resources` could not be served; change nothing."""
 

@@ -88,7 +88,7 @@ class _Process:
         ads = self._ads(bootstrap, secrets) if bootstrap.dynamic_resources.HasField("ads_config") else None
         startup = Startup(bootstrap.dynamic_resources, ads, self._configuration, self._stats, status)
         timeouts = FetchTimeouts(self._configuration, self._stats)
-        self._work = [each.run for each in (secrets, timeouts, startup, ads) if each is not None]
+        self._work = [each.run for each in (plane, secrets, timeouts, startup, ads) if each is not None]
         self._admin_address = bootstrap.admin.address.socket_address
         self._admin = AdminServer(
             Sidecar(bootstrap, self._configuration, options, plane, self._stats, status, stop), PAGES
@@ -126,6 +126,8 @@ class _Process:
         _LOG.info("exiting")
 
     def _ads(self, bootstrap: Bootstrap, secrets: SecretFiles) -> AdsClient:
+        # What goes wrong with a stream is in its status; gRPC's own lines on stderr would only say it twice.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         # gRPC is a sixth of the sidecar's memory: a static bootstrap is not to pay for it.
         from mesh.proxy.xds_client.channel import Dialer  # noqa: PLC0415
         from mesh.proxy.xds_client.client import AdsClient  # noqa: PLC0415

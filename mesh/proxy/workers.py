@@ -89,24 +89,39 @@ class Workers:
         self._node = node
         self._level = level
         self._workers: list[_Worker] = []
-        self._keepers: list[asyncio.Task[None]] = []
         self._applied: ipc.Encoded | None = None
+        self._change = asyncio.Lock()  # no successor may start on what is just being replaced
         self._is_draining = False
 
     @classmethod
     async def start(cls, node: Node, count: int, level: str) -> Workers:
         """`count` workers without configuration."""
         made = cls(node, level)
-        for index in range(count):
+        for _ in range(count):
             made._workers.append(await _Worker.start(node, level))
-            made._keepers.append(asyncio.get_running_loop().create_task(made._keep(index)))
         return made
 
+    async def run(self) -> None:
+        """Start a successor for each worker that ends, until the workers are drained."""
+        async with asyncio.TaskGroup() as keepers:
+            for index in range(len(self._workers)):
+                keepers.create_task(self._keep(index))
+
     async def check(self, resources: Resources) -> None:
-        await self._workers[0].ask(Verb.CHECK, ipc.encode(resources))
+        encoded = ipc.encode(resources)
+        for worker in list(self._workers):
+            try:
+                await worker.ask(Verb.CHECK, encoded)
+            except WorkerGoneError:
+                continue
+            return  # they are all the same program: one answer is enough
 
     async def apply(self, resources: Resources) -> None:
         """All workers or none: what some took before another refused is taken back."""
+        async with self._change:
+            await self._apply(resources)
+
+    async def _apply(self, resources: Resources) -> None:
         before, encoded = self._applied, ipc.encode(resources)
         taken: list[_Worker] = []
         for worker in list(self._workers):
@@ -140,9 +155,6 @@ class Workers:
 
     async def close(self, grace_s: float) -> None:
         workers, self._workers = self._workers, []
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
         await asyncio.gather(*(worker.end(grace_s) for worker in workers))
 
     async def _all(self, verb: Verb) -> list[Any]:
@@ -165,7 +177,6 @@ class Workers:
                 worker.process.kill()  # its keeper starts another
 
     async def _keep(self, index: int) -> None:
-        """Start a successor whenever the worker at `index` ends."""
         while True:
             worker = self._workers[index]
             code = await worker.process.wait()
@@ -173,8 +184,9 @@ class Workers:
                 return
             _LOG.error("worker %d ended with code %d: starting another", worker.process.pid, code)
             await asyncio.sleep(_RESTART_S)
-            self._workers[index] = successor = await _Worker.start(self._node, self._level)
-            await self._restore(successor, self._applied)
+            async with self._change:
+                self._workers[index] = successor = await _Worker.start(self._node, self._level)
+                await self._restore(successor, self._applied)
 
 
 def _summed(answers: Iterable[list[ClusterStatus]]) -> list[ClusterStatus]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from http import HTTPStatus
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from mesh.proxy import logs
@@ -41,7 +42,7 @@ class AdminServer:
             return
         self._server.close()
         for writer in list(self._connections):
-            writer.close()
+            writer.transport.abort()
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -68,7 +69,7 @@ class AdminServer:
             await self._send(writer, Reply("Request Header Fields Too Large", 431), keep=False, with_body=True)
             return False
         except MalformedError as error:
-            await self._send(writer, Reply("Bad Request", error.status), keep=False, with_body=True)
+            await self._send(writer, Reply(HTTPStatus(error.status).phrase, error.status), keep=False, with_body=True)
             return False
         keep = b"close" not in head.marked.get(b"connection", b"").lower()
         reply = await self._answer(head)
@@ -104,7 +105,8 @@ class AdminServer:
         writer.write(
             STATUS_LINES[reply.status] + head + b"date: " + date + b"\r\n" + last + (body if with_body else b"")
         )
-        await writer.drain()
+        async with asyncio.timeout(_IDLE_S):
+            await writer.drain()
 
 
 def help_text(pages: Pages) -> str:

@@ -110,6 +110,11 @@ async def sidecar(folder: Path, bootstrap: dict[str, Any], *arguments: str) -> A
         await process.wait()
 
 
+def children(pid: int) -> list[int]:
+    """The worker processes of a sidecar."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def ads_bootstrap(port: int, *, fetch_timeout: str = "15s", **cluster: Any) -> dict[str, Any]:
     """A bootstrap that takes everything from a control plane on `port`."""
     endpoint = {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.listener.v3.listener_pb2 import Listener
 from proxy_control_plane import ControlPlane, Stream
 from proxy_resources import eds_cluster, endpoints, rds_listener, says
-from proxy_sidecar import Sidecar, ads_bootstrap, fetch, free_port, sidecar
+from proxy_sidecar import Sidecar, ads_bootstrap, children, fetch, free_port, sidecar
 
 from mesh.proxy.references import CLUSTER, ENDPOINT, LISTENER, ROUTE
 
@@ -235,6 +237,39 @@ def test_every_worker_count_serves_the_same(tmp_path: Path, arguments: tuple[str
                 for _ in range(20):
                     assert await fetch(f"http://127.0.0.1:{port}/") == (200, "hello")
                 assert await running.stat("http.in.downstream_rq_2xx") == 20
+        finally:
+            await control.stop()
+
+    asyncio.run(scenario())
+
+
+def test_an_update_while_a_worker_is_down_reaches_its_successor(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        control = ControlPlane()
+        await control.start()
+        try:
+            async with sidecar(tmp_path, ads_bootstrap(control.port), "--concurrency", "2") as running:
+                port = free_port()
+                stream = await control.connected()
+                await configured(stream, port, "old")
+                await running.until_ready()
+                before = children(running.process.pid)
+                for pid in before:
+                    os.kill(pid, signal.SIGKILL)
+                stream.say(ROUTE, "r2", says("table", "new"))
+                assert (await stream.heard(ROUTE)).version_info == "r2"
+
+                async def replaced() -> bool:
+                    return len(set(children(running.process.pid)) - set(before)) == 2
+
+                await running.until("two workers again", replaced)
+
+                async def serves() -> bool:
+                    return (await fetch(f"http://127.0.0.1:{port}/"))[0] == 200
+
+                await running.until("the listener is back", serves)
+                for _ in range(20):
+                    assert await fetch(f"http://127.0.0.1:{port}/") == (200, "new")
         finally:
             await control.stop()
 

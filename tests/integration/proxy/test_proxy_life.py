@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from proxy_sidecar import Sidecar, fetch, free_port, sidecar
+from proxy_sidecar import Sidecar, children, fetch, free_port, sidecar
 
 HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
@@ -54,10 +54,6 @@ def static(port: int, upstream: int | None = None) -> dict[str, Any]:
 async def ended(running: Sidecar) -> int:
     async with asyncio.timeout(15):
         return await running.process.wait()
-
-
-def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def is_alive(pid: int) -> bool:

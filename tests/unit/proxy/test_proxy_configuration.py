@@ -29,6 +29,7 @@ class Recorder:
         self.checked: list[Resources] = []
         self.applied: list[Resources] = []
 
+    async def run(self) -> None: ...
     async def check(self, resources: Resources) -> None:
         if "bad" in resources.clusters:
             raise Refused("Cluster", "bad", "type", "is bad")
