@@ -40,14 +40,20 @@ class Span:
 
 @dataclass
 class Breaker:
-    """Follows a breaker from sight to sight. `base` and `interval` are the DestinationRule's, in seconds."""
+    """Follows a breaker from sight to sight. `base` and `interval` are the DestinationRule's, in seconds.
+
+    For `settle` seconds after an ejection requests may still reach the host: Envoy merges changes of a host's health
+    for a second before its workers hear of them (`update_merge_window`).
+    """
 
     base: float
     interval: float
+    settle: float
     states: list[State] = field(default_factory=lambda: ["closed"])
     spans: list[Span] = field(default_factory=list)
     trespasses: int = 0
     _opened: float = 0.0
+    _seen_open: float = 0.0
     _last_out: float = 0.0
     _multiplier: int = 0
 
@@ -70,7 +76,7 @@ class Breaker:
     def _see_while_open(self, sight: Sight) -> None:
         if sight.ejected:
             # A host that was out before the request and is out after it had no business to answer it.
-            self.trespasses += sight.hit
+            self.trespasses += sight.hit and sight.begin > self._seen_open + self.settle
             self._last_out = sight.begin
             return
         self.spans.append(Span(self._opened, sight.end, self.base * self._multiplier))
@@ -81,7 +87,7 @@ class Breaker:
         # too long. The time back in the balancer likewise, so that the multiplier is at least this.
         ticks = int((sight.end - self._last_out) / self.interval) if self.spans else 0
         self._multiplier = max(self._multiplier - ticks, 0) + 1
-        self._opened, self._last_out = sight.begin, sight.begin
+        self._opened, self._seen_open, self._last_out = sight.begin, sight.end, sight.begin
         self.states.append("open")
 
 

@@ -85,7 +85,7 @@ def _context(who: Identity | None) -> ssl.SSLContext:
 def _exchange(connection: socket.socket, host: str, path: str) -> Attempt:
     try:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-    except ConnectionError:
+    except (ConnectionError, ssl.SSLEOFError):
         # In TLS 1.3 the server judges the certificate when the client is done with the handshake. Its alert may be here
         # already, and tells more than the broken pipe.
         pass

@@ -37,7 +37,9 @@ class Ejection:
     The `faulty` pod answers its first `failures` requests with an error; one caller sends one request after the other.
     Closed: the pod takes traffic. Open: the caller's proxy shows it as ejected (`failed_outlier_check`) and it gets
     none. Half-open: it is back on trial; a success closes the breaker, failures open it again. Each ejection must last
-    at least `baseEjection` times Envoy's multiplier, which takes the detector's `interval` to know.
+    at least `baseEjection` times Envoy's multiplier, which takes the detector's `interval` to know. The first request
+    waits until `settle` after the hosts last changed, and that long after an ejection requests may still reach the pod,
+    as Envoy merges changes of hosts for a second.
     """
 
     path: str
@@ -48,6 +50,7 @@ class Ejection:
     states: tuple[State, ...]
     base_ejection: Seconds
     interval: Seconds = Seconds(10.0)
+    settle: Seconds = Seconds(1.0)
     within: Seconds = Seconds(30.0)
 
     def __post_init__(self) -> None:
@@ -63,11 +66,12 @@ class Ejection:
 
     def begin(self, context: Context) -> Judge:
         """No baseline: the check follows the breaker from its first request."""
-        return functools.partial(self._judge, context)
+        return functools.partial(self._judge, context, time.monotonic() + self.settle)
 
-    def _judge(self, context: Context) -> Verdict:
+    def _judge(self, context: Context, settled: float) -> Verdict:
+        time.sleep(max(0.0, settled - time.monotonic()))
         caller, faulty = context.one_pod(self.caller), context.one_pod(self.faulty)
-        history = _History(Breaker(self.base_ejection, self.interval))
+        history = _History(Breaker(self.base_ejection, self.interval, self.settle))
         for sample, began in self._samples(context, history.breaker):
             ejected = self._is_ejected(context, caller, faulty)
             hit = sample.served_by == faulty.name
