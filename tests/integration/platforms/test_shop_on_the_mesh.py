@@ -188,6 +188,24 @@ def is_up_again(state: Path, before: int, client: MeshClient) -> bool:
     return bool(records) and records != [before] and client.is_ready()
 
 
+def test_the_pods_of_a_fault_live_as_long_as_it_does(running: Meshdrill) -> None:
+    with running.client() as client:
+        with client.fault("extra", workload("extra")):
+            until(lambda: only_ready(client, "extra"), "the fault's pod is ready")
+        until(lambda: not pods_of(client, "extra"), "it is gone with the fault")
+        before = {pod.name for pod in client.pods()}
+        with client.fault("no-back", [scaled(client.get("Deployment", "back"), 0)]):
+            until(lambda: not pods_of(client, "back"), "back has no pod")
+            assert until(lambda: running.get()[0] in (500, 503), "the page says that its backend is gone")
+        until(lambda: only_ready(client, "back"), "back is back")
+        assert len({pod.name for pod in client.pods()}) == len(before)
+    assert until(lambda: running.get()[0] == 200, "the page is back")
+
+
+def scaled(deployment: dict[str, Any], replicas: int) -> dict[str, Any]:
+    return deployment | {"spec": deployment["spec"] | {"replicas": replicas}}
+
+
 def test_a_deleted_deployment_takes_its_pods_along(running: Meshdrill) -> None:
     extra = running.write("extra.yaml", workload("extra"))
     with running.client() as client:
