@@ -42,9 +42,8 @@ class TcpDownstream(asyncio.Protocol):
     """The client's side. It reads nothing before there is somewhere to send it."""
 
     __slots__ = (
-        "_connecting", "_ended", "_held", "attempts", "bytes_received", "bytes_sent", "cluster",
-        "cluster_name", "config", "deadline", "details", "elapsed", "flags", "got_eof", "host", "local_address", "on_lost",
-        "peer",
+        "_connecting", "_ended", "_held", "attempts", "bytes_received", "bytes_sent", "cluster", "cluster_name",
+        "config", "deadline", "details", "elapsed", "flags", "got_eof", "host", "local_address", "on_lost", "peer",
         "remote_address", "started", "transport", "transport_failure", "upstream", "upstream_local_address",
         "upstream_peer", "worker",
     )  # fmt: skip
