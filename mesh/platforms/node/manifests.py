@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from mesh.api.pod import ContainerStatus
+from mesh.api.pod import ContainerStatus, Pod
 from mesh.config.encode import encode
 
 Manifest = dict[str, Any]
@@ -59,13 +59,18 @@ def pod_status(
     ]
     return {
         "phase": _phase(containers),
-        "podIP": address,
-        "podIPs": [{"ip": address}],
+        **({"podIP": address, "podIPs": [{"ip": address}]} if address else {}),
         "hostIP": "127.0.0.1",
         "startTime": started,
         "conditions": conditions,
         "containerStatuses": [_container(container) for container in containers],
     }
+
+
+def refused_containers(pod: Pod, why: str) -> tuple[ContainerStatus, ...]:
+    """The status of a pod that the platform cannot run."""
+    state = {"waiting": {"reason": "CreateContainerConfigError", "message": why}}
+    return tuple(ContainerStatus(name=container.name, state=state) for container in pod.spec.containers)
 
 
 def not_ready_text(containers: Sequence[ContainerStatus]) -> str:

@@ -72,13 +72,20 @@ class Node:
             self._take_pods(change)
         else:
             self._inventory.take(change)
+            self._try_again()
         self._dirty.set()
+
+    def _try_again(self) -> None:
+        """What a pod's environment needed may be there now."""
+        for worker in self.workers():
+            if worker.is_refused:
+                self._stop(worker)
 
     def _take_pods(self, change: Listed | Changed) -> None:
         if isinstance(change, Listed):
             present = {manifest["metadata"]["name"] for manifest in change.objects}
             for known in self.workers():
-                if known.in_store and known.name not in present:
+                if known.object.exists and known.name not in present:
                     self._object_is_gone(known)
             return
         worker = self._workers.get(change.object["metadata"]["name"])
@@ -97,7 +104,7 @@ class Node:
             self._spawn(self._api.delete_pod(manifest))
 
     def _object_is_gone(self, worker: PodWorker) -> None:
-        worker.in_store = False
+        worker.object.exists = False
         _log.info("pod %s was deleted", worker.name)
         self._stop(worker)
 
@@ -135,6 +142,7 @@ class Node:
         try:
             template = inject(deployment.raw["spec"]["template"], owner.deployment, self._proxies)
         except InjectionError as error:
+            _log.error("deployment %s/%s: %s", owner.namespace, owner.deployment, error)
             self.problems[owner.namespace, owner.deployment] = str(error)
             self.changed.set()
             return
@@ -154,7 +162,7 @@ class Node:
 
     async def _end(self, worker: PodWorker) -> None:
         self._tasks.pop(worker.name).cancel()
-        await worker.stop(drain=True, grace_s=worker.grace_s)
+        await worker.stop()
         del self._workers[worker.name]
         self._rotations.pop(worker.name, None)
         self._changed()

@@ -3,18 +3,21 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from signal import Signals
+from typing import TypeVar
 
 from mesh.api.pod import ContainerStatus, Pod
 from mesh.client import ApiError
 from mesh.platforms.base import PROXY_CONTAINER, Platform, PlatformError, RunningPod, Surroundings
 from mesh.platforms.node.api import NodeApi
-from mesh.platforms.node.manifests import Manifest, now_text, pod_status
+from mesh.platforms.node.manifests import Manifest, now_text, pod_status, refused_containers
+from mesh.platforms.node.pod_object import TOKEN_TTL_S, PodObject
 
-TOKEN_TTL_S = 24 * 3600
-_SYNC_S = 2.0
+_T = TypeVar("_T")
+
+_RETRY_S = 1.0
 _log = logging.getLogger("mesh.node")
 
 
@@ -28,21 +31,24 @@ class Owner:
 
 
 class PodWorker:
-    """`on_change` is called whenever what the worker says of itself has changed."""
+    """`on_change` is called whenever what the worker says of itself has changed.
+
+    `problem` says why the pod cannot run, for as long as it cannot.
+    """
 
     def __init__(self, manifest: Manifest, pod: Pod, owner: Owner, api: NodeApi, on_change: Callable[[], None]) -> None:
         self.name = pod.name
         self.owner = owner
+        self.object = PodObject(manifest, pod.spec.service_account_name, api)
         self.born = time.monotonic()
         self.stopping = False
         self.problem = ""
-        self.in_store = False
         self._pod = pod
-        self._manifest = manifest
         self._api = api
         self._on_change = on_change
         self._changed = asyncio.Event()
         self._running: RunningPod | None = None
+        self._refused: tuple[ContainerStatus, ...] = ()
         self._started = now_text()
         self._since = dict.fromkeys(("Ready", "ContainersReady"), self._started)
         self._was_ready = False
@@ -53,53 +59,88 @@ class PodWorker:
         return bool(statuses) and all(status.ready for status in statuses) and not self.stopping
 
     @property
+    def is_refused(self) -> bool:
+        """Whether the platform would not have it."""
+        return bool(self._refused)
+
+    @property
     def grace_s(self) -> float:
         return float(self._pod.spec.termination_grace_period_seconds)
 
     def statuses(self) -> tuple[ContainerStatus, ...]:
-        return () if self._running is None else self._running.statuses()
+        return self._refused if self._running is None else self._running.statuses()
 
     async def run(self, platform: Platform, surroundings: Surroundings) -> None:
         """Starts the apps at once, and the proxy as soon as the control plane can vouch for it. Ends when cancelled."""
-        if not self._place(platform, surroundings):
-            return
-        assert self._running is not None
         names = [container.name for container in self._pod.spec.containers]
-        self._running.start([name for name in names if name != PROXY_CONTAINER])
+        running = self._place(platform, surroundings)
+        if running is not None:
+            running.start([name for name in names if name != PROXY_CONTAINER])
         await self._api.open.wait()
-        stored = await self._api.call(self._api.client.create, self._with_status(self._manifest))
-        self._manifest = stored
-        self.in_store = True
-        if PROXY_CONTAINER in names:
-            await self._give_token(self._running)
-            self._running.start([PROXY_CONTAINER])
-        await asyncio.gather(self._report(), self._renew_token(self._running, in_mesh=PROXY_CONTAINER in names))
+        await self._insist(lambda: self.object.create(self._status()))
+        tasks = [self._report()]
+        if running is not None and PROXY_CONTAINER in names:
+            tasks.append(self._vouch(running))
+        await asyncio.gather(*tasks)
 
     def renew_certificate(self) -> None:
         """The agent gets a new certificate at once."""
         if self._running is not None:
             self._running.signal(PROXY_CONTAINER, Signals.SIGHUP)
 
-    async def stop(self, *, drain: bool, grace_s: float) -> None:
+    async def stop(self) -> None:
         """Out of every balancer first, then drained, then ended. The object goes last."""
         self.stopping = True
-        if drain and self.in_store:
-            await self._leave_balancers()
+        if self.object.exists:
+            await self.object.write(self._status)
+            await self.object.known_to_all()
         if self._running is not None:
-            await self._running.stop(drain=drain, grace_s=grace_s)
-        if drain and self.in_store:
-            await self._api.delete_pod(self._manifest)
+            await self._running.stop(drain=True, grace_s=self.grace_s)
+        if self.object.exists:
+            await self.object.delete()
 
-    def _place(self, platform: Platform, surroundings: Surroundings) -> bool:
+    def _place(self, platform: Platform, surroundings: Surroundings) -> RunningPod | None:
         try:
             self._running = platform.place(self._pod, surroundings, self._note)
         except PlatformError as error:
-            self.problem = str(error)
-            _log.error("pod %s cannot run: %s", self.name, error)
+            self._refused = refused_containers(self._pod, str(error))
+            self._tell(str(error))
+            return None
+        self.object.annotate(dict(self._running.pod.metadata.annotations))
+        return self._running
+
+    async def _vouch(self, running: RunningPod) -> None:
+        """Starts the proxy with a token, and renews the token."""
+        await self._give_token(running)
+        running.start([PROXY_CONTAINER])
+        while True:
+            await asyncio.sleep(TOKEN_TTL_S / 2)
+            await self._give_token(running)
+
+    async def _give_token(self, running: RunningPod) -> None:
+        token = await self._insist(self.object.token)
+        running.provide({"token": token, "root-cert.pem": self._api.root_cert()})
+
+    async def _insist(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """Again and again: what the control plane refuses now, say a token for an account not yet there, it may grant
+        later. The problem is told meanwhile."""
+        while True:
+            try:
+                result = await attempt()
+            except ApiError as error:
+                self._tell(str(error))
+                await asyncio.sleep(_RETRY_S)
+            else:
+                if self._running is not None:
+                    self._tell("")
+                return result
+
+    def _tell(self, problem: str) -> None:
+        if problem and problem != self.problem:
+            _log.error("pod %s cannot run: %s", self.name, problem)
+        if problem != self.problem:
+            self.problem = problem
             self._on_change()
-            return False
-        self._manifest["metadata"]["annotations"] = dict(self._running.pod.metadata.annotations)
-        return True
 
     def _note(self) -> None:
         if self.ready != self._was_ready:
@@ -108,50 +149,13 @@ class PodWorker:
         self._changed.set()
         self._on_change()
 
-    def _with_status(self, manifest: Manifest) -> Manifest:
-        assert self._running is not None
-        address = self._running.pod.status.pod_ip
-        status = pod_status(address, self.statuses(), stopping=self.stopping, since=self._since, started=self._started)
-        return manifest | {"status": status}
+    def _status(self) -> Manifest:
+        address = "" if self._running is None else self._running.pod.status.pod_ip
+        return pod_status(address, self.statuses(), stopping=self.stopping, since=self._since, started=self._started)
 
     async def _report(self) -> None:
-        while True:
+        """Until somebody deletes the object: the node sees that too, and ends this pod."""
+        while self.object.exists:
             await self._changed.wait()
             self._changed.clear()
-            if not await self._write_status():
-                return  # deleted: the node sees that too, and ends this pod
-
-    async def _write_status(self) -> bool:
-        stored = await self._api.update_pod(self._manifest, self._with_status)
-        if stored is None:
-            self.in_store = False
-            return False
-        self._manifest = stored
-        return True
-
-    async def _leave_balancers(self) -> None:
-        if await self._write_status():
-            await self._synced(self._manifest["metadata"]["resourceVersion"])
-
-    async def _synced(self, version: str) -> None:
-        try:
-            await self._api.call(self._api.client.wait_synced, version, _SYNC_S)
-        except ApiError as error:  # a late proxy is no reason to keep the pod; its calls are retried elsewhere
-            _log.info("stopping %s before every proxy knows: %s", self.name, error)
-
-    async def _give_token(self, running: RunningPod) -> None:
-        meta = self._manifest["metadata"]
-        token = await self._api.call(
-            self._api.client.create_token,
-            self._pod.spec.service_account_name,
-            meta["namespace"],
-            meta["name"],
-            meta["uid"],
-            ttl_s=TOKEN_TTL_S,
-        )
-        running.provide({"token": token.token.encode(), "root-cert.pem": self._api.root_cert()})
-
-    async def _renew_token(self, running: RunningPod, *, in_mesh: bool) -> None:
-        while in_mesh:
-            await asyncio.sleep(TOKEN_TTL_S / 2)
-            await self._give_token(running)
+            await self.object.write(self._status)

@@ -206,6 +206,36 @@ def scaled(deployment: dict[str, Any], replicas: int) -> dict[str, Any]:
     return deployment | {"spec": deployment["spec"] | {"replicas": replicas}}
 
 
+def test_a_pod_that_cannot_run_says_why_and_runs_once_it_can(running: Meshdrill) -> None:
+    manifests = workload("late")
+    account, deployment = manifests[0], manifests[-1]
+    reference = {"name": "COLOR", "valueFrom": {"configMapKeyRef": {"name": "colors", "key": "late"}}}
+    deployment["spec"]["template"]["spec"]["containers"][0]["env"].append(reference)
+    colors = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "colors"}, "data": {"late": "green"}}
+    with running.client() as client:
+        client.apply_all(manifests[1:])
+        waiting = until(lambda: waits(client, "late", "CreateContainerConfigError"), "the pod says that it cannot run")
+        assert 'ConfigMap "colors" does not exist' in waiting
+        assert "CreateContainerConfigError" in running.run("get", "pods", "-n", "default").stdout
+        client.apply(colors)
+        until(lambda: waits(client, "late", "ContainerCreating"), "its sidecar waits for the account")
+        client.apply(account)
+        until(lambda: only_ready(client, "late"), "it runs once all is there")
+        for manifest in (*manifests, colors):
+            client.delete(manifest["kind"], manifest["metadata"]["name"])
+        until(lambda: not pods_of(client, "late"), "it is gone")
+
+
+def waits(client: MeshClient, workload_name: str, reason: str) -> str:
+    """Why a container of the workload's pod waits for this reason; empty if none does. Its phase is shown with it."""
+    for pod in pods_of(client, workload_name):
+        for container in pod.manifest["status"]["containerStatuses"]:
+            waiting = container["state"].get("waiting", {})
+            if waiting.get("reason") == reason:
+                return f"{pod.phase}: {waiting.get('message', '')}"
+    return ""
+
+
 def test_a_deleted_deployment_takes_its_pods_along(running: Meshdrill) -> None:
     extra = running.write("extra.yaml", workload("extra"))
     with running.client() as client:
