@@ -20,12 +20,49 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 from google.protobuf.message import DecodeError
 
 from mesh.proxy import references
+from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.resources import Refused
 from mesh.proxy.secrets import SecretError, content
 
 Options = list[tuple[str, int | str]]
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_CORE, _ENDPOINT, _TLS = (
+    "envoy.config.core.v3.",
+    "envoy.config.endpoint.v3.",
+    "envoy.extensions.transport_sockets.tls.v3.",
+)
+_SUPPORTED = {
+    "envoy.config.cluster.v3.Cluster": frozenset(
+        ("name", "type", "connect_timeout", "load_assignment", "transport_socket", "typed_extension_protocol_options")
+    ),
+    _ENDPOINT + "ClusterLoadAssignment": frozenset(("cluster_name", "endpoints")),
+    _ENDPOINT + "LocalityLbEndpoints": frozenset(("lb_endpoints",)),
+    _ENDPOINT + "LbEndpoint": frozenset(("endpoint",)),
+    _ENDPOINT + "Endpoint": frozenset(("address",)),
+    _CORE + "Address": frozenset(("socket_address",)),
+    _CORE + "SocketAddress": frozenset(("address", "port_value")),
+    _CORE + "TransportSocket": frozenset(("name", "typed_config")),
+    _CORE + "DataSource": OPAQUE,
+    _CORE + "ConfigSource": OPAQUE,
+    _CORE + "Http2ProtocolOptions": frozenset(("connection_keepalive",)),
+    _CORE + "KeepaliveSettings": frozenset(("interval", "timeout")),
+    _HTTP_OPTIONS: frozenset(("explicit_http_config",)),
+    _HTTP_OPTIONS + ".ExplicitHttpConfig": frozenset(("http2_protocol_options",)),
+    _TLS + "UpstreamTlsContext": frozenset(("common_tls_context", "sni")),
+    _TLS + "CommonTlsContext": frozenset(
+        ("alpn_protocols", "tls_certificates", "tls_certificate_sds_secret_configs", "validation_context",
+         "validation_context_sds_secret_config", "combined_validation_context")
+    ),
+    _TLS + "CommonTlsContext.CombinedCertificateValidationContext": frozenset(
+        ("default_validation_context", "validation_context_sds_secret_config")
+    ),
+    _TLS + "TlsCertificate": frozenset(("certificate_chain", "private_key")),
+    _TLS + "SdsSecretConfig": frozenset(("name", "sds_config")),
+    _TLS + "CertificateValidationContext": frozenset(("trusted_ca", "match_typed_subject_alt_names")),
+    _TLS + "SubjectAltNameMatcher": frozenset(("san_type", "matcher")),
+    "envoy.type.matcher.v3.StringMatcher": OPAQUE,  # `_verified_name` looks at it
+}  # fmt: skip
 # Far above any mesh's configuration, far below what would hurt the host.
 _LARGEST_RESPONSE = 256 * 1024 * 1024
 
@@ -41,6 +78,7 @@ class Dialer:
     @classmethod
     def of(cls, cluster: Cluster) -> Dialer:
         """Raises Refused for what gRPC cannot honour."""
+        check(cluster, _SUPPORTED, Place("Cluster", cluster.name))
         return cls(_targets(cluster), _tls(cluster), tuple(_options(cluster)))
 
     def channel(self, secrets: Mapping[str, Secret]) -> grpc.aio.Channel:
@@ -75,8 +113,6 @@ def _target(cluster: Cluster, address: Any) -> str:
 
 
 def _tls(cluster: Cluster) -> UpstreamTlsContext | None:
-    if cluster.transport_socket_matches:
-        raise _refused(cluster, "transport_socket_matches", "not supported for the control plane's cluster")
     if not cluster.HasField("transport_socket"):
         return None
     context = UpstreamTlsContext()
@@ -86,6 +122,7 @@ def _tls(cluster: Cluster) -> UpstreamTlsContext | None:
         raise _refused(cluster, "transport_socket.typed_config", f"cannot be decoded: {error}") from error
     if not unpacked:
         raise _refused(cluster, "transport_socket.typed_config", "only UpstreamTlsContext is supported")
+    check(context, _SUPPORTED, Place("Cluster", cluster.name, "transport_socket.typed_config"))
     return context
 
 
@@ -107,6 +144,7 @@ def _keepalive(cluster: Cluster) -> Options:
     http = HttpProtocolOptions()
     if _HTTP_OPTIONS in cluster.typed_extension_protocol_options:
         cluster.typed_extension_protocol_options[_HTTP_OPTIONS].Unpack(http)
+        check(http, _SUPPORTED, Place("Cluster", cluster.name, f"typed_extension_protocol_options[{_HTTP_OPTIONS}]"))
     keepalive = http.explicit_http_config.http2_protocol_options.connection_keepalive
     if not keepalive.HasField("interval"):
         # gRPC servers tolerate one ping in five minutes unless they say otherwise.
