@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, Protocol, cast
@@ -111,11 +111,16 @@ class ActiveListener:
         self._sockets: list[socket.socket] = []
         self._empty = asyncio.Event()
 
-    def bind(self) -> None:
-        """Open the sockets, without accepting yet. Raises OSError, and then none is open."""
+    def bind(self, inherited: Iterable[ActiveListener]) -> None:
+        """Open the sockets, without accepting yet; a port of an `inherited` listener is taken over without a gap.
+
+        Raises OSError, and then none is open.
+        """
+        at_hand = {each.getsockname()[:2]: each for listener in inherited for each in listener._sockets}
         try:
-            for ip, port in self.config.addresses:
-                self._sockets.append(_bound(ip, port, self._reuse_port))
+            for address in self.config.addresses:
+                known = at_hand.get(address)
+                self._sockets.append(known.dup() if known is not None else _bound(*address, self._reuse_port))
         except OSError:
             self.unbind()
             raise
@@ -127,7 +132,7 @@ class ActiveListener:
 
     async def accept(self) -> None:
         """Start accepting on the sockets that `bind` has opened."""
-        for each in self._sockets:
+        for each in list(self._sockets):
             server = await self.worker.loop.create_server(self._accepted, sock=each, backlog=_BACKLOG)
             self._servers.append(server)
 
@@ -149,7 +154,7 @@ class ActiveListener:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        self._sockets.clear()
+        self.unbind()
 
     def drain(self) -> None:
         """Stop accepting and let each connection end after its present request."""

@@ -129,13 +129,16 @@ class Server:
 
     def _open(self, plan: _Plan) -> None:
         """Bind the ports of new listeners. Raises Refused, and then none of them is open."""
+        staying = {
+            name for name in plan.resources.listeners if name not in plan.listeners or self._keeps_ports(name, plan)
+        }
+        leaving = [active for name, active in self._active.items() if name not in staying]
         for name, compiled in plan.listeners.items():
-            active = self._active.get(name)
-            if active is not None and active.config.addresses == compiled.config.addresses:
+            if name in staying:
                 continue
             opened = ActiveListener(self.worker, compiled.config, self._reuse_port)
             try:
-                opened.bind()
+                opened.bind(leaving)
             except OSError as error:
                 for each in plan.opened.values():
                     each.unbind()
@@ -143,6 +146,10 @@ class Server:
                 reason = f"cannot bind {addresses}: {os.strerror(error.errno or 0)}"
                 raise Refused("Listener", name, "address", reason) from error
             plan.opened[name] = opened
+
+    def _keeps_ports(self, name: str, plan: _Plan) -> bool:
+        active = self._active.get(name)
+        return active is not None and active.config.addresses == plan.listeners[name].config.addresses
 
     # Putting in force
 
