@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
@@ -116,25 +116,20 @@ class ResourceSet:
         """Whether `names` hold every dependent resource that these make a proxy ask for."""
         return all(layer.wants <= names for layer in self.layers)
 
-    def changed_since(self, former: ResourceSet) -> Iterator[Resource]:
+    def changed_since(self, former: ResourceSet) -> tuple[Resource, ...]:
         """Resources that `former` has not, or in another version."""
-        shared = set(former.layers)
-        rest = [layer.by_name for layer in former.layers if layer not in self.layers]
-        for layer in self.layers:
-            if layer not in shared:
-                for name, resource in layer.by_name.items():
-                    if not any(name in old and old[name].version == resource.version for old in rest):
-                        yield resource
+        ours, theirs = self._unshared(former)
+        return tuple(resource for layer in ours for resource in _new_or_changed(layer, theirs))
 
-    def gone_since(self, former: ResourceSet) -> list[Resource]:
+    def gone_since(self, former: ResourceSet) -> tuple[Resource, ...]:
         """Resources that only `former` has."""
-        return [
-            resource
-            for layer in former.layers
-            if layer not in self.layers
-            for resource in layer.by_name.values()
-            if resource.name not in self
-        ]
+        ours, theirs = self._unshared(former)
+        return tuple(resource for layer in theirs for resource in _missing(layer, ours))
+
+    def _unshared(self, former: ResourceSet) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+        """The layers of either set that the other has not: names are in one layer only, so the rest is equal."""
+        ours = tuple(layer for layer in self.layers if layer not in former.layers)
+        return ours, tuple(layer for layer in former.layers if layer not in self.layers)
 
     def only(self, names: Collection[str]) -> ResourceSet:
         """Those of a client that asked by name."""
@@ -150,3 +145,15 @@ class ResourceSet:
                 length_delimited(DiscoveryResponse.NONCE_FIELD_NUMBER, nonce.encode()),
             )
         )
+
+
+# Proxies move from one snapshot to the next with the same shared layers, so what differs is worked out once for all.
+@lru_cache(maxsize=32)
+def _new_or_changed(layer: Layer, former: tuple[Layer, ...]) -> tuple[Resource, ...]:
+    versions = {resource.name: resource.version for own in former for resource in own.by_name.values()}
+    return tuple(own for own in layer.by_name.values() if versions.get(own.name) != own.version)
+
+
+@lru_cache(maxsize=32)
+def _missing(layer: Layer, present: tuple[Layer, ...]) -> tuple[Resource, ...]:
+    return tuple(own for name, own in layer.by_name.items() if not any(name in other.by_name for other in present))

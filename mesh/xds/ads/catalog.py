@@ -193,8 +193,7 @@ class Catalog:
             resources = [self._outbound_cluster(part) for part in parts.values()]
             former = self._former_layers.get(namespace, _NO_RESOURCES)
             resources.append(self._black_hole())
-            layer = former if list(former.by_name.values()) == resources else Layer(resources)
-            self._namespaces[namespace] = _Namespace(layer, parts)
+            self._namespaces[namespace] = _Namespace(_layer(resources, former), parts)
         return self._namespaces[namespace]
 
     def _outbound_cluster(self, part: ClusterPart) -> Resource:
@@ -226,10 +225,13 @@ class Catalog:
             or own.workload is not workload
             or own.services is not services
         ):
-            own = self._own[proxy] = self._make_own(proxy, sight, workload, services)
+            former = own.clusters if own else _NO_RESOURCES
+            own = self._own[proxy] = self._make_own(proxy, sight, workload, services, former)
         return own
 
-    def _make_own(self, proxy: Proxy, sight: Sight, workload: Workload, services: tuple[Service, ...]) -> _Own:
+    def _make_own(
+        self, proxy: Proxy, sight: Sight, workload: Workload, services: tuple[Service, ...], former: Layer
+    ) -> _Own:
         snapshot = self.snapshot
         gateways: tuple[gateway.GatewayPort, ...] = ()
         inbound: tuple[InboundPort, ...] = ()
@@ -243,7 +245,7 @@ class Catalog:
             generation=snapshot.config_generation,
             workload=workload,
             services=services,
-            clusters=Layer(self._inbound_cluster(proxy, port) for port in inbound),
+            clusters=_layer([self._inbound_cluster(proxy, port) for port in inbound], former),
             listeners=ResourceSet(
                 XdsType.LDS, Layer(self._listener(proxy, workload.address, port) for port in listening)
             ),
@@ -268,6 +270,11 @@ class Catalog:
             part,
             lambda: encode(XdsType.LDS, part.name, part.compile(), part.wants),
         )
+
+
+def _layer(resources: list[Resource], former: Layer) -> Layer:
+    """A layer of these; the very same one as before if nothing in it changed, so that nobody looks at it again."""
+    return former if list(former.by_name.values()) == resources else Layer(resources)
 
 
 def _same(one: MeshSnapshot, other: MeshSnapshot, *fields: str) -> bool:

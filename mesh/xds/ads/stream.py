@@ -128,10 +128,10 @@ class Stream:
     def _beside_old(self, target: ResourceSet) -> ResourceSet:
         """The wanted clusters and those that the proxy still routes to; what it has, if that comes to the same."""
         held = self._clusters.held
-        old = target.gone_since(held) if held is not None else []
+        old = target.gone_since(held) if held is not None else ()
         if held is None or not old:
             return target
-        if next(target.changed_since(held), None) is None:
+        if not target.changed_since(held):
             return held
         return ResourceSet(target.type, *target.layers, Layer(old))
 
