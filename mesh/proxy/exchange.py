@@ -50,9 +50,9 @@ class Exchange:
 
     __slots__ = (
         "_chunked_request", "_chunked_response", "_holds_retry", "_idle_at", "_idle_timeout", "_on_gone", "_on_wake",
-        "_replay", "_replay_size", "_retry", "_route_deadline", "_sent", "_step", "_try_deadline", "_wake", "attempts",
-        "bytes_received", "bytes_sent", "cluster", "cluster_name", "config", "connection", "deadline", "details",
-        "elapsed", "flags", "head", "host", "is_over", "method", "request_done", "request_edits", "response_edits",
+        "_replay", "_replay_size", "_retry", "_route_deadline", "_route_timeout", "_sent", "_step", "_try_deadline",
+        "_wake", "attempts", "bytes_received", "bytes_sent", "cluster", "cluster_name", "config", "connection", "deadline",
+        "details", "elapsed", "flags", "head", "host", "is_over", "method", "request_done", "request_edits", "response_edits",
         "response_head", "retries_left", "route", "served_by", "source", "started", "status", "target",
         "transport_failure", "tried", "upstream", "upstream_started", "worker",
     )  # fmt: skip
@@ -83,6 +83,7 @@ class Exchange:
         self.source: Workload | None = None
         self.served_by: Upstream | None = None
         self.deadline = self._route_deadline = self._try_deadline = self._wake = inf
+        self._route_timeout = 0.0
         self._idle_at = self.started
         self._idle_timeout = self.config.stream_idle_timeout
         self._holds_retry = False
@@ -195,7 +196,7 @@ class Exchange:
             per_try = self._retry.per_try_timeout if self._retry is not None else 0.0
             expected = per_try if 0 < per_try < timeout else timeout
             head.lines.append(b"x-envoy-expected-rq-timeout-ms: %d" % (expected * 1000))
-            self._route_deadline = timeout  # runs from when the request is complete
+            self._route_timeout = timeout  # runs from when the request is complete
         for edit in self.request_edits:
             edit.apply(head, self)
         self._rewrite(action, target.host_rewrite)
@@ -338,8 +339,8 @@ class Exchange:
     # Deadlines
 
     def _start_timeouts(self) -> None:
-        if self._route_deadline is not inf:
-            self._route_deadline += time.monotonic()
+        if self._route_timeout:
+            self._route_deadline = time.monotonic() + self._route_timeout
             self._rearm()
         elif self._idle_timeout:
             self._rearm()
