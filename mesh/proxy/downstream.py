@@ -293,10 +293,18 @@ class Downstream(asyncio.Protocol):
             self.is_blocked = False
             self.transport.resume_reading()
 
-    def drain(self) -> None:
-        """Close when the present request is over, or now if there is none."""
+    def drain(self, idle_s: float) -> None:
+        """Close with the present or next response; if none comes, after `idle_s` seconds.
+
+        To close an idle connection at once is to race with a request that its client has just sent.
+        """
         self.will_close = True
-        if self.exchange is None and not self._ended:
+        if self.exchange is not None or self._ended:
+            return
+        if idle_s:
+            self.deadline = self.worker.loop.time() + idle_s
+            self.worker.idle_deadlines.add(self)
+        else:
             self._finish()
 
     def abort(self) -> None:

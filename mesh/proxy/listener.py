@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 _BACKLOG = 1024
 _HELLO_LIMIT = 16 * 1024
+# Istio's drainDuration: how long idle connections outlive the listener or filter chain that they came in by.
+REPLACED_DRAIN_S = 45.0
 
 
 class Connection(Protocol):
     """A served connection, for draining."""
 
-    def drain(self) -> None: ...
+    def drain(self, idle_s: float) -> None: ...
     def abort(self) -> None: ...
 
 
@@ -142,12 +144,12 @@ class ActiveListener:
         return [each.getsockname()[:2] for each in self._sockets]
 
     def replace(self, config: ListenerConfig) -> None:
-        """New connections get `config`; those of chains that changed end after their present request."""
+        """New connections get `config`; those of chains that changed end with their next response."""
         kept = {chain.source for chain in config.chains}
         self.config = config
         for connection, chain in list(self.connections.items()):
             if chain.source not in kept:
-                connection.drain()
+                connection.drain(REPLACED_DRAIN_S)
 
     def stop(self) -> None:
         """Accept no more."""
@@ -156,11 +158,11 @@ class ActiveListener:
         self._servers.clear()
         self.unbind()
 
-    def drain(self) -> None:
-        """Stop accepting and let each connection end after its present request."""
+    def drain(self, idle_s: float) -> None:
+        """Stop accepting and let each connection end with its next response, an idle one after `idle_s` seconds."""
         self.stop()
         for connection in list(self.connections):
-            connection.drain()
+            connection.drain(idle_s)
 
     async def wait_empty(self) -> None:
         """Until the last connection is gone. Not before `stop`."""

@@ -18,7 +18,7 @@ from mesh.proxy.compile.listeners import CompiledListener, compile_listener
 from mesh.proxy.compile.routes import compile_routes
 from mesh.proxy.compile.tls import ContextPlan, check_secret
 from mesh.proxy.fields import Place
-from mesh.proxy.listener import ActiveListener
+from mesh.proxy.listener import REPLACED_DRAIN_S, ActiveListener
 from mesh.proxy.resources import Refused, Resources
 from mesh.proxy.route import RouteTable
 from mesh.proxy.runtime import Runtime, Worker
@@ -215,7 +215,7 @@ class Server:
         for name, active in list(self._active.items()):
             if name in plan.opened or name not in self._listeners:
                 del self._active[name]
-                active.drain()
+                active.drain(REPLACED_DRAIN_S)
                 self._draining = [each for each in (*self._draining, active) if each.connections]
             elif name in plan.listeners:
                 active.replace(plan.listeners[name].config)
@@ -226,10 +226,10 @@ class Server:
     # The end
 
     def begin_drain(self) -> None:
-        """Stop accepting; each connection ends after its present request."""
+        """Stop accepting; each connection ends after its present request, an idle one now: this process ends soon."""
         self.worker.is_draining = True
-        for active in self._active.values():
-            active.drain()
+        for active in (*self._active.values(), *self._draining):
+            active.drain(0)
 
     async def close(self, grace_s: float) -> None:
         """Wait for connections to end, `grace_s` seconds at most, then end them; write out the logs."""

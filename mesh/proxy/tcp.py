@@ -125,7 +125,7 @@ class TcpDownstream(asyncio.Protocol):
         if self.upstream is not None:
             self.upstream.transport.resume_reading()
 
-    def drain(self) -> None:
+    def drain(self, idle_s: float) -> None:
         """TCP has no message boundary to end at: the connection lives until one side ends it or the worker does."""
 
     def abort(self) -> None:

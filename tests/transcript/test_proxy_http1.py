@@ -422,7 +422,7 @@ def test_draining_ends_connections_after_their_response() -> None:
         busy.comes(GET)
         app = await stage.upstream()
         for client in (busy, idle):
-            client.protocol.drain()
+            client.protocol.drain(0)
         assert idle.is_closed
         assert not busy.is_closed
         app.comes(OK)

@@ -344,6 +344,25 @@ def test_an_update_that_cannot_be_served_changes_nothing() -> None:
     play(scene)
 
 
+@pytest.mark.parametrize("name", ["l", "renamed"])
+def test_an_idle_connection_is_told_before_it_ends_when_its_listener_changes(name: str) -> None:
+    """Closed at once it would race with the request that its client is just sending."""
+
+    async def scene() -> None:
+        async with sidecar(resources(listener(chain("one")))) as proxy:
+            reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+            for is_last in (False, True):
+                writer.write(b"GET /own HTTP/1.1\r\nHost: a\r\n\r\n")
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert (b"connection: close" in head) == is_last
+                assert await reader.readexactly(3) == b"one"
+                proxy.server.apply(resources(listener(chain("two"), name=name)))
+            assert await reader.read() == b""
+            writer.close()
+
+    play(scene)
+
+
 def test_a_port_passes_from_one_listener_to_another() -> None:
     async def scene() -> None:
         async with sidecar(resources(listener(chain("one")))) as proxy:
