@@ -14,7 +14,7 @@ from mesh.platforms.base import Platform
 from mesh.platforms.node.api import NodeApi
 from mesh.platforms.node.inventory import KINDS, Inventory
 from mesh.platforms.node.manifests import HASH_LABEL, pod_manifest, pod_name
-from mesh.platforms.node.rollout import PodView, next_step, template_hash
+from mesh.platforms.node.rollout import PodView, StrategyError, next_step, read_strategy, template_hash
 from mesh.platforms.node.watches import Changed, Follower, Listed
 from mesh.platforms.node.worker import Owner, PodWorker
 from mesh.platforms.process.container import Spawn
@@ -132,19 +132,28 @@ class Node:
         mine = [w for w in self.workers() if (w.owner.namespace, w.owner.deployment) == (namespace, name)]
         now = time.monotonic()
         views = [PodView(w.name, w.owner.template, w.ready, now - w.born) for w in mine]
-        step = next_step(_spec(deployment).replicas, hash_, views)
+        try:
+            strategy = read_strategy(deployment.raw["spec"])
+        except StrategyError as error:
+            self._refuse(namespace, name, error)
+            return
+        step = next_step(_spec(deployment).replicas, hash_, views, strategy)
         for _ in range(step.create):
             self._create(deployment, Owner(namespace, name, hash_))
         for doomed in step.stop:
             self._stop(self._workers[doomed])
 
+    def _refuse(self, namespace: str, name: str, why: ValueError) -> None:
+        if self.problems.get((namespace, name)) != str(why):
+            _log.error("deployment %s/%s: %s", namespace, name, why)
+            self.problems[namespace, name] = str(why)
+            self.changed.set()
+
     def _create(self, deployment: Manifest, owner: Owner) -> None:
         try:
             template = inject(deployment.raw["spec"]["template"], owner.deployment, self._proxies)
         except InjectionError as error:
-            _log.error("deployment %s/%s: %s", owner.namespace, owner.deployment, error)
-            self.problems[owner.namespace, owner.deployment] = str(error)
-            self.changed.set()
+            self._refuse(owner.namespace, owner.deployment, error)
             return
         self.problems.pop((owner.namespace, owner.deployment), None)
         name = pod_name(owner.deployment, owner.template, self._rng)

@@ -1,12 +1,13 @@
 """How a Deployment's pods change: which to create and which to stop. Pure.
 
-Source: Kubernetes' rolling update with its defaults, maxSurge 25 % rounded up and maxUnavailable 25 % rounded down.
+Source: Kubernetes' Deployment strategies; of percentages maxSurge is rounded up and maxUnavailable down.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,13 +30,45 @@ class Step:
     stop: tuple[str, ...]
 
 
-def next_step(replicas: int, template: str, pods: Sequence[PodView]) -> Step:
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """`spec.strategy`: numbers of pods or percentages of the replicas. `recreate`: all old pods end before a new one."""
+
+    surge: int | str = "25%"
+    unavailable: int | str = "25%"
+    recreate: bool = False
+
+
+class StrategyError(ValueError):
+    """`spec.strategy` cannot be followed. The text names the field."""
+
+
+def read_strategy(spec: Mapping[str, Any]) -> Strategy:
+    """From a Deployment's spec. Raises StrategyError."""
+    strategy = spec.get("strategy") or {}
+    kind = strategy.get("type", "RollingUpdate")
+    if kind not in ("RollingUpdate", "Recreate"):
+        raise StrategyError(f'spec.strategy.type: "{kind}" is neither RollingUpdate nor Recreate')
+    rolling = strategy.get("rollingUpdate") or {}
+    result = Strategy(rolling.get("maxSurge", "25%"), rolling.get("maxUnavailable", "25%"), kind == "Recreate")
+    for name, value in (("maxSurge", result.surge), ("maxUnavailable", result.unavailable)):
+        if not re.fullmatch(r"\d+" if isinstance(value, int) else r"\d+%", str(value)):
+            raise StrategyError(f'spec.strategy.rollingUpdate.{name}: "{value}" is neither a number nor a percentage')
+    return result
+
+
+def next_step(replicas: int, template: str, pods: Sequence[PodView], strategy: Strategy) -> Step:
     """New pods come up within the surge; an old one goes only when enough others are ready."""
     new = [pod for pod in pods if pod.template == template]
     old = [pod for pod in pods if pod.template != template]
-    room = replicas + (math.ceil(replicas / 4) if old else 0) - len(pods)
+    if strategy.recreate:
+        return Step(0 if old else max(0, replicas - len(new)), (*_surplus(new, replicas), *(pod.name for pod in old)))
+    surge = _share(strategy.surge, replicas, math.ceil)
+    # Where neither leaves room to move, Kubernetes lets one pod be missing.
+    unavailable = _share(strategy.unavailable, replicas, math.floor) or (0 if surge else 1)
+    room = replicas + (surge if old else 0) - len(pods)
     create = max(0, min(replicas - len(new), room))
-    return Step(create, (*_surplus(new, replicas), *_replaced(old, new, replicas)))
+    return Step(create, (*_surplus(new, replicas), *_replaced(old, new, replicas - unavailable)))
 
 
 def template_hash(template: Mapping[str, Any]) -> str:
@@ -50,10 +83,14 @@ def _surplus(new: Sequence[PodView], replicas: int) -> list[str]:
     return [pod.name for pod in by_worth[: max(0, len(new) - replicas)]]
 
 
-def _replaced(old: Sequence[PodView], new: Sequence[PodView], replicas: int) -> list[str]:
+def _replaced(old: Sequence[PodView], new: Sequence[PodView], at_least: int) -> list[str]:
     """Old pods that serve nobody go at once, the others as far as availability allows, oldest first."""
     useless = [pod.name for pod in old if not pod.ready]
-    ready_new = sum(pod.ready for pod in new[:replicas])
+    ready_new = sum(pod.ready for pod in new)
     serving = sorted((pod for pod in old if pod.ready), key=lambda pod: -pod.age)
-    spare = ready_new + len(serving) - (replicas - replicas // 4)
+    spare = ready_new + len(serving) - at_least
     return [*useless, *(pod.name for pod in serving[: max(0, spare)])]
+
+
+def _share(value: int | str, replicas: int, rounded: Callable[[float], int]) -> int:
+    return value if isinstance(value, int) else rounded(replicas * int(value.rstrip("%")) / 100)

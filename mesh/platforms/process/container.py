@@ -1,6 +1,7 @@
 """One container of a pod as a process: started, probed, restarted with back-off, stopped."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from mesh.api.pod import ContainerStatus, Probe
+from mesh.api.pod import ContainerStatus, LifecycleHandler, Probe
 from mesh.platforms.backoff import Backoff
 from mesh.platforms.base import ExecResult
 from mesh.platforms.probes import Tally, Target, eager_pause_s, run_probe
@@ -36,6 +37,7 @@ class ContainerPlan:
     startup: Probe | None = None
     readiness: Probe | None = None
     liveness: Probe | None = None
+    pre_stop: LifecycleHandler | None = None
     restart: str = "Always"
     image: str = ""
 
@@ -64,6 +66,17 @@ class ContainerProcess:
     def signal_all(self, sig: Signals) -> None:
         if self._group is not None and self._group.is_running:
             self._group.signal_all(sig)
+
+    async def prepare_to_stop(self, grace_s: float) -> None:
+        """Carries out `lifecycle.preStop`, for at most `grace_s` seconds. As with Kubernetes, how it ends is no matter."""
+        hook = self.plan.pre_stop
+        if hook is None or self._group is None or not self._group.is_running:
+            return
+        if hook.sleep is not None:
+            await asyncio.sleep(min(hook.sleep.seconds, grace_s))
+        elif hook.exec is not None:
+            with contextlib.suppress(TimeoutError):
+                await self.exec(hook.exec.command, grace_s)
 
     async def stop(self, grace_s: float) -> None:
         """Ends the process and its restarts. Returns when it is gone."""

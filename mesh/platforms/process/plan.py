@@ -80,6 +80,7 @@ class PodPlan:
             startup=container.startup_probe,
             readiness=container.readiness_probe,
             liveness=container.liveness_probe,
+            pre_stop=container.lifecycle.pre_stop if container.lifecycle else None,
             restart=self.pod.spec.restart_policy,
             image=container.image,
         )

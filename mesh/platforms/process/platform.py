@@ -13,6 +13,7 @@ from mesh.platforms.process.ledger import Ledger
 from mesh.platforms.process.logs import rotate
 from mesh.platforms.process.plan import Folders, PodPlan
 from mesh.platforms.process.pod import ProcessPod
+from mesh.platforms.process.refusals import refuse_what_is_lacking
 
 _ROTATE_EVERY_S = 5.0
 
@@ -37,7 +38,7 @@ class ProcessPlatform:
         return self._block.control
 
     def place(self, pod: Pod, surroundings: Surroundings, on_change: Callable[[], None]) -> ProcessPod:
-        _refuse_what_we_lack(pod)
+        refuse_what_is_lacking(pod)
         address = self._block.take()
         try:
             plan = PodPlan(pod, address, surroundings, self._folders)
@@ -73,16 +74,3 @@ class ProcessPlatform:
             await asyncio.sleep(_ROTATE_EVERY_S)
             for file in self._folders.logs():
                 rotate(file)
-
-
-def _refuse_what_we_lack(pod: Pod) -> None:
-    if pod.spec.init_containers:
-        raise PlatformError(
-            "initContainers are not run by the process platform; do their work in the container's command"
-        )
-    for container in pod.spec.containers:
-        if not container.command:
-            raise PlatformError(
-                f'container "{container.name}" has no command: the process platform runs no images, '
-                f'so it needs the command that image "{container.image}" would run'
-            )

@@ -63,6 +63,8 @@ class ProcessPod:
     async def stop(self, *, drain: bool, grace_s: float) -> None:
         proxy = self._containers.get(PROXY_CONTAINER)
         apps = [container for container in self._containers.values() if container is not proxy]
+        if drain:
+            await asyncio.gather(*(container.prepare_to_stop(grace_s) for container in apps))
         if proxy is not None and drain:  # the apps must answer until the calls in flight are through
             await proxy.stop(min(grace_s, _DRAIN_S))
         rest = apps if proxy is None or drain else [*apps, proxy]

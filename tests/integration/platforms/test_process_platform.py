@@ -19,6 +19,8 @@ from mesh.api.pod import (
     EnvVar,
     ExecAction,
     HTTPGetAction,
+    Lifecycle,
+    LifecycleHandler,
     Pod,
     PodSpec,
     Probe,
@@ -273,10 +275,27 @@ def test_a_startup_probe_holds_the_others_back(play: Callable[[Story], None], tm
     play(story)
 
 
+def test_a_hook_runs_before_the_process_is_told_to_end(play: Callable[[Story], None], tmp_path: Path) -> None:
+    said = tmp_path / "said"
+
+    async def story(world: World) -> None:
+        hook = LifecycleHandler(exec=ExecAction(command=("sh", "-c", f"echo goodbye > {said}")))
+        world.run(Container(name="c", command=SLEEP, lifecycle=Lifecycle(pre_stop=hook)))
+        await world.until(lambda: "running" in world.status().state, "it runs")
+        await world.pod.stop(drain=True, grace_s=WAIT_S)
+        assert said.read_text() == "goodbye\n"
+
+    play(story)
+
+
 @pytest.mark.parametrize(
     ("container", "message"),
     [
         (Container(name="c", image="nginx"), 'container "c" has no command'),
+        (
+            Container(name="c", command=SLEEP, lifecycle=Lifecycle(post_start=LifecycleHandler(exec=ExecAction()))),
+            "lifecycle.postStart is not carried out",
+        ),
         (
             Container(name="c", command=SLEEP, readiness_probe=Probe(http_get=HTTPGetAction(port="web"))),
             'no port of the container is named "web"',

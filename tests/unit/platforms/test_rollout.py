@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.platforms.node.rollout import PodView, next_step, template_hash
+from mesh.platforms.node.rollout import PodView, Step, Strategy, StrategyError, read_strategy, template_hash
+from mesh.platforms.node.rollout import next_step as step_by
+
+USUAL = Strategy()
+
+
+def next_step(replicas: int, template: str, world: list[PodView], strategy: Strategy = USUAL) -> Step:
+    return step_by(replicas, template, world, strategy)
 
 
 def pods(template: str, *ready: bool) -> list[PodView]:
@@ -42,6 +49,41 @@ def test_scaling_down_spares_the_ready_and_the_old() -> None:
 
 def test_no_replicas_stops_everything() -> None:
     assert set(next_step(0, "b", [*pods("a", True), *pods("b", True)]).stop) == {"a-0", "b-0"}
+
+
+def test_recreate_ends_all_old_pods_first() -> None:
+    strategy = read_strategy({"strategy": {"type": "Recreate"}})
+    first = next_step(2, "b", pods("a", True, True), strategy)
+    assert (first.create, first.stop) == (0, ("a-0", "a-1"))
+    assert next_step(2, "b", [], strategy).create == 2
+
+
+@pytest.mark.parametrize(
+    ("rolling", "create", "stop"),
+    [
+        ({"maxSurge": 0, "maxUnavailable": 1}, 0, 1),
+        ({"maxSurge": 2, "maxUnavailable": 0}, 2, 0),
+        ({"maxSurge": "100%", "maxUnavailable": "50%"}, 4, 2),
+        ({"maxSurge": 0, "maxUnavailable": 0}, 0, 1),
+    ],
+)
+def test_surge_and_unavailability_are_the_users(rolling: dict[str, object], create: int, stop: int) -> None:
+    strategy = read_strategy({"strategy": {"rollingUpdate": rolling}})
+    step = next_step(4, "b", pods("a", True, True, True, True), strategy)
+    assert (step.create, len(step.stop)) == (create, stop)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "field"),
+    [
+        ({"type": "BlueGreen"}, "spec.strategy.type"),
+        ({"rollingUpdate": {"maxSurge": "some"}}, "maxSurge"),
+        ({"rollingUpdate": {"maxUnavailable": -1}}, "maxUnavailable"),
+    ],
+)
+def test_a_strategy_that_cannot_be_followed_is_named(strategy: dict[str, object], field: str) -> None:
+    with pytest.raises(StrategyError, match=field):
+        read_strategy({"strategy": strategy})
 
 
 @given(replicas=st.integers(0, 9), old=st.lists(st.booleans(), max_size=9), new=st.lists(st.booleans(), max_size=9))
