@@ -295,9 +295,10 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         pieces = []
         ended = False
         try:
-            while incoming.pending:
-                # Plaintext is never longer than its record, so this asks for all of it without a second call.
-                pieces.append(engine.read(incoming.pending))
+            # Plaintext is never longer than its record, so asking for what is pending takes it without a second call;
+            # but of a record that began in an earlier read the engine holds more than is pending.
+            while size := incoming.pending or engine.pending():
+                pieces.append(engine.read(size))
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
