@@ -49,6 +49,8 @@ class HttpConfig:
     stream_idle_timeout: float = 300.0
     buffer_limit: int = 1024 * 1024
     max_head: int = 60 * 1024
+    max_headers: int = 100
+    delayed_close: float = 1.0
     internal_ranges: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
 
     def refuses_upgrade(self, head: RequestHead) -> bool:
@@ -87,7 +89,8 @@ class Downstream(asyncio.Protocol):
     """HTTP/1.1 server connection. Requests are served one at a time, so responses cannot change order."""
 
     __slots__ = (
-        "_blocked", "_body", "_buffer", "_ended", "_pumping", "config", "deadline", "exchange", "forwarded_proto",
+        "_blocked", "_body", "_buffer", "_ended", "_is_unread", "_pumping", "config", "deadline", "exchange",
+        "forwarded_proto",
         "is_blocked", "local_address", "on_lost", "opened", "peer", "remote_address", "remote_ip", "scheme",
         "transport", "will_close", "worker",
     )  # fmt: skip
@@ -111,6 +114,7 @@ class Downstream(asyncio.Protocol):
         self._blocked = False
         self.is_blocked = False
         self._ended = False
+        self._is_unread = False  # the client may still be sending what nobody will read
 
     # asyncio's callbacks
 
@@ -137,6 +141,7 @@ class Downstream(asyncio.Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._ended = True
         self.worker.idle_deadlines.discard(self)
+        self.worker.deadlines.discard(self)
         stats = self.config.stats
         stats.downstream_cx_active -= 1
         stats.downstream_cx_destroy += 1
@@ -197,7 +202,7 @@ class Downstream(asyncio.Protocol):
                     raise MalformedError("http1.codec_error")
                 if not 0 <= end <= self.config.max_head:
                     raise HeadTooLargeError("http1.headers_too_large")
-                data = self._begin(parse_request(data[:end]), data[end + 4 :])
+                data = self._begin(parse_request(data[:end], self.config.max_headers), data[end + 4 :])
             except MalformedError as error:
                 self._refuse(error)
                 data = b""
@@ -236,6 +241,7 @@ class Downstream(asyncio.Protocol):
         except MalformedError as error:
             self.config.stats.downstream_cx_protocol_error += 1
             self._body = None
+            self.will_close = self._is_unread = True
             exchange.fail(RequestBroke(error.details))
             return
         done = body.done
@@ -256,7 +262,7 @@ class Downstream(asyncio.Protocol):
         stats.downstream_cx_protocol_error += 1
         stats.downstream_rq_total += 1
         stats.downstream_rq_active += 1
-        self.will_close = True
+        self.will_close = self._is_unread = True
         exchange = self.exchange = Exchange(self, RequestHead(b"", b"", b"", [], {}), b"", True, False)
         if isinstance(error, NotRoutableError):
             exchange.reply(error.status, b"", "", error.details)
@@ -273,7 +279,9 @@ class Downstream(asyncio.Protocol):
         if reset:
             self._ended = True
             self.transport.abort()
-        elif self.will_close or (exchange is not None and not exchange.request_done):
+        elif self._is_unread or (exchange is not None and not exchange.request_done):
+            self._linger()
+        elif self.will_close:
             self._finish()
         else:
             if self.is_blocked:
@@ -315,10 +323,28 @@ class Downstream(asyncio.Protocol):
         self._ended = True
         self.transport.close()
 
+    def _linger(self) -> None:
+        """Say that no more comes, then wait a little for the client to stop: closing on bytes that it still sends
+        would reset the connection and could destroy the answer on its way (Envoy's delayed_close_timeout).
+        """
+        self._ended = True
+        self.unblock()
+        if not self.config.delayed_close or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.worker.idle_deadlines.discard(self)
+        self.deadline = self.worker.loop.time() + self.config.delayed_close
+        self.worker.deadlines.add(self)
+
     # Idle connections
 
     def deadline_passed(self, now: float) -> None:
         """A connection stays in the sweep for life; only one that is idle is closed."""
+        if self._ended:
+            self.config.stats.downstream_cx_delayed_close_timeout += 1
+            self.transport.abort()
+            return
         if self.exchange is not None:
             self.deadline = now + self.config.idle_timeout
             return

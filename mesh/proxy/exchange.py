@@ -51,10 +51,10 @@ class Exchange:
     __slots__ = (
         "_chunked_request", "_chunked_response", "_holds_retry", "_idle_at", "_idle_timeout", "_on_gone", "_on_wake",
         "_replay", "_replay_size", "_retry", "_route_deadline", "_route_timeout", "_sent", "_step", "_try_deadline",
-        "_wake", "attempts", "bytes_received", "bytes_sent", "cluster", "cluster_name", "config", "connection", "deadline",
-        "details", "elapsed", "flags", "head", "host", "is_over", "method", "request_done", "request_edits", "response_edits",
-        "response_head", "retries_left", "route", "served_by", "source", "started", "status", "target",
-        "transport_failure", "tried", "upstream", "upstream_started", "worker",
+        "_wake", "attempts", "bytes_received", "bytes_sent", "cluster", "cluster_name", "config", "connection",
+        "deadline", "details", "elapsed", "flags", "head", "host", "is_over", "method", "request_done",
+        "request_edits", "response_edits", "response_head", "retries_left", "route", "served_by", "source", "started",
+        "status", "target", "transport_failure", "tried", "upstream", "upstream_started", "worker",
     )  # fmt: skip
 
     def __init__(self, connection: Downstream, head: RequestHead, payload: bytes, done: bool, has_body: bool) -> None:
@@ -264,6 +264,9 @@ class Exchange:
             return
         self.host = host
         self.attempts += 1
+        action = self.route.action
+        if type(action) is Forward and action.auto_host_rewrite and host.endpoint.hostname:
+            self._rewrite_host(host.endpoint.hostname.encode(), action.append_x_forwarded_host)
         if self.route.counts_attempts:
             self.head.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
         self._sent = False
@@ -287,10 +290,10 @@ class Exchange:
             upstream.request_done = True
         if self._replay:
             wire = b"".join((wire, *self._replay))
+        if self.connection.is_blocked:
+            self.connection.unblock()
         if self._retry is None:
             self._replay = None
-            if self.connection.is_blocked:
-                self.connection.unblock()
         elif self._retry.per_try_timeout and self.request_done:
             self._try_deadline = time.monotonic() + self._retry.per_try_timeout
             self._rearm()
@@ -330,6 +333,8 @@ class Exchange:
             else:
                 self._replay = None  # too large to send twice: this try is the last
                 self._retry = None
+                if self.cluster is not None:
+                    self.cluster.stats.retry_or_shadow_abandoned += 1
 
     def _buffer_limit(self) -> int:
         if self.route is not None and self.route.buffer_limit is not None:
@@ -473,10 +478,12 @@ class Exchange:
             payload = chunk(payload) if payload else b""
             if done:
                 payload += LAST_CHUNK
+        if done:
+            # It is back in its pool, perhaps with a request of somebody else: our client must not hold it up.
+            self.upstream = None
         if payload:
             self.connection.transport.write(payload)
         if done:
-            self.upstream = None
             self._end()
 
     def reply(self, status: int, body: bytes, flag: str, details: str, headers: bytes = b"") -> None:

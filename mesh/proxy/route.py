@@ -174,7 +174,7 @@ class Route:
 class VirtualHost:
     name: str
     routes: tuple[Route, ...]
-    requires_tls: str = ""  # "", "all" or "external"
+    requires_tls: bool = False
 
 
 class RouteTable:
@@ -216,11 +216,20 @@ class RouteTable:
         host = self.host_of(head.authority)
         if host is None or head.target[0] != 0x2F:  # `*` and CONNECT's authority are paths to nowhere
             return None
+        if host.requires_tls and head.marked.get(b"x-forwarded-proto") != b"https":
+            return _TO_TLS
         path = head.target.partition(b"?")[0]
         for route in host.routes:
             if route.path(path) and (not route.conditions or _all(route.conditions, head)):
                 return route
         return None
+
+
+def _to_tls(head: RequestHead, scheme: bytes) -> bytes:
+    return b"https://%b%b" % (head.authority, head.target)
+
+
+_TO_TLS = Route("", lambda path: True, (), Redirect(301, _to_tls))
 
 
 def _all(conditions: tuple[Condition, ...], head: RequestHead) -> bool:

@@ -32,6 +32,8 @@ class Wire:
         self.protocol = protocol
         self.written = b""
         self.is_closed = False
+        self.is_half_closed = False
+        self.blocks_at: int | None = None  # with more than so many bytes written, tell the proxy to stop
         self.is_paused = False
 
     # What the proxy does
@@ -39,6 +41,8 @@ class Wire:
     def write(self, data: bytes) -> None:
         assert not self.is_closed
         self.written += data
+        if self.blocks_at is not None and len(self.written) > self.blocks_at:
+            self.protocol.pause_writing()
 
     def close(self) -> None:
         if not self.is_closed:
@@ -46,6 +50,12 @@ class Wire:
             asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
 
     abort = close
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.is_half_closed = True
 
     def is_closing(self) -> bool:
         return self.is_closed
@@ -93,14 +103,22 @@ class _Loop:
 class Stage:
     """One sidecar: `routes` are Route messages as YAML, `clusters` are fields of Cluster by name, `hcm` more fields."""
 
-    def __init__(self, routes: str, clusters: dict[str, str] | None = None, hcm: str = "", filters: str = "") -> None:
+    def __init__(
+        self,
+        routes: str,
+        clusters: dict[str, str] | None = None,
+        *,
+        hcm: str = "",
+        filters: str = "",
+        virtual_host: str = "",
+    ) -> None:
         loop: Any = _Loop(asyncio.get_running_loop(), self._connected)
         self.stats = Stats()
         self.upstreams: list[Wire] = []
         self.refused_ports: set[int] = set()
         self.worker = Worker(loop, print)
         listener = Listener()
-        decode.parse(_listener(routes, hcm, filters), listener, "listener")
+        decode.parse(_listener(routes, hcm, filters, virtual_host), listener, "listener")
         compiled = compile_listener(listener, Node(id="n"), self.stats, self.worker.logs, Place("Listener", "l"))
         self.config: Any = compiled.config.chains[0].config
         self.clusters = {name: self._cluster(name, text) for name, text in (clusters or {"app": ""}).items()}
@@ -164,7 +182,7 @@ class Stage:
         return cluster
 
 
-def _listener(routes: str, hcm: str, filters: str) -> str:
+def _listener(routes: str, hcm: str, filters: str, virtual_host: str) -> str:
     return f"""
 address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
 filter_chains:
@@ -173,7 +191,7 @@ filter_chains:
     typed_config:
       "@type": {_HCM}
       stat_prefix: t
-      route_config: {{virtual_hosts: [{{name: v, domains: ["*"], routes: [{routes}]}}]}}
+      route_config: {{virtual_hosts: [{{name: v, {virtual_host} domains: ["*"], routes: [{routes}]}}]}}
       http_filters: [{filters} {{name: router, typed_config: {{"@type": {_ROUTER}}}}}]
 {_indented(hcm)}
 """

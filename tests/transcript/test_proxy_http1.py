@@ -174,8 +174,10 @@ def test_a_response_before_the_request_is_complete_ends_both_connections() -> No
         app.comes(OK)
         assert b"connection: close" in client.take()
         await stage.settle()
-        assert client.is_closed
+        assert client.is_half_closed  # and lingers, because the client is still sending
         assert app.is_closed
+        client.comes(b"defghi")
+        await stage.until(lambda: client.is_closed)
 
     play(scene)
 
@@ -264,6 +266,34 @@ def test_back_pressure_goes_from_client_to_upstream_and_back() -> None:
         assert client.is_paused
         app.protocol.resume_writing()
         assert not client.is_paused
+
+    play(scene)
+
+
+def test_a_slow_client_does_not_hold_up_a_connection_that_went_back_to_its_pool() -> None:
+    async def scene() -> None:
+        stage = Stage(TO_APP)
+        slow, quick = stage.client(), stage.client()
+        slow.comes(GET)
+        app = await stage.upstream()
+        app.comes(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabc")
+        slow.blocks_at = 0
+        app.comes(b"def")
+        assert not app.is_paused
+        quick.comes(GET)
+        await stage.settle()
+        app.comes(OK)
+        assert quick.take() == GOT
+
+    play(scene)
+
+
+def test_a_virtual_host_that_requires_tls_redirects() -> None:
+    async def scene() -> None:
+        stage = Stage(TO_APP, virtual_host="require_tls: ALL,")
+        client = stage.client()
+        client.comes(b"GET /x?y HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.take().startswith(b"HTTP/1.1 301 Moved Permanently\r\nlocation: https://a/x?y\r\n")
 
     play(scene)
 
@@ -388,8 +418,10 @@ def test_malformed_requests_are_refused_and_the_connection_ends(request_bytes: b
         client = stage.client()
         client.comes(request_bytes)
         assert client.take() == local(answer, answer[4:], close=True)
+        assert client.is_half_closed
+        client.comes(GET)
         await stage.settle()
-        assert client.is_closed
+        assert client.take() == b""
         assert stage.upstreams == []
 
     play(scene)

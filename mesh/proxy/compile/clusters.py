@@ -22,7 +22,7 @@ from mesh.proxy.outlier import OutlierConfig
 _C = "envoy.config.cluster.v3."
 SUPPORTED = {
     _C + "Cluster": frozenset(
-        ("name", "alt_stat_name", "type", "eds_cluster_config", "connect_timeout", "per_connection_buffer_limit_bytes",
+        ("name", "type", "eds_cluster_config", "connect_timeout", "per_connection_buffer_limit_bytes",
          "lb_policy", "load_assignment", "max_requests_per_connection", "circuit_breakers",
          "common_http_protocol_options", "http_protocol_options", "typed_extension_protocol_options",
          "outlier_detection", "common_lb_config", "transport_socket", "transport_socket_matches", "metadata",
@@ -33,10 +33,8 @@ SUPPORTED = {
     _C + "Cluster.LeastRequestLbConfig": frozenset(("choice_count",)),
     _C + "Cluster.RoundRobinLbConfig": frozenset(),
     _C + "Cluster.CommonLbConfig": frozenset(
-        ("healthy_panic_threshold", "update_merge_window", "ignore_new_hosts_until_first_hc",
-         "locality_weighted_lb_config")
+        ("healthy_panic_threshold", "update_merge_window")
     ),
-    _C + "Cluster.CommonLbConfig.LocalityWeightedLbConfig": frozenset(),
     _C + "Cluster.TransportSocketMatch": frozenset(("name", "match", "transport_socket")),
     _C + "CircuitBreakers": frozenset(("thresholds",)),
     _C + "CircuitBreakers.Thresholds": frozenset(

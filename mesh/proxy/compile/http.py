@@ -27,17 +27,15 @@ SUPPORTED = {
     _H + "HttpConnectionManager": frozenset(
         ("codec_type", "stat_prefix", "rds", "route_config", "http_filters", "common_http_protocol_options",
          "http_protocol_options", "server_name", "server_header_transformation", "max_request_headers_kb",
-         "stream_idle_timeout", "request_timeout", "request_headers_timeout", "drain_timeout", "delayed_close_timeout",
-         "access_log", "use_remote_address", "generate_request_id", "preserve_external_request_id",
-         "always_set_request_id_in_response", "skip_xff_append", "xff_num_trusted_hops", "normalize_path",
-         "merge_slashes", "internal_address_config")
+         "stream_idle_timeout", "delayed_close_timeout", "access_log", "use_remote_address", "generate_request_id",
+         "preserve_external_request_id", "normalize_path", "merge_slashes", "internal_address_config")
     ),
     _H + "Rds": frozenset(("config_source", "route_config_name")),
     _H + "HttpFilter": frozenset(("name", "typed_config", "is_optional", "disabled")),
     "envoy.config.core.v3.ConfigSource": OPAQUE,
     "envoy.config.route.v3.RouteConfiguration": OPAQUE,  # compiled with its own table
     "envoy.config.accesslog.v3.AccessLog": OPAQUE,  # likewise
-    "envoy.config.core.v3.HttpProtocolOptions": frozenset(("idle_timeout",)),
+    "envoy.config.core.v3.HttpProtocolOptions": frozenset(("idle_timeout", "max_headers_count")),
     _H + "HttpConnectionManager.InternalAddressConfig": frozenset(("cidr_ranges",)),
     "envoy.config.core.v3.CidrRange": frozenset(("address_prefix", "prefix_len")),
     "envoy.config.core.v3.Http1ProtocolOptions": frozenset(("allow_absolute_url",)),
@@ -89,6 +87,8 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         stream_idle_timeout=seconds_or(config, "stream_idle_timeout", 300.0),
         buffer_limit=around.buffer_limit,
         internal_ranges=_ranges(config.internal_address_config, place.at("internal_address_config")),
+        delayed_close=seconds_or(config, "delayed_close_timeout", 1.0),
+        max_headers=value_or(config.common_http_protocol_options, "max_headers_count", 100),
         max_head=value_or(config, "max_request_headers_kb", 60) * 1024,
     )
 

@@ -16,10 +16,7 @@ SUPPORTED = {
     "envoy.config.route.v3.RouteAction": frozenset(
         ("cluster", "weighted_clusters", "cluster_not_found_response_code", "prefix_rewrite", "regex_rewrite",
          "host_rewrite_literal", "auto_host_rewrite", "host_rewrite_header", "append_x_forwarded_host", "timeout",
-         "idle_timeout", "retry_policy", "max_grpc_timeout", "max_stream_duration")
-    ),
-    "envoy.config.route.v3.RouteAction.MaxStreamDuration": frozenset(
-        ("max_stream_duration", "grpc_timeout_header_max", "grpc_timeout_header_offset")
+         "idle_timeout", "retry_policy")
     ),
     "envoy.config.route.v3.WeightedCluster": frozenset(
         ("clusters", "total_weight", "runtime_key_prefix", "header_name")

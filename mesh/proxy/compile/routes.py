@@ -47,7 +47,6 @@ SUPPORTED = {
     **headers.SUPPORTED,
     **route_actions.SUPPORTED,
 }  # fmt: skip
-_REQUIRE_TLS = {0: "", 1: "external", 2: "all"}
 
 
 def compile_routes(config: Any, place: Place) -> RouteTable:
@@ -74,7 +73,7 @@ def _virtual_host(config: Any, host: Any, place: Place, outer: Place) -> Virtual
     for index, route in enumerate(host.routes):
         inside = place.at(f"routes[{index}]")
         routes.append(_route(route, host, inside, [(route, inside), (host, place), (config, outer)]))
-    return VirtualHost(host.name, tuple(routes), _REQUIRE_TLS[host.require_tls])
+    return VirtualHost(host.name, tuple(routes), host.require_tls != 0)
 
 
 def _route(route: Any, host: Any, place: Place, levels: list[tuple[Any, Place]]) -> Route:

@@ -277,7 +277,7 @@ class ResponseHead(Head):
         self.http_10 = http_10
 
 
-def parse_request(block: bytes) -> RequestHead:
+def parse_request(block: bytes, max_headers: int = MAX_HEADERS) -> RequestHead:
     """Parse a request head, without its final empty line. Raises MalformedError."""
     lines = block.split(b"\r\n")
     # One pass finds every bare CR, bare LF, NUL and other control character: only the CRLFs between lines may go.
@@ -296,7 +296,7 @@ def parse_request(block: bytes) -> RequestHead:
         if version[:5] != b"HTTP/" or len(version) != 8:
             raise MalformedError("http1.codec_error")
         raise VersionRefusedError("low_version")
-    marked = _mark(lines, _REQUEST_NAMES)
+    marked = _mark(lines, _REQUEST_NAMES, max_headers)
     authority = marked.get(b"host")
     if target[0] != 0x2F:
         target, authority = _other_form(method, target, authority, lines, marked)
@@ -335,11 +335,11 @@ def parse_response(block: bytes) -> ResponseHead:
     status = int(code)
     if not 100 <= status <= 599:
         raise MalformedError("http1.codec_error")
-    return ResponseHead(status, start[13:], version == b"HTTP/1.0 ", lines, _mark(lines, _RESPONSE_NAMES))
+    return ResponseHead(status, start[13:], version == b"HTTP/1.0 ", lines, _mark(lines, _RESPONSE_NAMES, MAX_HEADERS))
 
 
-def _mark(lines: list[bytes], names: _Names) -> dict[bytes, bytes]:
-    if len(lines) > MAX_HEADERS:
+def _mark(lines: list[bytes], names: _Names, limit: int) -> dict[bytes, bytes]:
+    if len(lines) > limit:
         raise HeadTooLargeError("http1.too_many_headers")
     marked: dict[bytes, bytes] = {}
     known, dropped = names.known, names.dropped
