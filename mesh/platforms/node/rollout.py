@@ -32,7 +32,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """`spec.strategy`: numbers of pods or percentages of the replicas. `recreate`: all old pods end before a new one."""
+    """`spec.strategy`, in pods or percent of the replicas. `recreate`: old pods end before a new one starts."""
 
     surge: int | str = "25%"
     unavailable: int | str = "25%"

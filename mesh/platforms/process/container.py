@@ -68,7 +68,7 @@ class ContainerProcess:
             self._group.signal_all(sig)
 
     async def prepare_to_stop(self, grace_s: float) -> None:
-        """Carries out `lifecycle.preStop`, for at most `grace_s` seconds. As with Kubernetes, how it ends is no matter."""
+        """Carries out `lifecycle.preStop`, for at most `grace_s` seconds; its outcome does not matter."""
         hook = self.plan.pre_stop
         if hook is None or self._group is None or not self._group.is_running:
             return

@@ -208,18 +208,15 @@ def scaled(deployment: dict[str, Any], replicas: int) -> dict[str, Any]:
 
 def test_a_pod_that_cannot_run_says_why_and_runs_once_it_can(running: Meshdrill) -> None:
     manifests = workload("late")
-    account, deployment = manifests[0], manifests[-1]
     reference = {"name": "COLOR", "valueFrom": {"configMapKeyRef": {"name": "colors", "key": "late"}}}
-    deployment["spec"]["template"]["spec"]["containers"][0]["env"].append(reference)
+    manifests[-1]["spec"]["template"]["spec"]["containers"][0]["env"].append(reference)
     colors = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "colors"}, "data": {"late": "green"}}
     with running.client() as client:
-        client.apply_all(manifests[1:])
+        client.apply_all(manifests)
         waiting = until(lambda: waits(client, "late", "CreateContainerConfigError"), "the pod says that it cannot run")
         assert 'ConfigMap "colors" does not exist' in waiting
         assert "CreateContainerConfigError" in running.run("get", "pods", "-n", "default").stdout
         client.apply(colors)
-        until(lambda: waits(client, "late", "ContainerCreating"), "its sidecar waits for the account")
-        client.apply(account)
         until(lambda: only_ready(client, "late"), "it runs once all is there")
         for manifest in (*manifests, colors):
             client.delete(manifest["kind"], manifest["metadata"]["name"])
