@@ -36,6 +36,7 @@ def write(path: Path, records: Sequence[DrillRecord]) -> None:
             drills=Markup("\n").join(_drill(record) for record in records),
         ),
         encoding="utf-8",
+        errors="replace",
     )
 
 

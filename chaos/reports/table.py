@@ -24,7 +24,7 @@ def render(record: DrillRecord, *, width: int, colour: bool) -> str:
     result = _paint(record.result.upper(), RESULTS[record.result], colour)
     lines = [f"{result}  {record.drill.spec.title}  ({record.duration:.1f} s)"]
     for phase in record.phases:
-        lines.append(f"  {phase.name}")
+        lines.append(f"  {_plain(phase.name)}")
         for verdict in phase.verdicts:
             lines += _row(verdict, width, colour)
     return "\n".join(lines)
@@ -34,7 +34,7 @@ def _row(verdict: Verdict, width: int, colour: bool) -> list[str]:
     mark, shade = MARKS[verdict.outcome]
     detail = verdict.detail if verdict.outcome.passes else f"{verdict.outcome.value}: {verdict.detail}"
     return [
-        f"    {_paint(mark, shade, colour)} {verdict.check}",
+        f"    {_paint(mark, shade, colour)} {_plain(verdict.check)}",
         *textwrap.wrap(_plain(detail), max(40, width), initial_indent=INDENT, subsequent_indent=INDENT, max_lines=6),
     ]
 

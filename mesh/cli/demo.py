@@ -14,6 +14,7 @@ from mesh.cli.drill import RESULTS, run_against
 from mesh.cli.errors import Failure
 
 _END_S = 20.0
+_LET_GO_S = 0.5  # it ends within this time of closing its output, or it has let go of it
 
 
 @click.command("demo")
@@ -42,23 +43,27 @@ def command(*, engine: str, out: Path) -> int:
     meshdrill demo --proxy envoy
     """
     from chaos import drill  # noqa: PLC0415 - not needed for --help
+    from chaos.interrupts import Interrupts  # noqa: PLC0415
     from mesh.client import MeshClient  # noqa: PLC0415
 
+    interrupts = Interrupts()
     with (
-        tempfile.TemporaryDirectory(prefix="meshdrill-demo-") as folder,
-        _mesh(engine, Path(folder)) as state,
-        MeshClient.from_state(state) as client,
+        interrupts.taken(),
+        tempfile.TemporaryDirectory(prefix="meshdrill-demo-", ignore_cleanup_errors=True) as folder,
+        _mesh(engine, Path(folder, "mesh")) as mesh,
     ):
-        return run_against(client, drill.built_in(), out, None)
+        with interrupts.let_through():
+            _await_ready(mesh)
+        with MeshClient.from_state(Path(folder, "mesh")) as client:
+            return run_against(client, drill.built_in(), out, None)
 
 
 @contextmanager
-def _mesh(engine: str, folder: Path) -> Iterator[Path]:
+def _mesh(engine: str, state: Path) -> Iterator["subprocess.Popen[str]"]:
     """Bookinfo in a process of its own, which ends when its stdin does: so it cannot outlive this one."""
-    state = folder / "mesh"
     options = ["--state", str(state), "--name", "demo", "--proxy", engine, "--port", str(_free_port())]
     process = subprocess.Popen(
-        [sys.executable, "-m", "mesh.cli.main", "up", "--until-stdin-ends", *options],
+        [sys.executable, "-m", "mesh.cli.main", "up", "--background", "--until-stdin-ends", *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -68,13 +73,7 @@ def _mesh(engine: str, folder: Path) -> Iterator[Path]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        for line in process.stdout:
-            click.echo(line, nl=False)
-            if line.startswith("http"):
-                break
-        else:
-            raise Failure(f"the mesh did not come up (exit code {process.wait()})")
-        yield state
+        yield process
     finally:
         process.stdin.close()
         try:
@@ -83,6 +82,18 @@ def _mesh(engine: str, folder: Path) -> Iterator[Path]:
             process.kill()
             process.wait()
         process.stdout.close()
+
+
+def _await_ready(mesh: "subprocess.Popen[str]") -> None:
+    """Shows the mesh's output until the mesh lets go of it, which it does when it is ready or could not come up."""
+    assert mesh.stdout is not None
+    for line in mesh.stdout:
+        click.echo(line, nl=False)
+    try:
+        code = mesh.wait(_LET_GO_S)
+    except subprocess.TimeoutExpired:
+        return
+    raise Failure(f"the mesh did not come up (exit code {code})")
 
 
 def _free_port() -> int:
