@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -231,6 +232,25 @@ def waits(client: MeshClient, workload_name: str, reason: str) -> str:
             if waiting.get("reason") == reason:
                 return f"{pod.phase}: {waiting.get('message', '')}"
     return ""
+
+
+def test_a_pod_outside_the_mesh_has_no_sidecar_and_its_own_port(running: Meshdrill) -> None:
+    manifests = workload("outside", COLOR="grey")
+    manifests[-1]["spec"]["template"]["metadata"]["annotations"] = {"sidecar.istio.io/inject": "false"}
+    front = workload("front", BACKEND_URL="http://outside:8000/")[-1]
+    with running.client() as client:
+        client.apply_all(manifests)
+        pod = until(lambda: only_ready(client, "outside"), "it is ready")[0]
+        assert [container["name"] for container in pod.manifest["spec"]["containers"]] == ["app"]
+        with urllib.request.urlopen(f"http://{pod.ip}:8000/", timeout=5) as response:
+            assert response.status == 200
+        with client.fault("front-calls-outside", [front]):
+            until(
+                lambda: running.get()[1].get("backend", {}).get("color") == "grey", "the mesh reaches it in plaintext"
+            )
+        until(lambda: running.get()[1].get("backend", {}).get("color") != "grey", "the fault is over")
+        for manifest in manifests:
+            client.delete(manifest["kind"], manifest["metadata"]["name"])
 
 
 def test_a_deleted_deployment_takes_its_pods_along(running: Meshdrill) -> None:
