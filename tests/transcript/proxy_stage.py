@@ -20,6 +20,7 @@ from mesh.proxy.fields import Place
 from mesh.proxy.resources import Resources
 from mesh.proxy.runtime import Runtime, Worker
 from mesh.proxy.stats import ClusterStats, Stats
+from mesh.proxy.tls import Peer
 
 _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
@@ -111,6 +112,8 @@ class Stage:
         hcm: str = "",
         filters: str = "",
         virtual_host: str = "",
+        node: Node | None = None,
+        direction: str = "OUTBOUND",
     ) -> None:
         loop: Any = _Loop(asyncio.get_running_loop(), self._connected)
         self.stats = Stats()
@@ -118,14 +121,17 @@ class Stage:
         self.refused_ports: set[int] = set()
         self.worker = Worker(loop, print)
         listener = Listener()
-        decode.parse(_listener(routes, hcm, filters, virtual_host), listener, "listener")
-        compiled = compile_listener(listener, Node(id="n"), self.stats, self.worker.logs, Place("Listener", "l"))
+        decode.parse(_listener(routes, hcm, filters, virtual_host, direction), listener, "listener")
+        compiled = compile_listener(
+            listener, node or Node(id="n"), self.stats, self.worker.logs, Place("Listener", "l")
+        )
         self.config: Any = compiled.config.chains[0].config
         self.clusters = {name: self._cluster(name, text) for name, text in (clusters or {"app": ""}).items()}
         self.worker.runtime = Runtime(Resources(), {}, {}, self.clusters)
 
-    def client(self) -> Wire:
-        connection = Downstream(self.worker, self.config, None, lambda lost: None)
+    def client(self, peer: Peer | None = None) -> Wire:
+        """A new connection; `peer` is who the client proved to be over TLS."""
+        connection = Downstream(self.worker, self.config, peer, lambda lost: None)
         wire: Any = Wire(connection)
         connection.connection_made(wire)
         return wire
@@ -182,8 +188,9 @@ class Stage:
         return cluster
 
 
-def _listener(routes: str, hcm: str, filters: str, virtual_host: str) -> str:
+def _listener(routes: str, hcm: str, filters: str, virtual_host: str, direction: str) -> str:
     return f"""
+traffic_direction: {direction}
 address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
 filter_chains:
 - filters:

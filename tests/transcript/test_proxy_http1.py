@@ -447,6 +447,20 @@ def test_hop_by_hop_headers_end_here() -> None:
     play(scene)
 
 
+def test_a_connection_whose_listener_changed_still_takes_a_request() -> None:
+    async def scene() -> None:
+        stage = Stage(TO_APP)
+        client = stage.client()
+        client.protocol.drain(45)
+        assert not client.is_closed
+        client.comes(GET)
+        (await stage.upstream()).comes(OK)
+        assert b"connection: close" in client.take()
+        assert client.is_closed
+
+    play(scene)
+
+
 def test_draining_ends_connections_after_their_response() -> None:
     async def scene() -> None:
         stage = Stage(TO_APP)

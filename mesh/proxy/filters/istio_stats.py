@@ -66,7 +66,7 @@ class _Recorder:
         workload = host.endpoint.workload if host is not None else ""
         principal = peer.principal if peer is not None else None
         secured = host is not None and host.tls is not None
-        key = (exchange.source, exchange.cluster, workload, principal, secured, exchange.status, exchange.flags)
+        key = (exchange.source, exchange.cluster_name, workload, principal, secured, exchange.status, exchange.flags)
         series = self._series.get(key)
         if series is None:
             if len(self._series) >= _MAX_KNOWN:
@@ -113,7 +113,7 @@ def _service(exchange: Exchange) -> tuple[str, str, str]:
 
     Never from the request: a client that makes up hosts must not make up time series.
     """
-    cluster = exchange.cluster
+    cluster = exchange.worker.runtime.clusters.get(exchange.cluster_name)
     if cluster is None:
         return UNKNOWN, UNKNOWN, UNKNOWN
     return cluster.config.services[0] if cluster.config.services else (cluster.name, cluster.name, UNKNOWN)
