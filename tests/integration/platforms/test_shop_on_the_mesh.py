@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -99,6 +100,26 @@ def restarts(pod: Pod) -> int:
 def restarted(client: MeshClient, name: str, before: int) -> Pod | None:
     pod = next((pod for pod in client.pods() if pod.name == name), None)
     return pod if pod is not None and pod.ready and restarts(pod) > before else None
+
+
+def test_a_killed_proxy_is_started_again_by_its_agent(running: Meshdrill) -> None:
+    with running.client() as client:
+        pod = until(lambda: only_ready(client, "front"), "front is ready")[0]
+        agent = pid_of(running.state, f"{pod.name}.istio-proxy")
+        before = proxies_of(agent)
+        assert before
+        for proxy in before:
+            os.kill(proxy, signal.SIGKILL)
+        until(lambda: proxies_of(agent) and not proxies_of(agent) & before, "another proxy runs")
+        assert until(lambda: running.get()[0] == 200, "the page is back")
+        assert restarts(next(p for p in client.pods() if p.name == pod.name)) == restarts(pod)
+
+
+def proxies_of(agent: int) -> set[int]:
+    """The agent's children that run a bootstrap; its forked jobs have its own command line."""
+    command = ["ps", "-o", "pid=,args=", "--ppid", str(agent)]
+    listing = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+    return {int(line.split()[0]) for line in listing.splitlines() if "bootstrap.json" in line}
 
 
 def test_a_killed_sidecar_comes_back_with_its_configuration(running: Meshdrill) -> None:
