@@ -26,6 +26,7 @@ RequestStep = Callable[[Exchange], bool]
 Step = Callable[[Exchange], None]
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LINE_END = b"\r\n"
 _PIPELINE_LIMIT = 64 * 1024
 
 
@@ -183,17 +184,21 @@ class Downstream(asyncio.Protocol):
         if exchange is not None:
             if exchange.upstream is not None:
                 exchange.upstream.transport.resume_reading()
-        elif self._buffer:
+            return
+        if self._buffer:
             self._pump(self._buffer)
+        if self.exchange is None and not self._blocked:
+            self.unblock()
 
     # Reading
 
     def _pump(self, data: bytes) -> None:
         """Start the requests in `data`, one after the other, for as long as each is over at once."""
         self._pumping = True
-        if data[:1] in (b"\r", b"\n"):
-            data = data.lstrip(b"\r\n")  # RFC 9112 section 2.2: empty lines before a request are not part of it
         while data and self.exchange is None and not self._ended and not self._blocked:
+            if data[0] in _LINE_END:
+                data = data.lstrip(_LINE_END)  # RFC 9112 section 2.2: empty lines before a request are not part of it
+                continue
             end = data.find(b"\r\n\r\n")
             if end < 0 and len(data) <= self.config.max_head and not _has_bare_lf(data):
                 break
@@ -208,7 +213,7 @@ class Downstream(asyncio.Protocol):
                 data = b""
         self._pumping = False
         self._buffer = data
-        if len(data) > _PIPELINE_LIMIT and self.exchange is not None:
+        if len(data) > _PIPELINE_LIMIT and (self.exchange is not None or self._blocked):
             self.block()
 
     def _begin(self, head: RequestHead, rest: bytes) -> bytes:

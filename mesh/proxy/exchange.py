@@ -379,8 +379,6 @@ class Exchange:
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.abandon()
-        elif self.host is not None and not self._sent:
-            self.host.pool.cancel(self)
         # Envoy blames the client while its request is incomplete, the upstream afterwards.
         self.fail(StreamIdle(), 0 if self.request_done else 408)
 
@@ -603,8 +601,6 @@ class Exchange:
             assert self.cluster is not None
             self.cluster.stats.upstream_rq_tx_reset += 1
             upstream.abandon()
-        elif self.host is not None and not self._sent:
-            self.host.pool.cancel(self)
         self._end()
 
     def _end(self, reset: bool = False) -> None:
@@ -620,6 +616,8 @@ class Exchange:
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.abandon()
+        elif self.host is not None and not self._sent:
+            self.host.pool.cancel(self)
         stats = self.config.stats
         stats.downstream_rq_active -= 1
         if self.status:

@@ -157,13 +157,14 @@ class Pool:
         upstream.deadline = self.cluster.loop.time() + self.cluster.idle_timeout
 
     def _serve_waiting(self, upstream: Upstream) -> None:
-        caller = self._waiting.popleft()
-        self._left_queue()
-        if self.cluster.breaker.may_request():
-            self._attach(caller, upstream)
-            return
-        self._keep(upstream)
-        caller.upstream_failed(Overflow())
+        while self._waiting:
+            caller = self._waiting.popleft()
+            self._left_queue()
+            if self.cluster.breaker.may_request():
+                self._attach(caller, upstream)
+                return
+            caller.upstream_failed(Overflow())
+        self._offer(upstream)
 
     def _attach(self, caller: Requester, upstream: Upstream) -> None:
         self.host.active += 1

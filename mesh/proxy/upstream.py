@@ -101,25 +101,24 @@ class Upstream(asyncio.Protocol):
             self._head_received(caller, self._buffer + data if self._buffer else data)
         except MalformedError as error:
             self.pool.stats.upstream_cx_protocol_error += 1
+            if self.caller is None:
+                return  # the head was enough for the caller to let go
             self.abandon()
             caller.upstream_failed(UpstreamBroke(error.details))
 
     def _head_received(self, caller: Caller, data: bytes) -> None:
-        end = data.find(b"\r\n\r\n")
-        if end < 0:
-            if len(data) > MAX_HEAD:
-                raise MalformedError("http1.headers_too_large")
-            self._buffer = data
-            return
         self._buffer = b""
-        head = parse_response(data[:end])
-        rest = data[end + 4 :]
-        if head.status < 200:
+        head, rest = None, data
+        while head is None or head.status < 200:
+            end = rest.find(b"\r\n\r\n")
+            if end < 0:
+                if len(rest) > MAX_HEAD:
+                    raise MalformedError("http1.headers_too_large")
+                self._buffer = rest
+                return
+            head, rest = parse_response(rest[:end]), rest[end + 4 :]
             if head.status == 101:
                 raise MalformedError("http1.codec_error")
-            if rest:
-                self._head_received(caller, rest)
-            return
         body = response_body(head, caller.method)
         marked = head.marked
         if head.http_10 or b"connection" in marked:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 MAX_HEAD = 60 * 1024  # Envoy's default max_request_headers_kb
+_LONGEST_KNOWN = 64
 MAX_HEADERS = 100  # Envoy's default max_headers_count
 
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
@@ -145,7 +146,7 @@ class _Names:
             raise MalformedError("http1.codec_error")
         lower = name.lower()
         mark = lower if lower in self.marks else None
-        if len(self.known) < self._capacity:
+        if len(self.known) < self._capacity and len(name) <= _LONGEST_KNOWN:
             self.known[name] = mark
         return mark
 
