@@ -44,11 +44,7 @@ class Surroundings:
 
 
 _TYPED_STRUCTS = ("xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct")
-_ROUTER = {
-    "envoy.extensions.filters.http.router.v3.Router": frozenset(
-        ("dynamic_stats", "start_child_span", "suppress_envoy_headers")
-    )
-}
+_ROUTER = {"envoy.extensions.filters.http.router.v3.Router": frozenset()}
 
 
 def add_filter(steps: Steps, config: Any, around: Surroundings, place: Place) -> bool:

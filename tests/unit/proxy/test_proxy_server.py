@@ -231,6 +231,27 @@ def test_mutual_tls_between_two_sidecars() -> None:
     play(scene)
 
 
+def test_a_new_connection_resumes_the_session_of_the_last_one() -> None:
+    async def scene() -> None:
+        authority = Authority()
+        peer = "spiffe://cluster.local/ns/default/sa/b"
+        async with (
+            app() as port,
+            sidecar(resources(listener(STRICT), cluster("app", port), secret=secrets(authority, "b"))) as inbound,
+        ):
+            once = cluster("peer", inbound.port, context("Upstream", peer)).replace(
+                "connect_timeout", "max_requests_per_connection: 1, connect_timeout"
+            )
+            async with sidecar(resources(listener(chain("peer")), once, secret=secrets(authority, "a"))) as outbound:
+                for _ in range(3):
+                    assert await get(outbound.port) == "app"
+                assert outbound.counter("cluster.peer.ssl.handshake") == 3
+                assert outbound.counter("cluster.peer.ssl.session_reused") == 2
+                assert inbound.counter("ssl.fail_verify_san") == 0
+
+    play(scene)
+
+
 def test_a_client_refuses_a_server_of_another_identity() -> None:
     async def scene() -> None:
         authority = Authority()
