@@ -86,6 +86,13 @@ def _session_fields(session: int) -> Iterator[list[str]]:
             yield fields
 
 
+def core_seconds(core: int) -> float:
+    """CPU seconds that a core has been busy with anything, from proc_stat(5)."""
+    line = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{core} "))
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, line.split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / CLOCK_TICKS
+
+
 @contextmanager
 def terminated_as_interrupt() -> Iterator[None]:
     """SIGTERM unwinds as Ctrl-C does, so that every `with` block ends its process."""

@@ -22,7 +22,7 @@ import click
 
 from benchmarks import load, report
 from benchmarks.certificates import make_certificates
-from benchmarks.processes import Pinned, terminated_as_interrupt
+from benchmarks.processes import Pinned, core_seconds, terminated_as_interrupt
 from benchmarks.report import Sample
 from benchmarks.scenarios import ADMIN_PORT, ENTRY_PORT, SCENARIOS, UPSTREAM_PORT, Layout, Scenario
 
@@ -94,9 +94,11 @@ def measure(engine: str, scenario: Scenario, layout: Layout, folder: Path, plan:
     with running(engine, scenario, layout, folder) as proxies:
         load.run(url, plan.connections, plan.warm_up, LOAD_CORE)
         before = sum(proxy.usage().cpu for proxy in proxies)
+        core_before = core_seconds(PROXY_CORE)
         begun = time.monotonic()
         result = load.run(url, plan.connections, plan.seconds, LOAD_CORE)
         wall = time.monotonic() - begun
+        core = core_seconds(PROXY_CORE) - core_before
         usage = [proxy.usage() for proxy in proxies]
     cpu = sum(one.cpu for one in usage) - before
     return Sample(
@@ -106,6 +108,7 @@ def measure(engine: str, scenario: Scenario, layout: Layout, folder: Path, plan:
         failures=result.failures,
         cpu_us=cpu / result.requests * 1e6,
         busy=cpu / wall,
+        foreign=max(0.0, core - cpu) / wall,
         p50_ms=result.p50_ms,
         p99_ms=result.p99_ms,
         memory_mib=max(one.memory for one in usage) / 2**20,
@@ -159,7 +162,7 @@ def main(*, rounds: int, seconds: int, warm_up: int, connections: int, names: tu
     """Measure our sidecar and Envoy side by side."""
     with terminated_as_interrupt():
         run = measure_all(list(names) or list(SCENARIOS), Plan(rounds, seconds, warm_up, connections))
-    click.echo("\n" + report.table(run))
+    click.echo(f"\n{report.table(run)}\n\n{report.note(run)}")
     path = report.save(run, ROOT / "results")
     click.echo(f"\n{path.relative_to(ROOT)}")
     if write:

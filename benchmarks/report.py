@@ -11,13 +11,15 @@ from pathlib import Path
 from statistics import median
 
 BEGIN, END = "<!-- benchmark:proxy -->", "<!-- /benchmark:proxy -->"
-# Under this share of its core a proxy waited for the load: its rate says little then, its CPU per request still does.
+# Under this share of its core a proxy waited for the load or for its core: compare its CPU per request, not its rate.
 SATURATED = 0.9
+# Above this share of the proxies' core for other work, what else runs decides the rates.
+QUIET = 0.05
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One measurement: requests/s, failed requests, CPU microseconds a request, share of the core, latency, memory."""
+    """One measurement: requests/s, failed requests, CPU microseconds a request, shares of the core, latency, memory."""
 
     engine: str
     scenario: str
@@ -25,6 +27,7 @@ class Sample:
     failures: int
     cpu_us: float
     busy: float
+    foreign: float
     p50_ms: float
     p99_ms: float
     memory_mib: float
@@ -47,7 +50,7 @@ class Run:
     def medians(self, engine: str, scenario: str) -> dict[str, float]:
         """The median of each figure over the rounds."""
         rounds = [asdict(one) for one in self.samples if (one.engine, one.scenario) == (engine, scenario)]
-        figures = ("rate", "failures", "cpu_us", "busy", "p50_ms", "p99_ms", "memory_mib")
+        figures = ("rate", "failures", "cpu_us", "busy", "foreign", "p50_ms", "p99_ms", "memory_mib")
         return {figure: median(one[figure] for one in rounds) for figure in figures}
 
     def ratio(self, scenario: str) -> float:
@@ -64,7 +67,8 @@ def line(number: int, sample: Sample) -> str:
     failed = f", {sample.failures} FAILED" if sample.failures else ""
     return (
         f"round {number + 1} {sample.scenario:8} {sample.engine:10} {sample.rate:9,.0f}/s "
-        f"{sample.cpu_us:7.1f} us CPU {sample.busy:5.0%} busy, p99 {sample.p99_ms:.2f} ms{failed}"
+        f"{sample.cpu_us:7.1f} us CPU, {sample.busy:4.0%} busy, {sample.foreign:4.0%} foreign, "
+        f"p99 {sample.p99_ms:.2f} ms{failed}"
     )
 
 
@@ -93,7 +97,7 @@ def table(run: Run) -> str:
                     engine,
                     f"{figures['rate']:,.0f}",
                     f"{figures['cpu_us']:.1f} us",
-                    f"{figures['busy']:.0%}" + ("" if figures["busy"] >= SATURATED else " (load-bound)"),
+                    f"{figures['busy']:.0%}" + ("" if figures["busy"] >= SATURATED else " (not full)"),
                     f"{figures['p50_ms']:.2f} ms",
                     f"{figures['p99_ms']:.2f} ms",
                     f"{figures['memory_mib']:.0f} MiB",
@@ -102,6 +106,18 @@ def table(run: Run) -> str:
                 ]
             )
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def note(run: Run) -> str:
+    """What the table was taken with, and whether to trust its rates."""
+    foreign = median(sample.foreign for sample in run.samples)
+    text = (
+        f"Medians of {run.rounds} rounds of {run.seconds} s, {run.connections} connections, {run.tool}; the upstream "
+        f"by itself answers {run.direct_rate:,.0f} requests/s. Other work took {foreign:.0%} of the proxies' core."
+    )
+    if foreign > QUIET:
+        text += " **The machine was not quiet: compare the CPU per request, not the rates.**"
+    return text
 
 
 def save(run: Run, folder: Path) -> Path:
@@ -121,8 +137,4 @@ def write(run: Run, document: Path) -> None:
     _, end, tail = rest.partition(END)
     if not end:
         raise ValueError(f"{document} has no {BEGIN} ... {END} to write between")
-    about = (
-        f"Medians of {run.rounds} rounds of {run.seconds:g} s, {run.connections} connections, {run.tool}, "
-        f"{datetime.now(UTC):%Y-%m-%d}; the upstream by itself answers {run.direct_rate:,.0f} requests/s."
-    )
-    document.write_text(f"{head}{BEGIN}\n\n{table(run)}\n\n{about}\n\n{END}{tail}")
+    document.write_text(f"{head}{BEGIN}\n\n{table(run)}\n\n{datetime.now(UTC):%Y-%m-%d}. {note(run)}\n\n{END}{tail}")
