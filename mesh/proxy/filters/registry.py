@@ -11,7 +11,7 @@ from envoy.config.route.v3.route_components_pb2 import FilterConfig
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 
-from mesh.proxy.fields import Place, check
+from mesh.proxy.fields import Place, Supported, check
 from mesh.proxy.filters import fault, istio_stats, metadata_exchange
 from mesh.proxy.stats import HttpStats, Stats
 
@@ -44,7 +44,7 @@ class Surroundings:
 
 
 _TYPED_STRUCTS = ("xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct")
-_ROUTER = {"envoy.extensions.filters.http.router.v3.Router": frozenset()}
+_ROUTER: Supported = {"envoy.extensions.filters.http.router.v3.Router": frozenset()}
 
 
 def add_filter(steps: Steps, config: Any, around: Surroundings, place: Place) -> bool:
