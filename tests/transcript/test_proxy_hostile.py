@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
+import pytest
 from proxy_stage import Stage, play
 
 from mesh.proxy.http1.head import parse_request
@@ -17,6 +18,7 @@ NOW = '{match: {path: "/now"}, direct_response: {status: 200, body: {inline_stri
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 GET_NOW = b"GET /now HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n"
+CHUNKED = b"POST /now HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
 
 
@@ -142,3 +144,24 @@ def test_long_header_names_are_not_remembered() -> None:
     finally:
         tracemalloc.stop()
     assert kept < 1_000_000
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /a\tb HTTP/1.1\r\nHost: a\r\n\r\n",
+        CHUNKED + b"2;a\rb\r\nhi\r\n0\r\n\r\n",
+        CHUNKED + b"2;a\0b\r\nhi\r\n0\r\n\r\n",
+        CHUNKED + b"2\r\nhi\r\n0\r\nX: a\rb\r\n\r\n",
+        CHUNKED + b"2\r\nhi\r\n0\r\nX: \0\r\n\r\n",
+    ],
+)
+def test_control_characters_are_refused_wherever_they_hide(sent: bytes) -> None:
+    async def scene() -> None:
+        stage = Stage(NOW + TO_APP)
+        client = stage.client()
+        client.comes(sent)
+        assert client.take().startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert not stage.upstreams
+
+    play(scene)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from mesh.proxy import logs
 from mesh.proxy.admin.page import BadQuery, Page, Reply, Request, Sidecar
+from mesh.proxy.http1.body import content_length
 from mesh.proxy.http1.head import MAX_HEAD, MalformedError, RequestHead, parse_request
 from mesh.proxy.http1.reply import STATUS_LINES, Clock
 
@@ -77,10 +78,8 @@ class AdminServer:
         return keep
 
     async def _answer(self, head: RequestHead) -> Reply:
-        target = urlsplit(head.target.decode("latin-1"))
-        request = Request(
-            head.method.decode(), unquote(target.path), dict(parse_qsl(target.query, keep_blank_values=True))
-        )
+        path, _, query = head.target.decode("latin-1").partition("?")
+        request = Request(head.method.decode(), unquote(path), dict(parse_qsl(query, keep_blank_values=True)))
         page = self._pages.get(request.path)
         if page is None:
             return Reply("invalid path. " + help_text(self._pages), 404)
@@ -122,7 +121,7 @@ def help_text(pages: Pages) -> str:
 def _body_length(head: RequestHead) -> int:
     if b"transfer-encoding" in head.marked:
         raise MalformedError("http1.codec_error")
-    length = head.marked.get(b"content-length", b"0")
-    if not length.isdigit() or int(length) > _LARGEST_BODY:
+    length = content_length(head.marked.get(b"content-length", b"0"))
+    if length > _LARGEST_BODY:
         raise MalformedError("http1.codec_error")
-    return int(length)
+    return length

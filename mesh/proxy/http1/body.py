@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from mesh.proxy.http1.head import CodingRefusedError, Head, MalformedError, ResponseHead
+from mesh.proxy.http1.head import CONTROLS, CodingRefusedError, Head, MalformedError, ResponseHead
 
 _MAX_CHUNK_LINE = 4096
 _MAX_TRAILERS = 16 * 1024
@@ -114,7 +114,10 @@ class Chunked:
         if self._trailers >= 0:
             self._trailer(line)
             return
-        digits = line[:-2].partition(b";")[0].rstrip(b" \t")
+        digits, extended, extension = line[:-2].partition(b";")
+        if extended and len(extension.translate(None, CONTROLS)) != len(extension):
+            raise MalformedError("http1.codec_error")
+        digits = digits.rstrip(b" \t")
         if not digits or not _HEX.issuperset(digits) or len(digits) > 16:
             raise MalformedError("http1.codec_error")
         length = int(digits, 16)
@@ -129,6 +132,8 @@ class Chunked:
             return
         self._trailers += len(line)
         if self._trailers > _MAX_TRAILERS or b":" not in line or line[:1] in (b" ", b"\t", b":"):
+            raise MalformedError("http1.codec_error")
+        if len(line.translate(None, CONTROLS)) != len(line) - 2:
             raise MalformedError("http1.codec_error")
 
 

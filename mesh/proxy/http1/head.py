@@ -14,7 +14,7 @@ _LONGEST_KNOWN = 64
 MAX_HEADERS = 100  # Envoy's default max_headers_count
 
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-_CONTROLS = bytes(c for c in (*range(0x20), 0x7F) if c != 0x09)
+CONTROLS = bytes(c for c in (*range(0x20), 0x7F) if c != 0x09)
 _METHODS = frozenset(
     b"GET POST PUT DELETE HEAD OPTIONS PATCH TRACE CONNECT ACL BIND CHECKOUT COPY LINK LOCK MERGE MKACTIVITY "
     b"MKCALENDAR MKCOL MOVE MSEARCH M-SEARCH NOTIFY PROPFIND PROPPATCH PURGE REBIND REPORT SEARCH SOURCE SUBSCRIBE "
@@ -282,7 +282,7 @@ def parse_request(block: bytes, max_headers: int = MAX_HEADERS) -> RequestHead:
     """Parse a request head, without its final empty line. Raises MalformedError."""
     lines = block.split(b"\r\n")
     # One pass finds every bare CR, bare LF, NUL and other control character: only the CRLFs between lines may go.
-    if len(block) - len(block.translate(None, _CONTROLS)) != 2 * len(lines) - 2:
+    if len(block) - len(block.translate(None, CONTROLS)) != 2 * len(lines) - 2:
         raise MalformedError("http1.codec_error")
     start = lines.pop(0)
     try:
@@ -303,7 +303,7 @@ def parse_request(block: bytes, max_headers: int = MAX_HEADERS) -> RequestHead:
         target, authority = _other_form(method, target, authority, lines, marked)
     if authority is None:
         raise NotRoutableError("missing_host_header")
-    if not target.isascii():
+    if not target.isascii() or b"\t" in target:
         raise MalformedError("http1.codec_error")
     if b"#" in target:
         raise NotRoutableError("path_normalization_failed")
@@ -326,7 +326,7 @@ def _learn_authority(authority: bytes) -> None:
 def parse_response(block: bytes) -> ResponseHead:
     """Parse a response head, without its final empty line. Raises MalformedError."""
     lines = block.split(b"\r\n")
-    if len(block) - len(block.translate(None, _CONTROLS)) != 2 * len(lines) - 2:
+    if len(block) - len(block.translate(None, CONTROLS)) != 2 * len(lines) - 2:
         raise MalformedError("http1.codec_error")
     start = lines.pop(0)
     version = start[:9]

@@ -102,6 +102,11 @@ def test_an_unknown_path_lists_the_pages() -> None:
     assert "  /echo: say it again\n      a: anything\n" in body
 
 
+@pytest.mark.parametrize("target", ["//[", "//[::1/x", "/%ff%00"])
+def test_a_path_that_is_no_url_is_an_unknown_one(target: str) -> None:
+    assert get(target)[0] == 404
+
+
 def test_the_home_page_links_what_reads_and_posts_what_changes() -> None:
     body = get("/")[1]
     assert "<a href='echo'>echo</a>" in body
@@ -130,6 +135,7 @@ def test_a_page_that_breaks_is_500_and_breaks_nothing_else(caplog: pytest.LogCap
         (b"POST /change HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (b"POST /change HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400),
         (b"POST /change HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n", 400),
+        (b"POST /change HTTP/1.1\r\nHost: a\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
         (b"GET /echo HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", 431),
     ],
 )
