@@ -38,8 +38,8 @@ _METHOD: Final = "StreamAggregatedResources"
 _SERVER_OPTIONS: Final = (
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     ("grpc.so_reuseport", 0),
-    # Proxies ask for signs of life more often than gRPC allows by default (Envoy's and Istio's keep-alive is 30 s).
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    # Proxies ask for signs of life every 30 s, and gRPC hangs up on whoever does so thrice within its five minutes.
+    ("grpc.http2.max_ping_strikes", 0),
 )
 _REFUSALS: Final = {
     NodeError: grpc.StatusCode.INVALID_ARGUMENT,
