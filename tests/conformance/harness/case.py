@@ -98,7 +98,6 @@ class Step:
     eventually: bool = False
     background: str | None = None
     finish: str | None = None
-    together: list[Any] | None = None
     held: Mapping[str, int] | None = None
     release: Any = None
     stats: Mapping[str, int] | None = None
@@ -155,8 +154,6 @@ def decode_step(data: Mapping[str, Any], where: str) -> Step:
         data["request"] = decode_request(data["request"], where)
     if "expect" in data:
         data["expect"] = decode(Expect, data["expect"], where)
-    if "together" in data:
-        data["together"] = [decode_step(part, where) for part in data["together"]]
     return decode(Step, data, where)
 
 

@@ -71,10 +71,6 @@ class Player:
         if step.request is not None:
             for problem in await (self._eventually(step) if step.eventually else self._request(step)):
                 yield problem
-        if step.together is not None:
-            for problems in await asyncio.gather(*(self._request(part) for part in step.together)):
-                for problem in problems:
-                    yield problem
         for name, count in (step.held or {}).items():
             for problem in await self._await_held(name, count):
                 yield problem

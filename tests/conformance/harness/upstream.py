@@ -126,10 +126,10 @@ class Upstream:
 
     @staticmethod
     def _end(how: str, writer: asyncio.StreamWriter) -> bool:
-        """Keep the connection, close it (`close`, or `silent` with no answer at all), or reset it."""
+        """Keep the connection, close it (`close`, or `silent` with no answer at all), or reset it with none."""
         if how == "keep":
             return True
-        if how in ("reset", "answer-reset"):
+        if how == "reset":
             linger_none = struct.pack("ii", 1, 0)
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_none)
         return False
