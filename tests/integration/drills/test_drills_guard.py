@@ -70,9 +70,10 @@ def test_mutual_tls_sees_a_mesh_in_plaintext(bookinfo: Bookinfo, out: Path) -> N
     resource(strict, "PeerAuthentication", "default")["mtls"]["mode"] = "DISABLE"
     hurried(strict, 1)
     run = bookinfo.changed(drill, out)
-    lacking = {f"requests reached {name} by mutual TLS" for name in ("productpage", "details", "reviews", "ratings")}
+    apps = ("productpage", "details", "reviews", "ratings")
+    lacking = {f"requests reached {name} by mutual TLS" for name in apps}
     refusals = {
-        "plaintext is refused",
+        *(f"plaintext is refused at {name}" for name in apps),
         "a client without certificate is refused",
         "a certificate of another authority is refused",
         "an expired certificate is refused",
