@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
@@ -19,28 +18,6 @@ from mesh.proxy import message_types
 
 class DecodeError(ValueError):
     """The text is not the message it should be. `str()` is one line: `file:line: field: reason`."""
-
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _StrictLoader(_Loader):  # type: ignore[misc]
-    """YAML with JSON's types only: a repeated key is an error and a date stays a string."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is repeated", key.start_mark)
-            seen.add(key.value)
-        built: dict[Any, Any] = super().construct_mapping(node, deep)
-        return built
-
-
-_StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
-}
 
 
 def parse(text: str, into: Message, source: str) -> None:
@@ -53,8 +30,10 @@ def parse(text: str, into: Message, source: str) -> None:
     try:
         json_format.ParseDict(tree, into)
     except json_format.ParseError as error:
+        from mesh.proxy import yaml_text  # noqa: PLC0415 - see `_load_yaml`
+
         path, reason = _place(str(error), into.DESCRIPTOR.name)
-        where = f"{source}:{_line(text, path)}"
+        where = f"{source}:{yaml_text.line_of(text, path)}"
         raise DecodeError(f"{where}: {path}: {reason}" if path else f"{where}: {reason}") from error
 
 
@@ -80,14 +59,12 @@ def _load(text: str, source: str) -> Any:
 
 
 def _load_yaml(text: str, source: str) -> Any:
+    from mesh.proxy import yaml_text  # noqa: PLC0415 - a megabyte that JSON needs not
+
     try:
-        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - derived from the safe loader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{source}:{mark.line + 1}" if mark else source
-        raise DecodeError(f"{where}: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise DecodeError(f"{source}: {error}") from error
+        return yaml_text.load(text)
+    except yaml_text.YamlError as error:
+        raise DecodeError(f"{source}:{error.line}: {error}" if error.line else f"{source}: {error}") from error
 
 
 class _RepeatedKeyError(ValueError):
@@ -129,26 +106,3 @@ def _place(error: str, root: str) -> tuple[str, str]:
     if at is None:
         return ".".join(names), text
     return at[2].lstrip(".") if at[1] == root else at[0], text[: at.start()]
-
-
-def _line(text: str, path: str) -> int:
-    """The line where `path` (`static_resources.listeners[0]`) stands, or its nearest parent that can be found."""
-    try:
-        node = yaml.compose(text, Loader=_Loader)
-    except yaml.YAMLError:
-        return 1
-    for name, index in re.findall(r"(\w+)|\[(\d+)\]", path):
-        child = _child(node, name, index)
-        if child is None:
-            break
-        node = child
-    return int(node.start_mark.line) + 1 if node else 1
-
-
-def _child(node: Any, name: str, index: str) -> Any:
-    if isinstance(node, yaml.SequenceNode):
-        return node.value[int(index)] if index and int(index) < len(node.value) else None
-    if isinstance(node, yaml.MappingNode):
-        keys = {name, re.sub(r"_(\w)", lambda m: m[1].upper(), name)}
-        return next((value for key, value in node.value if key.value in keys), None)
-    return None

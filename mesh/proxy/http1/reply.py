@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from email.utils import formatdate
 from http import HTTPStatus
 
 REASONS: dict[int, bytes] = {int(status): status.phrase.encode() for status in HTTPStatus}
@@ -29,6 +28,6 @@ class Clock:
         """The current IMF-fixdate; `now` is monotonic seconds."""
         if now >= self._until:
             wall = time.time()
-            self._date = formatdate(wall, usegmt=True).encode()
+            self._date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(wall)).encode()
             self._until = now + 1 - wall % 1
         return self._date
