@@ -207,12 +207,18 @@ def _check_fault(route: HTTPRoute, at: Place) -> None:
 
 def _check_abort(abort: FaultAbort, at: Place) -> None:
     _check_percentage(abort.percentage, at / "percentage")
-    if abort.http_status is not None and not 200 <= abort.http_status <= 600:
-        (at / "httpStatus").refuse(f"must be between 200 and 600, not {abort.http_status}")
+    if abort.http_status is not None:
+        _check_answer(abort.http_status, at / "httpStatus")
     if abort.grpc_status is not None and abort.grpc_status not in _GRPC_STATUSES:
         (at / "grpcStatus").refuse(f'"{abort.grpc_status}" is not a gRPC status such as UNAVAILABLE')
     if abort.http_status is None and abort.grpc_status is None and abort.http2_error is None:
         at.refuse("must say what to answer: httpStatus or grpcStatus")
+
+
+def _check_answer(status: int, at: Place) -> None:
+    """Istio lets 600 through as well, which every proxy then refuses, and with it all routes beside."""
+    if not 200 <= status <= 599:
+        at.refuse(f"must be between 200 and 599, not {status}")
 
 
 def _check_delay(delay: FaultDelay, at: Place) -> None:
@@ -251,8 +257,7 @@ def _check_redirect(redirect: HTTPRedirect | None, at: Place) -> None:
 def _check_direct_response(response: HTTPDirectResponse | None, at: Place) -> None:
     if response is None:
         return
-    if not 200 <= response.status <= 600:
-        (at / "status").refuse(f"must be between 200 and 600, not {response.status}")
+    _check_answer(response.status, at / "status")
     if response.body is None:
         return
     if response.body.bytes is not None:

@@ -30,6 +30,7 @@ from mesh.config.rules.checks import (
 from mesh.config.rules.http_route import check_header_operations, check_http_route
 
 MESH_GATEWAY = "mesh"
+_MOST_WEIGHT = 2**32 - 1
 
 
 def check_virtual_service(resource: VirtualService, at: Place) -> None:
@@ -92,8 +93,11 @@ def _check_weights(targets: Sequence[HTTPRouteDestination | RouteDestination], a
     for index, target in enumerate(targets):
         _check_destination(target.destination, at / index / "destination")
         check_non_negative(target.weight, at / index / "weight")
-    if len(targets) > 1 and sum(target.weight for target in targets) == 0:
+    total = sum(target.weight for target in targets)
+    if len(targets) > 1 and total == 0:
         at.refuse("the weights of several destinations add up to 0; give at least one a weight")
+    if total > _MOST_WEIGHT:
+        at.refuse(f"the weights add up to {total}; a proxy takes at most {_MOST_WEIGHT}")
 
 
 def _check_tcp_route(route: TCPRoute, at: Place) -> None:
