@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -107,6 +108,20 @@ def test_a_refused_connection_is_an_event_with_an_error(target: Target, tmp_path
         events = list(load.events())
     assert {event.status for event in events} == {0}
     assert all(event.error and not event.served_by for event in events)
+
+
+def test_a_request_without_an_answer_when_the_load_ends_is_a_failure(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with Load(LoadRun(url, users=1, plan=requests_plan("/slow")), tmp_path) as load:
+            connection, _ = silent.accept()
+            with connection:
+                assert connection.recv(4096)
+                load.stop()
+            events = list(load.events())
+    assert [(event.name, event.status, event.error) for event in events] == [
+        ("/slow", 0, "no answer when the load ended")
+    ]
 
 
 def test_users_browse_bookinfo_signed_in_and_stop_when_told(target: Target, tmp_path: Path) -> None:
