@@ -15,8 +15,8 @@ from enum import StrEnum
 from mesh.config.decode import Manifest
 from mesh.config.keys import GoneError
 
-HISTORY_EVENTS = 20_000
-"""Events kept at least; older ones are forgotten."""
+HISTORY_EVENTS = 5_000
+"""Events kept at least, twice as many at most; a small object's takes 3 KiB of memory. Older ones are forgotten."""
 
 
 class EventType(StrEnum):

@@ -12,7 +12,7 @@ import pytest
 
 from mesh.api.meshdrill import FAULT_ANNOTATION
 from mesh.config.decode import Manifest, decode_object
-from mesh.config.history import EventType
+from mesh.config.history import HISTORY_EVENTS, Event, EventType, History, Subscription
 from mesh.config.keys import AlreadyExistsError, ConflictError, GoneError, Key, NotFoundError, StoreError, key_of
 from mesh.config.problems import InvalidError
 from mesh.config.store import Store
@@ -180,6 +180,17 @@ class TestWatch:
             reopened.watch(version(first))
         assert reopened.watch(reopened.version).pending() == []
         reopened.close()
+
+    def test_the_history_is_bounded_and_says_so(self) -> None:
+        history, added = History(0), service()
+        slow, quick = Subscription(history, 0), Subscription(history, 0)
+        written = 2 * HISTORY_EVENTS + 1
+        for number in range(1, written + 1):
+            history.append([Event(EventType.ADDED, added, number)], number)
+            assert len(quick.pending()) == 1
+        with pytest.raises(GoneError, match=f"the oldest known is {written - HISTORY_EVENTS}"):
+            slow.pending()
+        assert len(Subscription(history, history.floor).pending()) == HISTORY_EVENTS
 
     def test_a_version_of_the_future_is_gone(self, store: Store) -> None:
         with pytest.raises(GoneError, match="another store"):
