@@ -30,7 +30,7 @@ class Terminal:
     colour: bool
 
 
-def new_folder(parent: Path) -> Path:
+def _new_folder(parent: Path) -> Path:
     """A fresh folder for a run's files, named by the time; raises OSError where none can be made."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in range(1, 1000):
@@ -52,7 +52,7 @@ def run(drills: Sequence[Drill], client: MeshClient, out: Path, seed: str, termi
     """
     preflight.require_valid(client, drills)
     preflight.require_no_fault(client)
-    folder = new_folder(out)
+    folder = _new_folder(out)
     interrupts = Interrupts()
     engine = Engine(client, interrupts, terminal.progress)
     names = Counter[str]()

@@ -64,7 +64,7 @@ def _phase(phase: PhaseRecord) -> Markup:
     head = Markup("<h3>{}</h3><ol>").format(phase.name)
     foot = Markup("</ol>")
     if phase.recovery_s is not None:
-        foot += Markup('<p class="facts">As before {:.1f} s after it was lifted.</p>').format(phase.recovery_s)
+        foot += Markup('<p class="facts">As before {:.2f} s after it was lifted.</p>').format(phase.recovery_s)
     return head + Markup("").join(map(_verdict, phase.verdicts)) + foot
 
 

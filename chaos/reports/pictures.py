@@ -10,6 +10,7 @@ from chaos.verdict import Picture, Scatter, Shares
 WIDTH, HEIGHT = 760, 190
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 26
 MOST_POINTS = 4000
+GLYPH = 6.5  # about as wide as a letter of the page's type
 Point = tuple[float, float, str]
 
 
@@ -89,7 +90,11 @@ def _thinned(points: Sequence[Point]) -> list[Point]:
 
 def _band(left: float, right: float, label: str) -> str:
     size = f'width="{max(right - left, 1):.1f}" height="{HEIGHT - TOP - BOTTOM}"'
-    return f'<rect class="band" x="{left:.1f}" y="{TOP}" {size}/>' + _text(left + 4, TOP + 12, label)
+    shade = f'<rect class="band" x="{left:.1f}" y="{TOP}" {size}/>'
+    edge = f'<path class="edge" d="M{left:.1f} {TOP}V{HEIGHT - BOTTOM}"/>'
+    fits = left + 4 + len(label) * GLYPH < WIDTH - RIGHT
+    name = _text(left + 4, TOP + 12, label) if fits else _text(left - 4, TOP + 12, label, "end")
+    return shade + edge + name
 
 
 def _axes(highest: float, span: float, place: Callable[[float], float]) -> list[str]:
