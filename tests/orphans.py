@@ -1,7 +1,7 @@
 """Ends what a test run leaves behind, however the run ends.
 
-Run as a process of its own: `python orphans.py MARK`. Its stdin is a pipe whose other end only pytest holds, so it wakes
-when pytest is gone, SIGKILL included, and ends every process that carries the run's mark in its environment.
+Run as a process of its own: `python orphans.py MARK`. Its stdin is a pipe whose other end only pytest holds, so it
+wakes when pytest is gone, SIGKILL included, and ends every process that carries the run's mark in its environment.
 """
 
 from __future__ import annotations
