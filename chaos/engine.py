@@ -99,7 +99,8 @@ class Engine:
                 finally:
                     self._say(f"{phase.name}: lifting it")
                     lifting = time.monotonic()
-            entry.recovery_s = round(time.monotonic() - lifting, 3)
+            if not overlay.is_empty:
+                entry.recovery_s = round(time.monotonic() - lifting, 3)
         except FaultLost as error:
             entry.verdicts = _unmeasured(phase, str(error))
         except (ChaosError, MeshError) as error:

@@ -26,6 +26,11 @@ class Overlay:
     resources: Sequence[Manifest]
     deletions: Sequence[Manifest]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to lay."""
+        return not self.resources and not self.deletions
+
     @contextmanager
     def laid(self, client: MeshClient, interrupts: Interrupts) -> Iterator[None]:
         """Lies on the mesh for the length of the block: its pods are ready, and every proxy has it.
@@ -34,7 +39,7 @@ class Overlay:
         does not come back to what it was; FaultLost when the fault ended before the block did. A signal may end the
         wait for the pods, and nothing else here.
         """
-        if not self.resources and not self.deletions:
+        if self.is_empty:
             yield
             return
         deployments = [manifest for manifest in (*self.resources, *self.deletions) if manifest["kind"] == "Deployment"]

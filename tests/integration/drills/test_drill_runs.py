@@ -62,6 +62,19 @@ def test_an_interrupted_run_undoes_all_and_writes_its_files(
     assert "</html>" in (run.folder / "report.html").read_text()
 
 
+def test_what_was_seen_under_a_fault_that_was_lost_is_void(bookinfo: Bookinfo, out: Path) -> None:
+    process = bookinfo.start("canary-split", out=out)
+    [fault] = until(bookinfo.faults, "the first fault lies on the mesh")
+    with bookinfo.client() as client:
+        client.delete("Fault", fault)
+    run = bookinfo.finish(process, out)
+    assert run.code == 1
+    outcomes = run.outcomes
+    assert outcomes["predicted split v1 90 / v2 10"] == outcomes["sampled split v1 90 / v2 10"] == "not measured"
+    assert outcomes["predicted split v1 50 / v2 50"] == outcomes["sampled split v1 50 / v2 50"] == "held"
+    assert "ended before its block did" in run.output
+
+
 def test_what_a_killed_run_laid_over_the_mesh_ends_by_itself(bookinfo: Bookinfo, out: Path) -> None:
     with bookinfo.client() as client:
         before = client.list("VirtualService").items
