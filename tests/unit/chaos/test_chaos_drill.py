@@ -67,6 +67,9 @@ def test_the_drills_that_come_along_are_valid_and_in_order() -> None:
         ("kind: Drill", "kind: Deployment", "d.yaml:2: $.kind: one of Drill is wanted"),
         ("metadata: {name: d}", "metadata: d", "d.yaml:3: $.metadata: a mapping is wanted"),
         ("  - name: one\n", "  - name: one\n    resources: [{kind: X}]\n", "resources[0]: a manifest with"),
+        ("{name: d}", "{name: ../d}", "d.yaml:3: $.metadata: '../d' is no name"),
+        ("{atLeast: 1500ms,", "{atLeast: 2s, atMost: 1s,", "expect: atMost is not more than atLeast"),
+        ("  phases:\n", "  load: {paths: [x]}\n  phases:\n", "$.spec.load: paths are a list"),
     ],
 )
 def test_a_mistake_is_named_with_line_and_path(wrong: str, right: str, problem: str) -> None:
@@ -77,6 +80,21 @@ def test_a_mistake_is_named_with_line_and_path(wrong: str, right: str, problem: 
 def test_all_mistakes_are_reported_at_once() -> None:
     text = GOOD.replace("title: A drill", "titel: A drill").replace("atLeast: 1500ms", "atLeast: soon")
     assert len(problems(text)) >= 2
+
+
+def test_values_are_checked_beside_mistakes_elsewhere() -> None:
+    text = GOOD.replace("title: A drill", "titel: A drill").replace("{v1: 1, v2: 1}", "{v1: 0, v2: 0}")
+    assert any("weights: at least two versions" in problem for problem in problems(text))
+
+
+def test_a_manifest_knows_its_place_and_keeps_its_strings() -> None:
+    manifest = "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {day: 2026-01-01}}"
+    [decoded] = drill.decode(
+        GOOD.replace("  - name: one\n", f"  - name: one\n    resources:\n    - {manifest}\n"), "d.yaml"
+    )
+    [laid] = decoded.spec.phases[0].resources
+    assert laid.place == "d.yaml:9"
+    assert laid["data"]["day"] == "2026-01-01"
 
 
 def test_a_drill_without_checks_could_not_fail_and_is_refused() -> None:
