@@ -51,10 +51,15 @@ class PodWorker:
         self._refused: tuple[ContainerStatus, ...] = ()
         self._started = now_text()
         self._since = dict.fromkeys(("Ready", "ContainersReady"), self._started)
-        self._was_ready = False
+        self._was_up = self._is_known = False
 
     @property
     def ready(self) -> bool:
+        """Whether it can serve, and the control plane knows: before that no balancer sends it anything."""
+        return self._is_up and self._is_known
+
+    @property
+    def _is_up(self) -> bool:
         statuses = self.statuses()
         return bool(statuses) and all(status.ready for status in statuses) and not self.stopping
 
@@ -143,8 +148,8 @@ class PodWorker:
             self._on_change()
 
     def _note(self) -> None:
-        if self.ready != self._was_ready:
-            self._was_ready = self.ready
+        if self._is_up != self._was_up:
+            self._was_up = self._is_up
             self._since = dict.fromkeys(self._since, now_text())
         self._changed.set()
         self._on_change()
@@ -158,4 +163,7 @@ class PodWorker:
         while self.object.exists:
             await self._changed.wait()
             self._changed.clear()
+            is_up = self._is_up
             await self.object.write(self._status)
+            self._is_known = is_up
+            self._on_change()
