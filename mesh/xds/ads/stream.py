@@ -71,9 +71,6 @@ class Stream:
         self._endpoints.touch(touched.endpoints)
         if touched.routes:
             self._routes.touch(None)
-        for subscription, target in self._targets():
-            if subscription.has(target):
-                subscription.nack = None
 
     def request(self, request: DiscoveryRequest, now: datetime) -> XdsType | None:
         """Take in a subscription, an ACK or a NACK. Returns the type that was refused, if one was.
@@ -132,7 +129,7 @@ class Stream:
         if held is None or not old:
             return target
         if not target.changed_since(held):
-            return held
+            return target if self._clusters.refuses(target) else held
         return ResourceSet(target.type, *target.layers, Layer(old))
 
     def _set_response(
@@ -140,11 +137,9 @@ class Stream:
     ) -> tuple[XdsType, bytes] | None:
         if not subscription.wants(target):
             return None
-        if subscription.held is not None:
-            changed = target.changed_since(subscription.held)
-            waiting = self.subscriptions[WARMED_BY[type_]]
-            assert isinstance(waiting, NamedSubscription)
-            waiting.forget(frozenset(name for resource in changed for name in resource.wants))
+        waiting = self.subscriptions[WARMED_BY[type_]]
+        assert isinstance(waiting, NamedSubscription)
+        waiting.forget(_waited_for(target, subscription))
         nonce = self._nonce()
         subscription.send_set(target, nonce)
         return type_, target.response(nonce)
@@ -189,6 +184,15 @@ class Stream:
     def _nonce(self) -> str:
         self._nonces += 1
         return str(self._nonces)
+
+
+def _waited_for(target: ResourceSet, subscription: SetSubscription) -> frozenset[str]:
+    """What the proxy will wait for again once it gets `target`.
+
+    Where the last set was refused, each member may be as it was there, or as it was in the set taken before.
+    """
+    known = (own for own in (subscription.held, subscription.sent) if own is not None)
+    return frozenset(name for own in known for changed in target.changed_since(own) for name in changed.wants)
 
 
 def _ready(referring: SetSubscription, referred: NamedSubscription) -> bool:

@@ -75,13 +75,16 @@ class SetSubscription(Subscription):
         return whole if self.wildcard else whole.only(self.names)
 
     def has(self, target: ResourceSet) -> bool:
-        """Whether the proxy took exactly this."""
-        return self.held is not None and self.held.version == target.version
+        """Whether the proxy took exactly this, and nothing since: Envoy keeps the good members of a set it refuses."""
+        return self.nack is None and self.held is not None and self.held.version == target.version
 
     def wants(self, target: ResourceSet) -> bool:
         """Whether to send `target`: asked for, not taken already, not refused in this very version."""
-        refused = self.nack is not None and self.nack.version == target.version
-        return self.asked and not self.in_flight and not self.has(target) and not refused
+        return self.asked and not self.in_flight and not self.has(target) and not self.refuses(target)
+
+    def refuses(self, target: ResourceSet) -> bool:
+        """Whether this very set is what the proxy refused last."""
+        return self.nack is not None and self.nack.version == target.version
 
     def send_set(self, target: ResourceSet, nonce: str) -> None:
         self.sent = target

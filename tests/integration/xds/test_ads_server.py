@@ -144,6 +144,8 @@ def test_a_refusal_is_reported_and_not_pushed_again_until_it_changes() -> None:
         (status,) = server.proxies()
         assert [own.state for own in status.types if own.type == "CDS"] == [TypeState.NACK]
         server.change([], objects(RULE), 3)
+        await client.ack(await client.response(CDS))
+        await client.ack(await client.response(EDS), *client.wanted(last, EDS))
         assert (await server.wait_synced(3, 5)).state is SyncState.SYNCED
         assert [own.acked for own in server.proxies()[0].types if own.type == "CDS"] == [last[CDS].version_info]
 

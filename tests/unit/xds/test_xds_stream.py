@@ -162,7 +162,8 @@ def test_routes_are_held_back_when_their_clusters_are_refused() -> None:
     proxy = settled(FakeConfig(1, {"a": "1"}))
     assert proxy.offer(FakeConfig(2, {"a": "1", "b": "1"}, r={"r": "2"})) == ["CDS a b"]
     assert proxy.nack(CDS) == []
-    assert proxy.offer(FakeConfig(3, {"a": "1"}, r={"r": "3"})) == ["RDS r"]
+    assert proxy.offer(FakeConfig(3, {"a": "1"}, r={"r": "3"})) == ["CDS a"]
+    assert proxy.ack(CDS) == ["RDS r"]
 
 
 def test_a_refused_version_is_not_sent_again_until_it_changes() -> None:
@@ -172,6 +173,33 @@ def test_a_refused_version_is_not_sent_again_until_it_changes() -> None:
     proxy.ack(EDS)
     assert proxy.offer(FakeConfig(3, {"a": "bad"})) == []
     assert proxy.offer(FakeConfig(4, {"a": "good"})) == ["CDS a", "EDS a"]
+
+
+def test_what_a_proxy_had_before_a_refusal_is_sent_again() -> None:
+    """Envoy keeps the good members of a set that it refuses: of "a" here it has the second, waiting for endpoints."""
+    proxy = settled(FakeConfig(1, {"a": "1"}))
+    proxy.offer(FakeConfig(2, {"a": "2", "b": "bad"}))
+    proxy.nack(CDS)
+    proxy.ack(EDS)
+    assert proxy.offer(FakeConfig(3, {"a": "1"})) == ["CDS a", "EDS a"]
+    proxy.ack(EDS)
+    assert proxy.stream.synced_version == 1
+    proxy.ack(CDS)
+    assert not proxy.stream.nacks
+    assert proxy.stream.synced_version == 3
+
+
+def test_a_refusal_that_comes_after_the_way_back_was_offered_does_not_stand() -> None:
+    proxy = settled(FakeConfig(1, {"a": "1"}))
+    proxy.offer(FakeConfig(2, {"a": "bad"}))
+    proxy.offer(FakeConfig(3, {"a": "1"}))
+    proxy.ack(EDS)
+    assert proxy.nack(CDS) == ["CDS a", "EDS a"]
+    assert not proxy.stream.is_settled
+    proxy.ack(EDS)
+    proxy.ack(CDS)
+    assert not proxy.stream.nacks
+    assert proxy.stream.synced_version == 3
 
 
 def test_the_very_first_refusal_does_not_leave_a_proxy_without_listeners() -> None:
