@@ -26,6 +26,7 @@ _HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _COMMAND = re.compile(r"%%|%[A-Z0-9_]+(\([^)]*\))?(:[0-9]+)?%")
 _MILLISECOND = timedelta(milliseconds=1)
+_LONGEST = timedelta(seconds=2**63 // 10**9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,11 @@ def check_port(number: int, at: Place) -> None:
 
 
 def check_duration(duration: timedelta | None, at: Place) -> None:
-    """Istio's ValidateDuration: at least a millisecond."""
+    """Istio's ValidateDuration: at least a millisecond; and what 64 bits of nanoseconds hold, as Go and Envoy count."""
     if duration is not None and duration < _MILLISECOND:
         at.refuse("must be at least 1ms")
+    if duration is not None and duration >= _LONGEST:
+        at.refuse("must be less than 292 years, which is all that a proxy can count")
 
 
 def check_non_negative(number: int, at: Place) -> None:
