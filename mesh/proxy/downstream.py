@@ -3,94 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, cast
 
 from mesh.proxy.exchange import Exchange
 from mesh.proxy.http1.body import Body, request_body
-from mesh.proxy.http1.head import Head, HeadTooLargeError, MalformedError, NotRoutableError, RequestHead, parse_request
+from mesh.proxy.http1.head import HeadTooLargeError, MalformedError, NotRoutableError, RequestHead, parse_request
 from mesh.proxy.http1.reply import REASONS
 from mesh.proxy.rescue import RequestBroke
-from mesh.proxy.stats import HttpStats
 
 if TYPE_CHECKING:
-    from mesh.proxy.route import RouteTable
+    from mesh.proxy.http_config import HttpConfig
     from mesh.proxy.runtime import Worker
     from mesh.proxy.tls import Peer
-
-RequestStep = Callable[[Exchange], bool]
-Step = Callable[[Exchange], None]
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LINE_END = b"\r\n"
 _PIPELINE_LIMIT = 64 * 1024
 
 
-@dataclass(slots=True, eq=False)
-class HttpConfig:
-    """A compiled HttpConnectionManager. Times in seconds; 0 means none."""
-
-    stats: HttpStats
-    table: RouteTable | None
-    route_name: str
-    request_steps: tuple[RequestStep, ...]
-    response_steps: tuple[Step, ...]
-    finish_steps: tuple[Step, ...]
-    server_line: bytes = b"server: envoy"
-    server_transformation: str = "OVERWRITE"
-    use_remote_address: bool = False
-    generate_request_id: bool = True
-    preserve_external_request_id: bool = False
-    normalize_path: Callable[[bytes], bytes] | None = None
-    idle_timeout: float = 3600.0
-    stream_idle_timeout: float = 300.0
-    buffer_limit: int = 1024 * 1024
-    max_head: int = 60 * 1024
-    max_headers: int = 100
-    delayed_close: float = 1.0
-    internal_ranges: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
-
-    def refuses_upgrade(self, head: RequestHead) -> bool:
-        """Whether the client asks for a protocol that is not configured; h2c alone is an offer that may be ignored."""
-        connection = head.marked.get(b"connection", b"").lower()
-        return b"upgrade" in connection and head.marked[b"upgrade"].lower() != b"h2c"
-
-    def is_internal(self, head: RequestHead, connection: Downstream) -> bool:
-        """Whether the client may steer retries and timeouts by headers: only from the addresses named as internal."""
-        if not self.internal_ranges or not self.use_remote_address or b"x-forwarded-for" in head.marked:
-            return False
-        address = ipaddress.ip_address(connection.remote_ip.decode())
-        return any(address in network for network in self.internal_ranges)
-
-    def mark_origin(self, head: RequestHead, connection: Downstream) -> None:
-        """Say where the request came from: x-forwarded-for and x-forwarded-proto."""
-        if self.use_remote_address:
-            before = head.marked.get(b"x-forwarded-for")
-            remote = connection.remote_ip
-            head.set(b"x-forwarded-for", b"%b,%b" % (before, remote) if before else remote)
-            head.set(b"x-forwarded-proto", connection.scheme)
-        elif b"x-forwarded-proto" not in head.marked:
-            head.lines.append(connection.forwarded_proto)
-            head.marked[b"x-forwarded-proto"] = connection.scheme
-
-    def mark_server(self, head: Head) -> None:
-        """The `server` header, as server_header_transformation says."""
-        theirs = head.marked.get(b"server") if self.server_transformation != "OVERWRITE" else None
-        if theirs is not None:
-            head.lines.append(b"server: %b" % theirs)
-        elif self.server_transformation != "PASS_THROUGH":
-            head.lines.append(self.server_line)
-
-
 class Downstream(asyncio.Protocol):
     """HTTP/1.1 server connection. Requests are served one at a time, so responses cannot change order."""
 
     __slots__ = (
-        "_blocked", "_body", "_buffer", "_ended", "_is_unread", "_pumping", "config", "deadline", "exchange",
+        "_blocked", "_body", "_buffer", "_ended", "_is_unread", "_pumping", "_unsent", "config", "deadline", "exchange",
         "forwarded_proto",
         "is_blocked", "local_address", "on_lost", "opened", "peer", "remote_address", "remote_ip", "scheme",
         "transport", "will_close", "worker",
@@ -115,6 +53,7 @@ class Downstream(asyncio.Protocol):
         self._blocked = False
         self.is_blocked = False
         self._ended = False
+        self._unsent = 0  # bytes of the response still to be taken by the client, when last looked at
         self._is_unread = False  # the client may still be sending what nobody will read
 
     # asyncio's callbacks
@@ -168,6 +107,11 @@ class Downstream(asyncio.Protocol):
                 self._hold(data)
             return
         self._pump(self._buffer + data if self._buffer else data)
+
+    def eof_received(self) -> None:
+        """The client has gone, or says no more; as Envoy we take the one for the other."""
+        if not self._ended:
+            self._finish()
 
     def pause_writing(self) -> None:
         """The client reads slowly: let the upstream wait."""
@@ -327,6 +271,9 @@ class Downstream(asyncio.Protocol):
     def _finish(self) -> None:
         self._ended = True
         self.transport.close()
+        self._unsent = self.transport.get_write_buffer_size()
+        if self._unsent:
+            self._await_end()
 
     def _linger(self) -> None:
         """Say that no more comes, then wait a little for the client to stop: closing on bytes that it still sends
@@ -336,17 +283,27 @@ class Downstream(asyncio.Protocol):
         self.unblock()
         if not self.config.delayed_close or not self.transport.can_write_eof():
             self.transport.close()
-            return
-        self.transport.write_eof()
+        else:
+            self.transport.write_eof()
+        self._unsent = self.transport.get_write_buffer_size()
+        self._await_end()
+
+    def _await_end(self) -> None:
+        """Allow the client delayed_close_timeout from the last byte that it took, as Envoy does; 0 is for ever."""
         self.worker.idle_deadlines.discard(self)
-        self.deadline = self.worker.loop.time() + self.config.delayed_close
-        self.worker.deadlines.add(self)
+        if self.config.delayed_close:
+            self.deadline = self.worker.loop.time() + self.config.delayed_close
+            self.worker.deadlines.add(self)
 
     # Idle connections
 
     def deadline_passed(self, now: float) -> None:
         """A connection stays in the sweep for life; only one that is idle is closed."""
         if self._ended:
+            before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+            if self._unsent < before:
+                self.deadline = now + self.config.delayed_close
+                return
             self.config.stats.downstream_cx_delayed_close_timeout += 1
             self.transport.abort()
             return

@@ -89,6 +89,16 @@ class Rescue:
     is_reset: bool = False
     headers: bytes = b""
 
+    def words(self, failure: Failure) -> tuple[str, str]:
+        """Response code details and body for this failure."""
+        details = self.details.replace("{reason}", failure.reason)
+        if not failure.transport or not self.is_reset:
+            return details, self.body
+        details = f"{details[:-1]}|{failure.transport.replace(' ', '_')}}}"
+        if failure.transport.startswith("TLS"):
+            return details, f"{self.body}, transport failure reason: {failure.transport}"
+        return details, self.body
+
 
 _RESET_BODY = "upstream connect error or disconnect/reset before headers. reset reason: "
 _RESET_DETAILS = "upstream_reset_before_response_started{{{reason}}}"

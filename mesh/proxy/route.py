@@ -10,19 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
+from mesh.proxy.http1.head import Head, RequestHead
+from mesh.proxy.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from mesh.proxy.exchange import Exchange
+    from mesh.proxy.stream import Stream
 
 PathMatch = Callable[[bytes], bool]
 Condition = Callable[[RequestHead], bool]
-Value = Callable[["Exchange"], bytes]
-
-
-GRPC_CONDITIONS = {
-    b"1": "cancelled", b"4": "deadline-exceeded", b"8": "resource-exhausted", b"13": "internal", b"14": "unavailable"
-}  # fmt: skip
+Value = Callable[["Stream"], bytes]
 
 
 class HeaderEdit:
@@ -38,62 +34,19 @@ class HeaderEdit:
         self,
         removals: frozenset[bytes] = frozenset(),
         lines: tuple[bytes, ...] = (),
-        steps: tuple[Callable[[Head, Exchange], None], ...] = (),
+        steps: tuple[Callable[[Head, Stream], None], ...] = (),
     ) -> None:
         self.removals = removals
         self.lines = lines
         self.steps = steps
 
-    def apply(self, head: Head, exchange: Exchange) -> None:
+    def apply(self, head: Head, stream: Stream) -> None:
         if self.removals:
             head.remove(self.removals)
         if self.lines:
             head.extend(self.lines)
         for step in self.steps:
-            step(head, exchange)
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """`envoy.config.route.v3.RetryPolicy`. `on` holds the conditions by name; times in seconds."""
-
-    on: frozenset[str]
-    count: int = 1
-    per_try_timeout: float = 0.0
-    statuses: frozenset[int] = frozenset()
-    host_attempts: int = 1
-    skips_tried_hosts: bool = False
-    base: float = 0.025
-    longest: float = 0.25
-
-    def wants_response(self, head: ResponseHead) -> bool:
-        """Whether this response is one to try again."""
-        on, status = self.on, head.status
-        if b"grpc-status" in head.marked and GRPC_CONDITIONS.get(head.marked[b"grpc-status"]) in on:
-            return True
-        if b"x-envoy-ratelimited" in head.marked:
-            return "envoy-ratelimited" in on
-        if status < 400 and not self.statuses:
-            return False
-        return (
-            (status >= 500 and "5xx" in on)
-            or (status in (502, 503, 504) and "gateway-error" in on)
-            or (status == 409 and "retriable-4xx" in on)
-            or (status in self.statuses and "retriable-status-codes" in on)
-        )
-
-    def wants_failure(self, is_connect: bool, response_started: bool) -> bool:
-        """Whether a try that ended without response is one to repeat."""
-        on = self.on
-        if response_started:
-            return False
-        if "5xx" in on or "reset" in on or "gateway-error" in on or ("reset-before-request" in on and is_connect):
-            return True
-        return is_connect and "connect-failure" in on
-
-    def back_off(self, attempt: int) -> float:
-        """Seconds before retry number `attempt` (from 1): full jitter over an exponential ceiling."""
-        return random.random() * min(self.base * (2**attempt - 1), self.longest)
+            step(head, stream)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Access logs of a connection manager or tcp_proxy: format and file, as a step at the end of each exchange."""
+"""Access logs of a connection manager or tcp_proxy: format and file, as a step at the end of each stream."""
 
 from __future__ import annotations
 

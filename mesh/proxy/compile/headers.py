@@ -11,7 +11,7 @@ from mesh.proxy.http1.head import Head, is_marked
 from mesh.proxy.route import HeaderEdit
 
 if TYPE_CHECKING:
-    from mesh.proxy.exchange import Exchange
+    from mesh.proxy.stream import Stream
 
 SUPPORTED = {
     "envoy.config.core.v3.HeaderValueOption": frozenset(("header", "append", "append_action", "keep_empty_value")),
@@ -20,8 +20,8 @@ SUPPORTED = {
 _APPEND, _ADD_IF_ABSENT, _OVERWRITE_OR_ADD, _OVERWRITE_IF_PRESENT = range(4)
 _FORBIDDEN = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection"))
 
-Step = Callable[[Head, "Exchange"], None]
-Value = Callable[["Exchange"], bytes]
+Step = Callable[[Head, "Stream"], None]
+Value = Callable[["Stream"], bytes]
 
 
 def header_edit(levels: Iterable[tuple[Any, Any, Place]]) -> HeaderEdit | None:
@@ -38,13 +38,13 @@ def header_edit(levels: Iterable[tuple[Any, Any, Place]]) -> HeaderEdit | None:
         if struck and not lines and not steps:
             removals |= struck
         elif struck:
-            steps.append(lambda head, exchange, struck=struck: head.remove(struck))  # type: ignore[misc]
+            steps.append(lambda head, stream, struck=struck: head.remove(struck))  # type: ignore[misc]
         for index, option in enumerate(additions):
             line, step = _addition(option, place.at(f"headers_to_add[{index}]"))
             if line is not None and not steps:
                 lines.append(line)
             elif line is not None:
-                steps.append(lambda head, exchange, line=line: head.extend((line,)))  # type: ignore[misc]
+                steps.append(lambda head, stream, line=line: head.extend((line,)))  # type: ignore[misc]
             elif step is not None:
                 steps.append(step)
     return HeaderEdit(removals, tuple(lines), tuple(steps)) if removals or lines or steps else None
@@ -68,27 +68,27 @@ def _addition(option: Any, place: Place) -> tuple[bytes | None, Step | None]:
     text = option.header.value or option.header.raw_value.decode("latin-1")
     if "%" in text:
         render = compile_text(text, place.at("header.value"))
-        step = _step(name, action, lambda exchange: render(exchange).encode("latin-1"))
+        step = _step(name, action, lambda stream: render(stream).encode("latin-1"))
         if text.count("%") == 2 and text[0] == text[-1] == "%" and not option.keep_empty_value:
-            return None, lambda head, exchange: step(head, exchange) if render(exchange) != "-" else None
+            return None, lambda head, stream: step(head, stream) if render(stream) != "-" else None
         return None, step
     constant = text.replace("%%", "%").encode("latin-1")
     if not constant and not option.keep_empty_value:
         return None, None
     if action == _APPEND and not is_marked(name):
         return b"%b: %b" % (name, constant), None
-    return None, _step(name, action, lambda exchange: constant)
+    return None, _step(name, action, lambda stream: constant)
 
 
 def _step(name: bytes, action: int, value: Value) -> Step:
     if action == _APPEND:
-        return lambda head, exchange: head.add(name, value(exchange))
+        return lambda head, stream: head.add(name, value(stream))
     if action == _OVERWRITE_OR_ADD:
-        return lambda head, exchange: head.set(name, value(exchange))
+        return lambda head, stream: head.set(name, value(stream))
 
-    def conditional(head: Head, exchange: Exchange) -> None:
+    def conditional(head: Head, stream: Stream) -> None:
         present = head.get(name) is not None
         if present == (action == _OVERWRITE_IF_PRESENT):
-            head.set(name, value(exchange))
+            head.set(name, value(stream))
 
     return conditional

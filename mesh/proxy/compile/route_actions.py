@@ -10,7 +10,8 @@ from mesh.proxy.compile.values import regex, seconds, seconds_or, value_or
 from mesh.proxy.fields import OPAQUE, Place
 from mesh.proxy.filters import registry
 from mesh.proxy.http1.head import RequestHead
-from mesh.proxy.route import DirectResponse, Forward, Redirect, RetryPolicy, WeightedCluster, without_port
+from mesh.proxy.retry import RetryPolicy
+from mesh.proxy.route import DirectResponse, Forward, Redirect, WeightedCluster, without_port
 
 SUPPORTED = {
     "envoy.config.route.v3.RouteAction": frozenset(

@@ -1,4 +1,4 @@
-"""Envoy's command operators (`%REQ(USER-AGENT)%`), compiled to functions of an exchange or a TCP connection.
+"""Envoy's command operators (`%REQ(USER-AGENT)%`), compiled to functions of a stream or a TCP connection.
 
 A line has two dozen operators and is written for every request, so a format becomes one generated expression instead of
 a call an operator (measured: 10 us a line before, 4 after). Only text from the tables below, and header names and
@@ -17,7 +17,7 @@ from typing import Any
 from mesh.proxy.fields import Place
 from mesh.proxy.http1.head import is_marked
 
-# An Exchange or a TcpDownstream: which one, the tables know.
+# A Stream or a TcpDownstream: which one, the tables know.
 Subject = Any
 Render = Callable[[Subject], str]
 

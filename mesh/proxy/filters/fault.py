@@ -16,8 +16,8 @@ from mesh.proxy.rescue import RESCUE, Aborted
 from mesh.proxy.stats import HttpStats
 
 if TYPE_CHECKING:
-    from mesh.proxy.exchange import Exchange
     from mesh.proxy.filters.registry import Steps
+    from mesh.proxy.stream import Stream
 
 TYPE = HTTPFault.DESCRIPTOR.full_name
 SUPPORTED = {
@@ -46,14 +46,14 @@ class FaultPolicy:
     upstream_cluster: str
     max_active: int | None
 
-    def concerns(self, exchange: Exchange) -> bool:
+    def concerns(self, stream: Stream) -> bool:
         """Whether the fault is meant for this request at all."""
         if self.upstream_cluster:
-            route = exchange.route
+            route = stream.route
             clusters = getattr(route.action, "clusters", ()) if route is not None else ()
             if all(cluster.name != self.upstream_cluster for cluster in clusters):
                 return False
-        return all(condition(exchange.head) for condition in self.conditions)
+        return all(condition(stream.head) for condition in self.conditions)
 
 
 def compile_policy(packed: Any, place: Place) -> FaultPolicy:
@@ -83,48 +83,48 @@ def add(steps: Steps, packed: Any, name: str, stats: HttpStats, place: Place) ->
     """Add the filter's step. A route's own policy replaces the filter's."""
     default = compile_policy(packed, place)
 
-    def inject(exchange: Exchange) -> bool:
-        route = exchange.route
+    def inject(stream: Stream) -> bool:
+        route = stream.route
         policy = default
         if route is not None and route.filter_config:
             policy = route.filter_config.get(name, default)
         if policy.delay == 0 and policy.status == 0:
             return False
-        return _inject(exchange, policy, stats)
+        return _inject(stream, policy, stats)
 
     steps.request.append(inject)
 
 
-def _inject(exchange: Exchange, policy: FaultPolicy, stats: HttpStats) -> bool:
-    if not policy.concerns(exchange):
+def _inject(stream: Stream, policy: FaultPolicy, stats: HttpStats) -> bool:
+    if not policy.concerns(stream):
         return False
     delays = policy.delay > 0 and policy.delays()
     if delays and _may_fault(policy, stats):
         stats.fault__delays_injected += 1
         stats.fault__active_faults += 1
-        exchange.add_flag("DI")
+        stream.add_flag("DI")
 
         def wake() -> None:
-            if not _abort(exchange, policy, stats, active=True):
+            if not _abort(stream, policy, stats, active=True):
                 stats.fault__active_faults -= 1
-                exchange.resume()
+                stream.resume()
 
         def gone() -> None:
             stats.fault__active_faults -= 1
 
-        exchange.park(policy.delay, wake, gone)
+        stream.park(policy.delay, wake, gone)
         return True
-    return _abort(exchange, policy, stats, active=False)
+    return _abort(stream, policy, stats, active=False)
 
 
-def _abort(exchange: Exchange, policy: FaultPolicy, stats: HttpStats, active: bool) -> bool:
+def _abort(stream: Stream, policy: FaultPolicy, stats: HttpStats, active: bool) -> bool:
     if not policy.status or not policy.aborts() or not (active or _may_fault(policy, stats)):
         return False
     if active:
         stats.fault__active_faults -= 1
     stats.fault__aborts_injected += 1
     rescue = RESCUE[Aborted]
-    exchange.reply(policy.status, rescue.body.encode(), rescue.flag, rescue.details)
+    stream.reply(policy.status, rescue.body.encode(), rescue.flag, rescue.details)
     return True
 
 

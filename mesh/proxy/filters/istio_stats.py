@@ -10,8 +10,8 @@ from mesh.proxy.stats import Histogram, Labelled, Stats
 from mesh.proxy.workload import NOBODY, UNKNOWN, Workload, of_endpoint, of_metadata
 
 if TYPE_CHECKING:
-    from mesh.proxy.exchange import Exchange
     from mesh.proxy.filters.registry import Steps
+    from mesh.proxy.stream import Stream
 
 NAME = "istio.stats"
 _MAX_KNOWN = 4096
@@ -45,7 +45,7 @@ def add(steps: Steps, node: Node, is_inbound: bool, stats: Stats) -> None:
 
 
 class _Recorder:
-    """Finds the series of an exchange by what distinguishes it, and adds the exchange to it."""
+    """Finds the series of a stream by what distinguishes it, and adds the stream to it."""
 
     __slots__ = ("_destinations", "_is_inbound", "_metrics", "_own", "_series")
 
@@ -61,42 +61,42 @@ class _Recorder:
         self._series: dict[tuple[object, ...], _Series] = {}
         self._destinations: dict[str, Workload] = {}
 
-    def record(self, exchange: Exchange) -> None:
-        host, peer = exchange.host, exchange.connection.peer
+    def record(self, stream: Stream) -> None:
+        host, peer = stream.host, stream.connection.peer
         workload = host.endpoint.workload if host is not None else ""
         principal = peer.principal if peer is not None else None
         secured = host is not None and host.tls is not None
-        key = (exchange.source, exchange.cluster_name, workload, principal, secured, exchange.status, exchange.flags)
+        key = (stream.source, stream.cluster_name, workload, principal, secured, stream.status, stream.flags)
         series = self._series.get(key)
         if series is None:
             if len(self._series) >= _MAX_KNOWN:
                 self._series.clear()  # the metrics keep their values; this only finds them faster
-            series = self._series[key] = _Series(self._metrics, self._labels(exchange, workload, principal, secured))
+            series = self._series[key] = _Series(self._metrics, self._labels(stream, workload, principal, secured))
         series.requests[0] += 1
-        series.duration.record(exchange.elapsed * 1e3)
-        series.received.record(exchange.bytes_received)
-        series.sent.record(exchange.bytes_sent)
+        series.duration.record(stream.elapsed * 1e3)
+        series.received.record(stream.bytes_received)
+        series.sent.record(stream.bytes_sent)
 
-    def _labels(self, exchange: Exchange, workload: str, principal: str | None, secured: bool) -> tuple[str, ...]:
+    def _labels(self, stream: Stream, workload: str, principal: str | None, secured: bool) -> tuple[str, ...]:
         if self._is_inbound:
-            source, destination = exchange.source or NOBODY, self._own
+            source, destination = stream.source or NOBODY, self._own
             source_principal = principal or UNKNOWN
             destination_principal = self._own.principal if principal else UNKNOWN
             policy = "mutual_tls" if principal else "none"
         else:
             source, destination = self._own, self._destination(workload)
-            peer = exchange.upstream_peer
+            peer = stream.upstream_peer
             source_principal = self._own.principal if secured else UNKNOWN
             destination_principal = (peer.principal if peer is not None else "") or UNKNOWN
             policy = UNKNOWN
-        service, name, namespace = _service(exchange)
+        service, name, namespace = _service(stream)
         return (
             "destination" if self._is_inbound else "source",
             source.name, source.canonical_service, source.canonical_revision, source.namespace, source_principal,
             source.app, source.version, source.cluster,
             destination.name, destination.namespace, destination_principal, destination.app, destination.version,
             service, destination.canonical_service, destination.canonical_revision, name, namespace,
-            destination.cluster, "http", str(exchange.status), "", exchange.flags or "-", policy,
+            destination.cluster, "http", str(stream.status), "", stream.flags or "-", policy,
         )  # fmt: skip
 
     def _destination(self, workload: str) -> Workload:
@@ -108,12 +108,12 @@ class _Recorder:
         return known
 
 
-def _service(exchange: Exchange) -> tuple[str, str, str]:
+def _service(stream: Stream) -> tuple[str, str, str]:
     """Host, name and namespace of the service that was called, from the cluster's metadata.
 
     Never from the request: a client that makes up hosts must not make up time series.
     """
-    cluster = exchange.worker.runtime.clusters.get(exchange.cluster_name)
+    cluster = stream.worker.runtime.clusters.get(stream.cluster_name)
     if cluster is None:
         return UNKNOWN, UNKNOWN, UNKNOWN
     return cluster.config.services[0] if cluster.config.services else (cluster.name, cluster.name, UNKNOWN)

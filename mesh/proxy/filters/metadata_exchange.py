@@ -17,8 +17,8 @@ from google.protobuf.struct_pb2 import Struct
 from mesh.proxy.workload import NOBODY, Workload, of_metadata
 
 if TYPE_CHECKING:
-    from mesh.proxy.exchange import Exchange
     from mesh.proxy.filters.registry import Steps
+    from mesh.proxy.stream import Stream
 
 NAME = "istio.metadata_exchange"
 _METADATA, _ID = b"x-envoy-peer-metadata", b"x-envoy-peer-metadata-id"
@@ -32,11 +32,11 @@ def add(steps: Steps, node: Node, is_inbound: bool) -> None:
     steps.request.append(_reader() if is_inbound else _writer(node))
 
 
-def _writer(node: Node) -> Callable[[Exchange], bool]:
+def _writer(node: Node) -> Callable[[Stream], bool]:
     lines = (b"%b: %b" % (_METADATA, encode(node)), b"%b: %b" % (_ID, node.id.encode()))
 
-    def write(exchange: Exchange) -> bool:
-        head = exchange.head
+    def write(stream: Stream) -> bool:
+        head = stream.head
         if not _HEADERS.isdisjoint(head.marked):
             head.remove(_HEADERS)
         head.extend(lines)
@@ -45,12 +45,12 @@ def _writer(node: Node) -> Callable[[Exchange], bool]:
     return write
 
 
-def _reader() -> Callable[[Exchange], bool]:
+def _reader() -> Callable[[Stream], bool]:
     known: dict[bytes, Workload] = {}
 
-    def read(exchange: Exchange) -> bool:
-        value = exchange.head.take(_METADATA)
-        exchange.head.take(_ID)
+    def read(stream: Stream) -> bool:
+        value = stream.head.take(_METADATA)
+        stream.head.take(_ID)
         if value is None:
             return False
         source = known.get(value)
@@ -59,7 +59,7 @@ def _reader() -> Callable[[Exchange], bool]:
             if len(known) >= _MAX_KNOWN:
                 known.clear()
             known[value] = source
-        exchange.source = source
+        stream.source = source
         return False
 
     return read

@@ -16,9 +16,9 @@ from mesh.proxy.filters import fault, istio_stats, metadata_exchange
 from mesh.proxy.stats import HttpStats, Stats
 
 if TYPE_CHECKING:
-    from mesh.proxy.exchange import Exchange
+    from mesh.proxy.stream import Stream
 
-Step = Callable[["Exchange"], None]
+Step = Callable[["Stream"], None]
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class Steps:
     A request step answers whether the request stops there: because it was answered, or parked until it is resumed.
     """
 
-    request: list[Callable[[Exchange], bool]] = field(default_factory=list)
+    request: list[Callable[[Stream], bool]] = field(default_factory=list)
     response: list[Step] = field(default_factory=list)
     finish: list[Step] = field(default_factory=list)
 

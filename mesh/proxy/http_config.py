@@ -1,0 +1,75 @@
+"""A compiled HttpConnectionManager: what it was told, and what it says to and about a request."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mesh.proxy.http1.head import Head, RequestHead
+from mesh.proxy.stats import HttpStats
+
+if TYPE_CHECKING:
+    from mesh.proxy.downstream import Downstream
+    from mesh.proxy.route import RouteTable
+    from mesh.proxy.stream import Stream
+
+RequestStep = Callable[["Stream"], bool]
+Step = Callable[["Stream"], None]
+
+
+@dataclass(slots=True, eq=False)
+class HttpConfig:
+    """A compiled HttpConnectionManager. Times in seconds; 0 means none."""
+
+    stats: HttpStats
+    table: RouteTable | None
+    route_name: str
+    request_steps: tuple[RequestStep, ...]
+    response_steps: tuple[Step, ...]
+    finish_steps: tuple[Step, ...]
+    server_line: bytes = b"server: envoy"
+    server_transformation: str = "OVERWRITE"
+    use_remote_address: bool = False
+    generate_request_id: bool = True
+    preserve_external_request_id: bool = False
+    normalize_path: Callable[[bytes], bytes] | None = None
+    idle_timeout: float = 3600.0
+    stream_idle_timeout: float = 300.0
+    buffer_limit: int = 1024 * 1024
+    max_head: int = 60 * 1024
+    max_headers: int = 100
+    delayed_close: float = 1.0
+    internal_ranges: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+
+    def refuses_upgrade(self, head: RequestHead) -> bool:
+        """Whether the client asks for a protocol that is not configured; h2c alone is an offer that may be ignored."""
+        connection = head.marked.get(b"connection", b"").lower()
+        return b"upgrade" in connection and head.marked[b"upgrade"].lower() != b"h2c"
+
+    def is_internal(self, head: RequestHead, connection: Downstream) -> bool:
+        """Whether the client may steer retries and timeouts by headers: only from the addresses named as internal."""
+        if not self.internal_ranges or not self.use_remote_address or b"x-forwarded-for" in head.marked:
+            return False
+        address = ipaddress.ip_address(connection.remote_ip.decode())
+        return any(address in network for network in self.internal_ranges)
+
+    def mark_origin(self, head: RequestHead, connection: Downstream) -> None:
+        """Say where the request came from: x-forwarded-for and x-forwarded-proto."""
+        if self.use_remote_address:
+            before = head.marked.get(b"x-forwarded-for")
+            remote = connection.remote_ip
+            head.set(b"x-forwarded-for", b"%b,%b" % (before, remote) if before else remote)
+            head.set(b"x-forwarded-proto", connection.scheme)
+        elif b"x-forwarded-proto" not in head.marked:
+            head.lines.append(connection.forwarded_proto)
+            head.marked[b"x-forwarded-proto"] = connection.scheme
+
+    def mark_server(self, head: Head) -> None:
+        """The `server` header, as server_header_transformation says."""
+        theirs = head.marked.get(b"server") if self.server_transformation != "OVERWRITE" else None
+        if theirs is not None:
+            head.lines.append(b"server: %b" % theirs)
+        elif self.server_transformation != "PASS_THROUGH":
+            head.lines.append(self.server_line)

@@ -1,0 +1,104 @@
+"""The request's head on its way through: what the client may say to us, where the request goes, under which name.
+
+Functions of a stream or its head. What every request needs is in `Stream`; what is here runs when a header or
+the route asks for it.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mesh.proxy.http1.head import INTERNAL, RequestHead
+from mesh.proxy.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from mesh.proxy.route import Forward
+    from mesh.proxy.stream import Stream
+
+_UUID_FIXED = 0xF << 76 | 0x3 << 62
+_UUID_RANDOM = (1 << 128) - 1 ^ _UUID_FIXED
+_UUID_4 = 0x4 << 76 | 0x2 << 62  # version 4, variant 10 (RFC 9562 section 5.4)
+
+
+def new_request_id() -> bytes:
+    """A random UUID, version 4, from the fast generator: it must be unique, not secret."""
+    text = (random.getrandbits(128) & _UUID_RANDOM | _UUID_4).to_bytes(16, "big").hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode()
+
+
+def clean(stream: Stream) -> None:
+    """Look at what was taken off the head: what the client says to us, and may it say so."""
+    head, config = stream.head, stream.config
+    marked = head.marked
+    connection = marked.get(b"connection")
+    if connection is not None:
+        if b"close" in connection.lower():
+            stream.connection.will_close = True
+        if listed := listed_headers(connection):
+            head.remove(listed)
+    if marked.get(b"te", b"").lower() == b"trailers":
+        head.lines.append(b"te: trailers")
+    if config.is_internal(head, stream.connection):
+        head.set(b"x-envoy-internal", b"true")
+        return
+    for name in INTERNAL & marked.keys():
+        del marked[name]
+    if config.use_remote_address:
+        head.take(b"x-envoy-decorator-operation")
+        if not config.preserve_external_request_id:
+            head.take(b"x-request-id")
+
+
+def listed_headers(connection: bytes) -> set[bytes]:
+    """The header names that a Connection header lists, which are as hop-by-hop as itself."""
+    return {name.strip() for name in connection.lower().split(b",")} - {b"close", b"keep-alive", b"te", b"upgrade", b""}
+
+
+def steered(head: RequestHead, timeout: float, policy: RetryPolicy | None) -> tuple[float, RetryPolicy | None]:
+    """Timeout and retry policy as an internal client's headers want them."""
+    marked = head.marked
+    wanted = _number(marked.get(b"x-envoy-upstream-rq-timeout-ms"))
+    if wanted is not None:
+        timeout = wanted / 1000
+    before = policy or RetryPolicy(frozenset())
+    on = marked.get(b"x-envoy-retry-on", b"").decode("latin-1")
+    codes = marked.get(b"x-envoy-retriable-status-codes", b"").split(b",")
+    per_try = _number(marked.get(b"x-envoy-upstream-rq-per-try-timeout-ms"))
+    count = _number(marked.get(b"x-envoy-max-retries"))
+    after = replace(
+        before,
+        on=before.on | {name.strip() for name in on.split(",") if name.strip()},
+        statuses=before.statuses | {int(code) for code in codes if code.strip().isdigit()},
+        per_try_timeout=before.per_try_timeout if per_try is None else per_try / 1000,
+        count=before.count if count is None else count,
+    )
+    return timeout, after if after.on else policy
+
+
+def _number(value: bytes | None) -> int | None:
+    return int(value) if value is not None and value.isdigit() else None
+
+
+def rewrite(head: RequestHead, action: Forward, host: bytes | None) -> None:
+    """Host and path as the route wants them; `host` is what the weighted cluster wants."""
+    host = host or action.host_rewrite
+    if action.host_rewrite_header is not None:
+        host = head.get(action.host_rewrite_header) or host
+    if host is not None:
+        rewrite_host(head, host, action.append_x_forwarded_host)
+    if action.rewrite_path is not None:
+        path, question, query = head.target.partition(b"?")
+        new = action.rewrite_path(path) + question + query
+        if new != head.target:
+            head.set(b"x-envoy-original-path", head.target)
+            head.target = new
+
+
+def rewrite_host(head: RequestHead, host: bytes, keep: bool) -> None:
+    """Another Host; the client's stays in x-forwarded-host if it is to be kept."""
+    if keep and head.authority != host:
+        head.add(b"x-forwarded-host", head.authority)
+    head.set(b"host", host)
+    head.authority = host

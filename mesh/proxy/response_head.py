@@ -1,0 +1,37 @@
+"""The response's head on its way to the client: an upstream's, and those that we answer with ourselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mesh.proxy.http1.head import ResponseHead
+from mesh.proxy.request_head import listed_headers
+
+if TYPE_CHECKING:
+    from mesh.proxy.stream import Stream
+
+
+def prepare(stream: Stream, head: ResponseHead, now: float, service_ms: float) -> None:
+    """What the router adds to an upstream's head; `service_ms` is how long the upstream took for it."""
+    marked, lines = head.marked, head.lines
+    if b"connection" in marked and (listed := listed_headers(marked[b"connection"])):
+        head.remove(listed)
+        lines = head.lines
+    service_time = marked[b"x-envoy-upstream-service-time"] = b"%d" % service_ms
+    lines.append(b"x-envoy-upstream-service-time: %b" % service_time)
+    if stream.route is not None and stream.route.counts_attempts_in_response:
+        head.set(b"x-envoy-attempt-count", b"%d" % stream.attempts)
+        lines = head.lines
+    if b"date" not in marked:
+        lines.append(b"date: %b" % stream.worker.clock.date(now))
+
+
+def local_head(status: int, body: bytes, headers: bytes, date: bytes, *, is_to_head: bool) -> ResponseHead:
+    """The head of a reply of our own; `headers` are whole lines with their ends, `is_to_head` if HEAD asked."""
+    lines = [line for line in headers.split(b"\r\n") if line]
+    if body:
+        lines[:0] = [b"content-length: %d" % len(body), b"content-type: text/plain"]
+    lines.append(b"date: %b" % date)
+    if not body:
+        lines.append(b"transfer-encoding: chunked" if is_to_head else b"content-length: 0")
+    return ResponseHead(status, b"", False, lines, {})

@@ -1,0 +1,230 @@
+"""The client's side of a request: what Envoy's HTTP connection manager does for one stream.
+
+From the head's arrival to the route and through the filters (`start`, `resume`, `act`), and from the response's head to
+the log line (`send_head`, `send_payload`, `end`; `reply` and `fail` for answers of our own). What lies between, the
+upstream, is `Exchange`, which builds on this.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from mesh.proxy.http1.body import LAST_CHUNK, chunk
+from mesh.proxy.http1.head import HOP, INTERNAL, RequestHead, ResponseHead
+from mesh.proxy.http1.reply import STATUS_LINES
+from mesh.proxy.request_head import clean, new_request_id
+from mesh.proxy.rescue import RESCUE, Failure
+from mesh.proxy.response_head import local_head
+from mesh.proxy.route import Forward, HeaderEdit, Route, WeightedCluster
+from mesh.proxy.timeouts import Timeouts
+
+if TYPE_CHECKING:
+    from mesh.proxy.cluster import Host
+    from mesh.proxy.downstream import Downstream
+    from mesh.proxy.http_config import HttpConfig
+    from mesh.proxy.tls import Peer
+    from mesh.proxy.upstream import Upstream
+    from mesh.proxy.workload import Workload
+
+_TO_CLEAN = HOP | INTERNAL
+_WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))  # Envoy says content-length: 0 for these, not for GET
+_FRAMING = (b"content-length", b"transfer-encoding")
+_SMALL = 64 * 1024
+_RESPONSE = b"%b%b\r\n\r\n%b"
+_CHUNKED_RESPONSE = b"%b%b\r\ntransfer-encoding: chunked\r\n\r\n%b"
+
+
+class Stream(Timeouts):
+    """One request of a client and its answer: all that filters, header formats and logs may see of it.
+
+    `bytes_*` count bodies, `started` and `elapsed` are in seconds; `host` is that of the last try, `served_by` the
+    connection to it.
+    """
+
+    __slots__ = (
+        "_step", "attempts", "bytes_received", "bytes_sent", "cluster_name", "config", "connection", "details",
+        "elapsed", "flags", "head", "host", "is_chunked", "is_over", "method", "request_done", "response_edits",
+        "response_head", "route", "served_by", "source", "started", "status", "target", "transport_failure",
+    )  # fmt: skip
+
+    def __init__(self, connection: Downstream, head: RequestHead, received: int, done: bool) -> None:
+        config: HttpConfig = connection.config
+        self.started = now = time.monotonic()
+        Timeouts.__init__(self, connection.worker, now, config.stream_idle_timeout)
+        self.connection = connection
+        self.config = config
+        self.head = head
+        self.method = head.method
+        self.request_done = done
+        self.bytes_received = received
+        self.bytes_sent = 0
+        self.status = 0
+        self.flags = ""
+        self.details = ""
+        self.transport_failure = ""
+        self.is_over = False
+        self.route: Route | None = None
+        self.target: WeightedCluster | None = None
+        self.cluster_name = ""
+        self.response_head: ResponseHead | None = None
+        self.response_edits: tuple[HeaderEdit, ...] = ()
+        self.is_chunked = False  # the response, towards the client
+        self.source: Workload | None = None
+        self.host: Host | None = None
+        self.served_by: Upstream | None = None
+        self.attempts = 0
+        self._step = 0
+
+    # The request: connection manager and filters
+
+    def start(self) -> None:
+        """Prepare the head as the connection manager does, find the route, run the filters, forward."""
+        head, config = self.head, self.config
+        marked = head.marked
+        if config.normalize_path is not None:
+            head.target = config.normalize_path(head.target)
+        if not _TO_CLEAN.isdisjoint(marked) or config.use_remote_address:
+            clean(self)
+            if b"upgrade" in marked and config.refuses_upgrade(head):
+                self.reply(403, b"", "", "upgrade_failed")
+                return
+        config.mark_origin(head, self.connection)
+        if b"x-request-id" not in marked and config.generate_request_id:
+            request_id = marked[b"x-request-id"] = new_request_id()
+            head.lines.append(b"x-request-id: %b" % request_id)
+        table = config.table or self.worker.runtime.routes.get(config.route_name)
+        route = self.route = table.match(head) if table is not None else None
+        if route is not None and type(route.action) is Forward:
+            target = self.target = route.action.pick(head)
+            self.cluster_name = target.name
+            if head.method in _WITH_CONTENT and head.marked.keys().isdisjoint(_FRAMING):
+                head.lines.append(b"content-length: 0")
+        self.resume()
+
+    def resume(self) -> None:
+        """Go on with the next filter's step."""
+        steps = self.config.request_steps
+        while self._step < len(steps):
+            step = steps[self._step]
+            self._step += 1
+            if step(self):
+                return
+        self.act()
+
+    def act(self) -> None:
+        """The filters are through: do what the route says."""
+        raise NotImplementedError
+
+    # The response
+
+    def send_head(self, head: ResponseHead, payload: bytes, done: bool) -> None:
+        """Finish the response's head and write it with the first of its body."""
+        config, connection = self.config, self.connection
+        self.response_head = head
+        self.status = head.status
+        for step in config.response_steps:
+            step(self)
+        for edit in self.response_edits:
+            edit.apply(head, self)
+        config.mark_server(head)
+        if not self.request_done or connection.will_close or self.worker.is_draining or self.method == b"CONNECT":
+            connection.will_close = True
+            head.lines.append(b"connection: close")
+        self.bytes_sent = len(payload)
+        form = _RESPONSE
+        if self.is_chunked:
+            form = _CHUNKED_RESPONSE
+            if payload:
+                payload = chunk(payload)
+            if done:
+                payload += LAST_CHUNK
+        write = connection.transport.write
+        if len(payload) < _SMALL:
+            write(form % (STATUS_LINES[head.status], b"\r\n".join(head.lines), payload))
+        else:
+            write(form % (STATUS_LINES[head.status], b"\r\n".join(head.lines), b""))
+            write(payload)
+        if done:
+            self.end()
+
+    def send_payload(self, payload: bytes, done: bool) -> None:
+        """More of the response's body."""
+        self.idle_at = time.monotonic()
+        self.bytes_sent += len(payload)
+        if self.is_chunked:
+            payload = chunk(payload) if payload else b""
+            if done:
+                payload += LAST_CHUNK
+        if payload:
+            self.connection.transport.write(payload)
+        if done:
+            self.end()
+
+    def reply(self, status: int, body: bytes, flag: str, details: str, headers: bytes = b"") -> None:
+        """Answer without an upstream; `headers` are whole lines with their ends."""
+        self.details = details
+        self.add_flag(flag)
+        is_to_head = self.method == b"HEAD"
+        head = local_head(status, body, headers, self.worker.clock.date(time.monotonic()), is_to_head=is_to_head)
+        self.is_chunked = False
+        self.send_head(head, b"" if is_to_head else body, True)
+
+    def fail(self, failure: Failure, status: int = 0) -> None:
+        """Answer for a failure, by the table in `rescue`; after the response has begun only a reset is left."""
+        rescue = RESCUE[type(failure)]
+        self.transport_failure = failure.transport.replace(" ", "_")
+        if self.response_head is not None:
+            self.add_flag(rescue.flag)
+            self.details = rescue.details.replace("_before_response_started", "_after_response_started")
+            self.config.stats.rq_reset_after_downstream_response_started += 1
+            self.end(reset=True)
+            return
+        details, body = rescue.words(failure)
+        self.reply(status or rescue.status, body.encode(), rescue.flag, details, rescue.headers)
+
+    def add_flag(self, flag: str) -> None:
+        """Add to `flags`, which are joined by commas as Envoy logs them."""
+        if flag and flag not in self.flags.split(","):
+            self.flags = f"{self.flags},{flag}" if self.flags else flag
+
+    def end(self, reset: bool = False) -> None:
+        """Everything is said: count, log, and give the connection back; `reset` if the response broke off."""
+        if self.is_over:
+            return
+        self.is_over = True
+        self.stop_timeouts()
+        self.let_go()
+        stats = self.config.stats
+        stats.downstream_rq_active -= 1
+        if self.status:
+            stats.codes.count(self.status)
+        self.elapsed = time.monotonic() - self.started
+        stats.downstream_rq_time.record(self.elapsed * 1e3)
+        for step in self.config.finish_steps:
+            step(self)
+        self.connection.exchange_over(reset)
+
+    def let_go(self) -> None:
+        """Give up whatever is still held upstream."""
+        raise NotImplementedError
+
+    # For logs and statistics
+
+    @property
+    def remote_address(self) -> str:
+        """Where the request came from, `ip:port`: the last hop that x-forwarded-for names, unless we are the edge."""
+        forwarded = self.head.marked.get(b"x-forwarded-for")
+        if forwarded is None or self.config.use_remote_address:
+            return self.connection.remote_address
+        return f"{forwarded.rpartition(b',')[2].strip().decode('latin-1')}:0"
+
+    @property
+    def upstream_peer(self) -> Peer | None:
+        """Who the upstream proved to be; None over plaintext."""
+        return self.served_by.transport.get_extra_info("peer") if self.served_by is not None else None
+
+    @property
+    def upstream_local_address(self) -> str:
+        """Our end of the upstream connection, `ip:port`."""
+        return self.served_by.local_address if self.served_by is not None else ""
