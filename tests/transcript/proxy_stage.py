@@ -36,6 +36,7 @@ class Wire:
         self.is_half_closed = False
         self.blocks_at: int | None = None  # with more than so many bytes written, tell the proxy to stop
         self.is_paused = False
+        self.unsent = 0  # bytes that the other side has not taken
 
     # What the proxy does
 
@@ -48,15 +49,23 @@ class Wire:
     def close(self) -> None:
         if not self.is_closed:
             self.is_closed = True
-            asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
+            if not self.unsent:
+                asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
 
-    abort = close
+    def abort(self) -> None:
+        waits, self.unsent = self.unsent > 0, 0
+        if waits and self.is_closed:
+            asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
+        self.close()
 
     def can_write_eof(self) -> bool:
         return True
 
     def write_eof(self) -> None:
         self.is_half_closed = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def is_closing(self) -> bool:
         return self.is_closed

@@ -135,6 +135,29 @@ def test_empty_lines_between_requests_are_skipped() -> None:
     play(scene)
 
 
+def test_a_client_that_takes_nothing_of_a_last_response_is_let_go_and_a_slow_one_is_not() -> None:
+    async def scene() -> None:
+        stage = Stage(NOW + TO_APP, hcm="delayed_close_timeout: 0.05s")
+        slow, stuck = stage.client(), stage.client()
+        for client in (slow, stuck):
+            client.unsent = 1000
+            client.comes(b"GET /now HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert client.is_closed
+
+        def slow_takes_some() -> bool:
+            slow.unsent -= 1
+            return not stuck.unsent
+
+        await stage.until(slow_takes_some)
+        await stage.settle()
+        assert slow.unsent
+        assert stage.counter("http.t.downstream_cx_active") == 1
+        assert stage.counter("http.t.downstream_cx_delayed_close_timeout") == 1
+        slow.abort()
+
+    play(scene)
+
+
 def test_long_header_names_are_not_remembered() -> None:
     tracemalloc.start()
     try:
