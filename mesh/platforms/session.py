@@ -48,9 +48,9 @@ class SessionOptions:
 async def run_session(options: SessionOptions, progress: Progress, stop: asyncio.Event) -> None:
     """Returns when `stop` is set and everything has ended. Raises PlatformError, or MeshError of the client, when the
     mesh does not come up; nothing is left running then either."""
-    _check_port_is_free(options.gateway_port)
     folder = StateFolder(options.state)
     try:
+        _check_port_is_free(options.gateway_port)
         Ledger(options.state).sweep()
         folder.clear()
         with _logging(options.state), _reaper(options.state):
