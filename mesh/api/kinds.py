@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import MappingProxyType
 
 from mesh.api.core import ConfigMap, Namespace, Service, ServiceAccount
@@ -95,7 +96,9 @@ def by_api_version(api_version: str, name: str) -> Kind:
     """The kind of a manifest's `apiVersion` and `kind`."""
     kind = BY_NAME.get(name)
     if kind is None:
-        raise UnknownKindError(f'unknown kind "{name}"; known are {", ".join(kind.name for kind in KINDS)}')
+        near = get_close_matches(name, BY_NAME, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(BY_NAME)}"
+        raise UnknownKindError(f'unknown kind "{name}"{hint}')
     if api_version not in kind.api_versions:
         raise UnknownKindError(f'{name} is not served as "{api_version}"; use {" or ".join(kind.api_versions)}')
     return kind
