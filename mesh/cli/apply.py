@@ -25,9 +25,12 @@ def command(
     kubectl get vs reviews -o yaml | meshdrill apply -f -
     """
     from mesh.cli.connect import connect  # noqa: PLC0415 - not needed for --help
+    from mesh.cli.errors import Failure  # noqa: PLC0415
     from mesh.cli.files import read_valid  # noqa: PLC0415
 
     manifests = read_valid(files)
+    if not manifests:
+        raise Failure(f"no object in {', '.join(files)}")
     with connect(state, name) as client:
         result = client.apply_all([dict(manifest.raw) for manifest in manifests], dry_run=dry_run)
         for item in result.items:

@@ -34,6 +34,33 @@ def pod_word(manifest: Manifest) -> str:
     return str(manifest.get("status", {}).get("phase", "Pending"))
 
 
+def troubles(manifest: Manifest) -> list[str]:
+    """Why a pod is not ready: a line for each of its containers that is not, one only where the reason is the same."""
+    if manifest["metadata"].get("deletionTimestamp"):
+        return []
+    lines: dict[str, str] = {}
+    for container in _containers(manifest):
+        if trouble := trouble_of(manifest, container["name"]):
+            lines.setdefault(trouble, f"{container['name']}: {trouble}")
+    return list(lines.values())
+
+
+def trouble_of(manifest: Manifest, container: str) -> str | None:
+    """Why that container of the pod is not ready; None if it is, or if nothing is known of it."""
+    found = (status for status in _containers(manifest) if status["name"] == container and not status.get("ready"))
+    status = next(found, None)
+    return None if status is None else _trouble(status)
+
+
+def _trouble(container: Manifest) -> str:
+    state = container.get("state", {})
+    if waiting := state.get("waiting"):
+        return str(waiting.get("message") or waiting.get("reason"))
+    if ended := state.get("terminated"):
+        return f"ended with exit code {ended.get('exitCode')}"
+    return "running, but its readiness probe does not succeed"
+
+
 def restarts(manifest: Manifest) -> int:
     return sum(container.get("restartCount", 0) for container in _containers(manifest))
 

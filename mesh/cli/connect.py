@@ -7,6 +7,8 @@ from mesh.cli.errors import Failure
 from mesh.cli.options import state_folder
 from mesh.client import MeshClient, Pod
 
+WORKLOAD_PREFIXES = ("deploy/", "deployment/")
+
 
 def connect(state: Path | None, name: str) -> MeshClient:
     """Raises MeshNotRunning."""
@@ -18,7 +20,7 @@ def find_pod(pods: Sequence[Pod], word: str) -> Pod:
 
     Raises Failure, naming the candidates.
     """
-    if word.startswith(("deploy/", "deployment/")):
+    if word.startswith(WORKLOAD_PREFIXES):
         workload = word.partition("/")[2]
         found = [pod for pod in pods if pod.workload == workload]
         if not found:

@@ -26,17 +26,23 @@ def command(*, pod: str, container: str | None, follow: bool, lines: int | None,
     meshdrill logs deploy/reviews-v1
     meshdrill logs productpage -c istio-proxy -f
     """
-    from mesh.cli.connect import connect, find_pod  # noqa: PLC0415 - not needed for --help
+    from mesh.cli.columns import trouble_of  # noqa: PLC0415 - not needed for --help
+    from mesh.cli.connect import WORKLOAD_PREFIXES, connect, find_pod  # noqa: PLC0415
     from mesh.cli.errors import Failure  # noqa: PLC0415
 
     folder = state_folder(state, name)
     with connect(state, name) as client:
-        found = find_pod(client.pods(), pod)
+        pods = client.pods()
+    found = find_pod(pods, pod)
+    if pod.startswith(WORKLOAD_PREFIXES) and (others := sum(one.workload == found.workload for one in pods) - 1):
+        click.echo(f"{found.name}, one of {others + 1} pods:", err=True)
     names = [spec["name"] for spec in found.manifest["spec"]["containers"]]
     chosen = container or names[0]
     if chosen not in names:
         raise Failure(f'pod {found.name} has no container "{chosen}"; it has {", ".join(names)}')
     file = folder / "logs" / f"{found.name}.{chosen}.log"
+    if (not file.exists() or file.stat().st_size == 0) and (why := trouble_of(found.manifest, chosen)):
+        click.echo(f"nothing printed so far; {chosen}: {why}", err=True)
     for block in blocks(file, lines, follow=follow):
         click.echo(block, nl=False)
 

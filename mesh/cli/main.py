@@ -1,5 +1,6 @@
 """The `meshdrill` command: finds a verb's file only when the verb is used, so that `--help` is quick."""
 
+import difflib
 import importlib
 import sys
 
@@ -36,12 +37,23 @@ class _Verbs(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if near := difflib.get_close_matches(args[0], _VERBS, n=1):
+                raise click.UsageError(f"{error.message.rstrip('.')}; did you mean '{near[0]}'?", ctx) from error
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_VERBS.items()))
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="meshdrill", message="%(package)s %(version)s")
 def cli() -> None:
     """Rehearse canaries, faults, mTLS and circuit breaking on a service mesh of your own.
 

@@ -8,8 +8,16 @@ import click
 from mesh.cli.options import mesh_options, output_option
 
 
+class _Resources(click.Choice[str]):
+    """In the singular too, as istioctl has it."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        plural = f"{value}s"
+        return super().convert(plural if plural in self.choices else value, param, ctx)
+
+
 @click.command("proxy-config")
-@click.argument("what", type=click.Choice(["listeners", "routes", "clusters", "endpoints", "secrets"]))
+@click.argument("what", type=_Resources(["listeners", "routes", "clusters", "endpoints", "secrets"]))
 @click.argument("pod")
 @output_option()
 @mesh_options

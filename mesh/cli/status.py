@@ -31,7 +31,7 @@ def command(*, output: str | None, name: str, state: Path | None) -> int:
 
 def gather(client: "MeshClient") -> dict[str, Any]:
     """What `-o json` prints."""
-    from mesh.cli.columns import pod_word, ready_count, restarts  # noqa: PLC0415
+    from mesh.cli.columns import pod_word, ready_count, restarts, troubles  # noqa: PLC0415
 
     assert client.mesh is not None
     synced = {proxy.id: proxy.is_synced for proxy in client.proxies()}
@@ -44,6 +44,7 @@ def gather(client: "MeshClient") -> dict[str, Any]:
             "containers": ready_count(pod.manifest),
             "status": pod_word(pod.manifest),
             "restarts": restarts(pod.manifest),
+            "troubles": [] if pod.ready else troubles(pod.manifest),
             "proxy": _proxy_word(synced.get(f"{pod.name}.{pod.namespace}")),
         }
         for pod in sorted(client.pods(), key=lambda pod: pod.name)
@@ -60,7 +61,9 @@ def render(facts: dict[str, Any]) -> str:
     columns = ("name", "containers", "status", "restarts", "ip", "proxy")
     head = f"mesh {mesh['name']} on {mesh['platform']}, sidecars: {mesh['engine']}, gateway: {mesh['gateway']}"
     rows = [[pod[column] for column in columns] for pod in pods]
-    return f"{head}\n\n{table(['POD', 'READY', 'STATUS', 'RESTARTS', 'IP', 'PROXY'], rows)}"
+    shown = f"{head}\n\n{table(['POD', 'READY', 'STATUS', 'RESTARTS', 'IP', 'PROXY'], rows)}"
+    why = [f"{pod['name']}: {trouble}" for pod in pods for trouble in pod["troubles"]]
+    return "\n".join([shown, "", *why, "what a pod printed: meshdrill logs POD"]) if why else shown
 
 
 def _proxy_word(synced: bool | None) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,7 @@ def test_every_verb_has_help(verb: str) -> None:
         ["up", "--proxy", "nginx"],
         ["up", "--port", "0"],
         ["proxy-config", "colors", "x"],
+        ["proxy-config", "route"],
         ["delete"],
         ["delete", "vs"],
         ["apply"],
@@ -76,6 +78,24 @@ def test_with_no_mesh_running_the_message_says_how_to_start_one(arguments: list[
     assert answer.stderr.startswith("Error: no mesh is running in")
     assert "meshdrill up" in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
+
+
+def test_a_misspelt_verb_is_told_its_like() -> None:
+    assert "did you mean 'apply'?" in meshdrill("aply").stderr
+    assert "did you mean" not in meshdrill("potato").stderr
+
+
+def test_a_version_is_asked_for_as_of_other_commands() -> None:
+    assert meshdrill("--version").stdout == f"meshdrill {version('meshdrill')}\n"
+
+
+def test_resources_of_a_sidecar_may_be_named_in_the_singular(tmp_path: Path) -> None:
+    assert "no mesh is running" in meshdrill("proxy-config", "route", "x", state=tmp_path).stderr
+
+
+def test_applying_nothing_is_a_mistake(tmp_path: Path) -> None:
+    answer = meshdrill("apply", "-f", "-", state=tmp_path)
+    assert (answer.returncode, answer.stderr) == (1, "Error: no object in -\n")
 
 
 def test_down_with_no_mesh_is_no_error(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from typing import Any
 import pytest
 import yaml
 
+from mesh.cli.columns import trouble_of, troubles
 from mesh.cli.errors import Failure
 from mesh.cli.show import labels_of, shown
+from mesh.cli.status import render
 
 NOW = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
 
@@ -28,6 +30,34 @@ def test_pods_show_what_kubectl_shows() -> None:
         "NAME   READY   STATUS             RESTARTS   IP           AGE",
         "a      2/2     Running            2          127.90.1.1   1m",
         "b      0/1     CrashLoopBackOff   4                       1m",
+    ]
+
+
+def test_a_pod_says_why_it_is_not_ready() -> None:
+    waiting = {"reason": "CrashLoopBackOff", "message": "no such file: /srv/run"}
+    unready = {"name": "slow", "state": {"running": {}}}
+    ended = {"name": "done", "state": {"terminated": {"exitCode": 3}}}
+    statuses = [RUNNING | {"name": "good"}, {"name": "app", "state": {"waiting": waiting}}, unready, ended]
+    statuses.append(ended | {"name": "done too"})
+    sick = pod("a", containerStatuses=statuses)
+    assert troubles(sick) == [
+        "app: no such file: /srv/run",
+        "slow: running, but its readiness probe does not succeed",
+        "done: ended with exit code 3",
+    ]
+    assert trouble_of(sick, "good") is None
+    sick["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert troubles(sick) == []
+
+
+def test_status_tells_a_pods_troubles_below_the_table() -> None:
+    mesh = {"name": "m", "platform": "process", "engine": "python", "gateway": "http://127.0.0.1:1"}
+    row = {"containers": "1/1", "status": "Running", "restarts": 0, "ip": "127.90.1.1", "proxy": "synced"}
+    good, sick = row | {"name": "a", "troubles": []}, row | {"name": "b", "troubles": ["app: no such file"]}
+    assert "meshdrill logs" not in render({"mesh": mesh, "pods": [good]})
+    assert render({"mesh": mesh, "pods": [good, sick]}).splitlines()[-2:] == [
+        "b: app: no such file",
+        "what a pod printed: meshdrill logs POD",
     ]
 
 
