@@ -185,6 +185,8 @@ class Exchange(Stream):
                 self.start_route_timeout()
         if upstream is not None:
             upstream.request_done = done
+            if done and self.response_head is None and self._retry is not None and self._retry.per_try_timeout:
+                self.start_try_timeout(self._retry.per_try_timeout)
             upstream.transport.write(framed)
 
     def _buffer_limit(self) -> int:

@@ -158,6 +158,23 @@ def test_a_client_that_takes_nothing_of_a_last_response_is_let_go_and_a_slow_one
     play(scene)
 
 
+def test_a_try_is_timed_from_when_a_late_body_is_complete() -> None:
+    async def scene() -> None:
+        retries = 'retry_policy: {retry_on: "5xx", num_retries: 1, per_try_timeout: 0.05s}'
+        stage = Stage(f'{{match: {{prefix: "/"}}, route: {{cluster: app, timeout: 0s, {retries}}}}}')
+        client = stage.client()
+        client.comes(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+        app = await stage.upstream()
+        client.comes(b"cd")
+        await stage.until(lambda: app.is_closed)
+        await stage.until(lambda: len(stage.upstreams) > 1 and stage.upstreams[1].written)
+        stage.upstreams[1].comes(OK)
+        assert client.take().endswith(b"hi")
+        assert stage.counter("cluster.app.upstream_rq_per_try_timeout") == 1
+
+    play(scene)
+
+
 def test_long_header_names_are_not_remembered() -> None:
     tracemalloc.start()
     try:
