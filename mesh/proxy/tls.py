@@ -16,6 +16,8 @@ from typing import Any, cast
 
 from mesh.proxy.stats import ClusterStats, ListenerStats
 
+_PIECE = 32 * 1024  # a memory BIO never gives back what it has grown to: it is to grow to no more than this
+
 SslStats = ClusterStats | ListenerStats
 
 
@@ -211,7 +213,12 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         if not self._engine.server_side:
             self._shake_hands()
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
+        if len(data) > _PIECE:
+            view = memoryview(data)
+            for at in range(0, len(data), _PIECE):
+                self.data_received(view[at : at + _PIECE])
+            return
         self._incoming.write(data)
         if self._inner is None and not self._closing:
             self._shake_hands()
@@ -336,6 +343,11 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._closing or not data:
+            return
+        if len(data) > _PIECE:
+            view = memoryview(data)
+            for at in range(0, len(data), _PIECE):
+                self.write(view[at : at + _PIECE])
             return
         try:
             written = self._engine.write(data)

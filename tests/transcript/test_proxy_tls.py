@@ -36,9 +36,11 @@ class _Raw(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written = b""
+        self.largest = 0
 
     def write(self, data: Any) -> None:
         self.written += data
+        self.largest = max(self.largest, len(data))
 
 
 class _Inner(asyncio.Protocol):
@@ -55,13 +57,13 @@ class _Client:
     def __init__(self, context: ssl.SSLContext) -> None:
         self.inner = _Inner()
         self.stats = ListenerStats()
-        self._raw = _Raw()
+        self.raw = _Raw()
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.pump = TlsConnection(
             context.wrap_bio(incoming, outgoing, server_side=True), incoming, outgoing,
             verify=Verify(), stats=self.stats, make_inner=lambda _: self.inner,
         )  # fmt: skip
-        self.pump.connection_made(self._raw)
+        self.pump.connection_made(self.raw)
         trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         trusting.check_hostname = False
         trusting.verify_mode = ssl.CERT_NONE
@@ -76,12 +78,21 @@ class _Client:
             except ssl.SSLWantReadError:
                 pass
             self.send(self._outgoing.read(), piece)
-            self._incoming.write(self._raw.written)
-            self._raw.written = b""
+            self._incoming.write(self.raw.written)
+            self.raw.written = b""
 
     def send(self, data: bytes, piece: int) -> None:
         for at in range(0, len(data), piece):
             self.pump.data_received(data[at : at + piece])
+
+    def receive(self, size: int) -> bytes:
+        """`size` bytes of what the pump has sent."""
+        self._incoming.write(self.raw.written)
+        self.raw.written = b""
+        received = b""
+        while len(received) < size:
+            received += self._engine.read(size)
+        return received
 
     def record(self, plain: bytes) -> bytes:
         self._engine.write(plain)
@@ -105,3 +116,15 @@ def test_a_record_arrives_whole_wherever_it_is_cut(context: ssl.SSLContext) -> N
         client.send(record[:at], size)
         client.send(record[at:], size)
         assert b"".join(client.inner.received) == plain, f"cut at {at}"
+
+
+def test_a_large_body_never_lies_whole_in_a_buffer_that_stays(context: ssl.SSLContext) -> None:
+    client = _Client(context)
+    client.shake_hands(1 << 20)
+    plain = bytes(range(256)) * 1024
+    client.send(b"".join(client.record(plain[at : at + 16_384]) for at in range(0, len(plain), 16_384)), 1 << 20)
+    assert b"".join(client.inner.received) == plain
+    assert max(map(len, client.inner.received)) < 50_000
+    client.pump.write(plain)
+    assert client.receive(len(plain)) == plain
+    assert client.raw.largest < 50_000
