@@ -8,12 +8,13 @@ from pathlib import Path
 
 READY = b"http://"
 """The last line of a mesh that came up is its address."""
+_NOT_UP = 1
 
 
 def run_detached(arguments: Sequence[str], state: Path) -> int:
     """Shows the background process's output until it lets go of it, which it does when the mesh is ready.
 
-    Returns its exit code if it ended instead. Ctrl-C ends it.
+    Returns its exit code if it ended instead, and 1 if that was on request. Ctrl-C ends it.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "mesh.cli.main", "up", "--background", "--state", str(state), *arguments],
@@ -38,4 +39,4 @@ def _relayed(process: "subprocess.Popen[bytes]") -> int:
         sys.stdout.flush()
     if line.startswith(READY):
         return 0
-    return process.wait()
+    return process.wait() or _NOT_UP

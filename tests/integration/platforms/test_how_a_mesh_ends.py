@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 import pytest
-from meshdrill_command import Meshdrill, shop, until
+from meshdrill_command import Meshdrill, shop, until, workload
 
 from mesh.platforms.process.ledger import start_time
 
@@ -70,6 +70,17 @@ def test_in_the_background_until_down(meshdrill: Meshdrill) -> None:
     assert (down.returncode, down.stdout.strip()) == (0, "mesh default is down")
     assert not meshdrill.processes()
     assert "no mesh is running" in meshdrill.run("down").stdout
+
+
+def test_up_that_is_taken_down_while_coming_up_has_failed(meshdrill: Meshdrill) -> None:
+    file = meshdrill.write("web.yaml", workload("web", NEVER_READY="1"))
+    command = meshdrill.command("up", "-d", "--port", str(meshdrill.port), "-f", file)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:
+        assert up.stdout is not None
+        assert "pods ready" in up.stdout.readline()
+        assert meshdrill.run("down").stdout.strip() == "mesh default is down"
+        assert up.wait(30) == 1
+    assert not meshdrill.processes()
 
 
 def test_the_same_state_folder_holds_one_mesh_only(meshdrill: Meshdrill) -> None:
