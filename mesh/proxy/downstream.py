@@ -235,7 +235,7 @@ class Downstream(asyncio.Protocol):
         else:
             if self.is_blocked:
                 self.unblock()
-            self.deadline = self.worker.loop.time() + self.config.idle_timeout
+            self.deadline = time.monotonic() + self.config.idle_timeout
             if self._buffer and not self._pumping:
                 self._pump(self._buffer)
 

@@ -154,7 +154,7 @@ class Pool:
 
     def _keep(self, upstream: Upstream) -> None:
         self._idle.append(upstream)
-        upstream.deadline = self.cluster.loop.time() + self.cluster.idle_timeout
+        upstream.deadline = time.monotonic() + self.cluster.idle_timeout
 
     def _serve_waiting(self, upstream: Upstream) -> None:
         while self._waiting:

@@ -223,8 +223,3 @@ class Stream(Timeouts):
     def upstream_peer(self) -> Peer | None:
         """Who the upstream proved to be; None over plaintext."""
         return self.served_by.transport.get_extra_info("peer") if self.served_by is not None else None
-
-    @property
-    def upstream_local_address(self) -> str:
-        """Our end of the upstream connection, `ip:port`."""
-        return self.served_by.local_address if self.served_by is not None else ""

@@ -110,7 +110,7 @@ def _header(argument: str, code: Callable[[bytes], str], place: Place) -> str:
     if len(names) > 2 or not all(names):
         raise place.refuse(f"bad header name {argument!r} in a command operator")
     value = " or ".join(code(name) for name in names)
-    return f'(str(v, "latin-1") if (v := {value}) else None)'
+    return f'(v.decode("latin-1") if (v := {value}) else None)'
 
 
 def _request_header(name: bytes) -> str:
@@ -136,16 +136,19 @@ def _wall_start(subject: Subject) -> float:
     return time.time() - (time.monotonic() - subject.started)
 
 
-_second = (0, "")
+_second = (0.0, "")
 
 
 def _iso_start(subject: Subject) -> str:
-    global _second  # noqa: PLW0603 - the text of the present second, so that it is formatted once
-    start = _wall_start(subject)
-    whole = int(start)
-    if whole != _second[0]:
-        _second = (whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)))
-    return f"{_second[1]}.{int((start - whole) * 1000):03d}Z"
+    global _second  # noqa: PLW0603 - when the last second began by the monotonic clock, and its text: made once for all
+    began, text = _second
+    passed = subject.started - began
+    if not 0 <= passed < 1:
+        start = _wall_start(subject)
+        passed = start % 1
+        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(start))
+        _second = (subject.started - passed, text)
+    return f"{text}.{int(passed * 1000):03d}Z"
 
 
 def _metadata(subject: Subject, path: list[str]) -> str | None:
@@ -171,12 +174,14 @@ _OF_HTTP: Mapping[str, str] = {
     "RESPONSE_CODE": "x.status",
     "UPSTREAM_REQUEST_ATTEMPT_COUNT": "x.attempts",
     "ROUTE_NAME": "(x.route.name if x.route is not None else None)",
+    "UPSTREAM_LOCAL_ADDRESS": "(x.served_by.local_address if x.served_by is not None else None)",
 }
 _OF_TCP: Mapping[str, str] = {
     "PROTOCOL": "None",
     "RESPONSE_CODE": "0",
     "UPSTREAM_REQUEST_ATTEMPT_COUNT": "x.attempts",
     "ROUTE_NAME": "None",
+    "UPSTREAM_LOCAL_ADDRESS": "x.upstream_local_address",
 }
 _OF_BOTH: Mapping[str, str] = {
     "RESPONSE_CODE_DETAILS": "x.details",
@@ -191,7 +196,6 @@ _OF_BOTH: Mapping[str, str] = {
     "UPSTREAM_REMOTE_ADDRESS": "(x.host.address if x.host is not None else None)",
     "UPSTREAM_CLUSTER": "x.cluster_name",
     "UPSTREAM_CLUSTER_RAW": "x.cluster_name",
-    "UPSTREAM_LOCAL_ADDRESS": "x.upstream_local_address",
     "UPSTREAM_PEER_URI_SAN": "upstream(x)",
     "DOWNSTREAM_LOCAL_ADDRESS": "@.local_address",
     "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": '@.local_address.rpartition(":")[0]',

@@ -17,9 +17,9 @@ def normalizer(*, normalize: bool, merge_slashes: bool) -> Callable[[bytes], byt
         return None
 
     def apply(target: bytes) -> bytes:
-        path, question, query = target.partition(b"?")
-        if _NEEDS_WORK.search(path) is None:
+        if _NEEDS_WORK.search(target) is None:
             return target
+        path, question, query = target.partition(b"?")
         if normalize:
             path = _without_dots(_ESCAPE.sub(_unescaped, path.replace(b"\\", b"/")))
         if merge_slashes:
