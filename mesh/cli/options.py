@@ -27,7 +27,7 @@ def mesh_options(function: _F) -> _F:
     function = click.option(
         "--state",
         type=click.Path(path_type=Path, file_okay=False),
-        help="The mesh's state folder; by default $MESHDRILL_STATE, or that of the mesh's name.",
+        help="The mesh's state folder; by default $MESHDRILL_STATE, or ~/.local/state/meshdrill/NAME.",
     )(function)
     return click.option(
         "--name", default=DEFAULT_NAME, show_default=True, help="Which mesh, where several run on this machine."
