@@ -329,14 +329,28 @@ def parse_response(block: bytes) -> ResponseHead:
     if len(block) - len(block.translate(None, CONTROLS)) != 2 * len(lines) - 2:
         raise MalformedError("http1.codec_error")
     start = lines.pop(0)
-    version = start[:9]
-    code = start[9:12]
-    if version not in (b"HTTP/1.1 ", b"HTTP/1.0 ") or not code.isdigit() or start[12:13] not in (b" ", b""):
+    try:
+        status, reason, http_10 = _known_status_lines[start]
+    except KeyError:
+        status, reason, http_10 = _learn_status_line(start)
+    return ResponseHead(status, reason, http_10, lines, _mark(lines, _RESPONSE_NAMES, MAX_HEADERS))
+
+
+_known_status_lines: dict[bytes, tuple[int, bytes, bool]] = {}
+
+
+def _learn_status_line(line: bytes) -> tuple[int, bytes, bool]:
+    """Status, reason phrase, and whether it is HTTP/1.0. Raises MalformedError."""
+    version, code = line[:9], line[9:12]
+    if version not in (b"HTTP/1.1 ", b"HTTP/1.0 ") or not code.isdigit() or line[12:13] not in (b" ", b""):
         raise MalformedError("http1.codec_error")
     status = int(code)
     if not 100 <= status <= 599:
         raise MalformedError("http1.codec_error")
-    return ResponseHead(status, start[13:], version == b"HTTP/1.0 ", lines, _mark(lines, _RESPONSE_NAMES, MAX_HEADERS))
+    read = status, line[13:], version == b"HTTP/1.0 "
+    if len(_known_status_lines) < 256 and len(line) < 64:
+        _known_status_lines[line] = read
+    return read
 
 
 def _mark(lines: list[bytes], names: _Names, limit: int) -> dict[bytes, bytes]:
