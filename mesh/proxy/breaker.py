@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mesh.proxy.stats import ClusterStats
+from mesh.proxy.counters import ClusterStats
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mesh.proxy import balancer, breaker
+from mesh.proxy.counters import ClusterStats
 from mesh.proxy.deadlines import Deadlines
 from mesh.proxy.outlier import Health, OutlierConfig, OutlierDetector
 from mesh.proxy.pool import Pool
-from mesh.proxy.stats import ClusterStats
 from mesh.proxy.tls import ClientTls
 
 Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]

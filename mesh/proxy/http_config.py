@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mesh.proxy.counters import HttpStats
 from mesh.proxy.http1.head import Head, RequestHead
-from mesh.proxy.stats import HttpStats
 
 if TYPE_CHECKING:
     from mesh.proxy.downstream import Downstream

@@ -11,9 +11,9 @@ from math import inf
 from typing import TYPE_CHECKING, Protocol, cast
 
 from mesh.proxy.client_hello import ClientHello, read_client_hello
+from mesh.proxy.counters import ListenerStats
 from mesh.proxy.downstream import Downstream
 from mesh.proxy.http_config import HttpConfig
-from mesh.proxy.stats import ListenerStats
 from mesh.proxy.tcp import TcpConfig, TcpDownstream
 from mesh.proxy.tls import Peer, ServerTls, TlsConnection
 

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mesh.proxy.stats import ClusterStats
+from mesh.proxy.counters import ClusterStats
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,13 @@ from mesh.proxy.compile.clusters import CompiledCluster, compile_cluster, compil
 from mesh.proxy.compile.listeners import CompiledListener, compile_listener
 from mesh.proxy.compile.routes import compile_routes
 from mesh.proxy.compile.tls import ContextPlan, check_secret
+from mesh.proxy.counters import ClusterStats
 from mesh.proxy.fields import Place
 from mesh.proxy.listener import REPLACED_DRAIN_S, ActiveListener
 from mesh.proxy.resources import Refused, Resources
 from mesh.proxy.route import RouteTable
 from mesh.proxy.runtime import Runtime, Worker
-from mesh.proxy.stats import ClusterStats, Stats
+from mesh.proxy.stats import Stats
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, cast
 
-from mesh.proxy.stats import TcpStats
+from mesh.proxy.counters import TcpStats
 
 if TYPE_CHECKING:
     from mesh.proxy.cluster import Cluster, Host

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from mesh.proxy.stats import ClusterStats, ListenerStats
+from mesh.proxy.counters import ClusterStats, ListenerStats
 
 _PIECE = 32 * 1024  # a memory BIO never gives back what it has grown to: it is to grow to no more than this
 

@@ -15,11 +15,12 @@ from mesh.proxy import decode
 from mesh.proxy.cluster import Cluster
 from mesh.proxy.compile.clusters import compile_cluster
 from mesh.proxy.compile.listeners import compile_listener
+from mesh.proxy.counters import ClusterStats
 from mesh.proxy.downstream import Downstream
 from mesh.proxy.fields import Place
 from mesh.proxy.resources import Resources
 from mesh.proxy.runtime import Runtime, Worker
-from mesh.proxy.stats import ClusterStats, Stats
+from mesh.proxy.stats import Stats
 from mesh.proxy.tls import Peer
 
 _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mesh.proxy.stats import ListenerStats
+from mesh.proxy.counters import ListenerStats
 from mesh.proxy.tls import Keys, TlsConnection, Verify, make_context
 
 

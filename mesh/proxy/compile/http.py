@@ -15,11 +15,12 @@ from mesh.proxy.access_log import LogFiles
 from mesh.proxy.compile.access_log import log_steps
 from mesh.proxy.compile.routes import compile_routes
 from mesh.proxy.compile.values import seconds_or, unpack, value_or
+from mesh.proxy.counters import HttpStats
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.filters import registry
 from mesh.proxy.http1.path import normalizer
 from mesh.proxy.http_config import HttpConfig
-from mesh.proxy.stats import HttpStats, Stats
+from mesh.proxy.stats import Stats
 
 _H = "envoy.extensions.filters.network.http_connection_manager.v3."
 TYPE = HttpConnectionManager.DESCRIPTOR.full_name

@@ -11,9 +11,10 @@ from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import
 from mesh.proxy.access_log import LogFiles
 from mesh.proxy.compile import http, tcp, tls
 from mesh.proxy.compile.values import ADDRESS, seconds_or, socket_address, value_or
+from mesh.proxy.counters import ListenerStats
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.listener import ChainMatch, FilterChain, ListenerConfig
-from mesh.proxy.stats import ListenerStats, Stats
+from mesh.proxy.stats import Stats
 
 _L = "envoy.config.listener.v3."
 SUPPORTED = {

@@ -8,8 +8,8 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from mesh.proxy.compile.access_log import log_steps
 from mesh.proxy.compile.values import seconds_or, unpack, value_or
+from mesh.proxy.counters import TcpStats
 from mesh.proxy.fields import OPAQUE, Place, check
-from mesh.proxy.stats import TcpStats
 from mesh.proxy.tcp import TcpConfig
 
 if TYPE_CHECKING:

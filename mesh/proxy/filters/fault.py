@@ -10,10 +10,10 @@ from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 
 from mesh.proxy.compile.matchers import header_match
 from mesh.proxy.compile.values import STRING_MATCHER, chance, seconds, unpack, value_or
+from mesh.proxy.counters import HttpStats
 from mesh.proxy.fields import Place, check
 from mesh.proxy.http1.head import RequestHead
 from mesh.proxy.rescue import RESCUE, Aborted
-from mesh.proxy.stats import HttpStats
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.registry import Steps

@@ -11,9 +11,10 @@ from envoy.config.route.v3.route_components_pb2 import FilterConfig
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 
+from mesh.proxy.counters import HttpStats
 from mesh.proxy.fields import Place, Supported, check
 from mesh.proxy.filters import fault, istio_stats, metadata_exchange
-from mesh.proxy.stats import HttpStats, Stats
+from mesh.proxy.stats import Stats
 
 if TYPE_CHECKING:
     from mesh.proxy.stream import Stream

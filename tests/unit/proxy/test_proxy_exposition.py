@@ -7,7 +7,8 @@ import json
 import pytest
 
 from mesh.proxy import exposition
-from mesh.proxy.stats import ClusterStats, Histogram, HttpStats, Sample, Stats
+from mesh.proxy.counters import ClusterStats, HttpStats
+from mesh.proxy.stats import Histogram, Sample, Stats
 
 NAME = "outbound|9080||reviews.default.svc.cluster.local"
 

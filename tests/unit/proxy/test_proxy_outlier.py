@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mesh.proxy.counters import ClusterStats
 from mesh.proxy.outlier import Health, OutlierConfig, OutlierDetector
-from mesh.proxy.stats import ClusterStats
 
 
 class Lab:

@@ -6,7 +6,8 @@ import json
 import pickle
 
 from mesh.proxy.breaker import Breaker, Thresholds
-from mesh.proxy.stats import ClusterStats, Histogram, Sample, Stats, merge
+from mesh.proxy.counters import ClusterStats
+from mesh.proxy.stats import Histogram, Sample, Stats, merge
 
 TAGS = (("envoy.cluster_name", "outbound|80||a.b"),)
 
