@@ -14,7 +14,7 @@ from mesh.proxy.resources import Resources
 
 if TYPE_CHECKING:
     from mesh.proxy.cluster import Cluster
-    from mesh.proxy.listener import ListenerConfig
+    from mesh.proxy.filter_chain import ListenerConfig
     from mesh.proxy.route import RouteTable
 
 SWEEP_TICK_S = 0.01  # how late a deadline may be kept

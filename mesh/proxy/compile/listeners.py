@@ -13,7 +13,7 @@ from mesh.proxy.compile import http, tcp, tls
 from mesh.proxy.compile.values import ADDRESS, seconds_or, socket_address, value_or
 from mesh.proxy.counters import ListenerStats
 from mesh.proxy.fields import OPAQUE, Place, check
-from mesh.proxy.listener import ChainMatch, FilterChain, ListenerConfig
+from mesh.proxy.filter_chain import ChainMatch, FilterChain, ListenerConfig
 from mesh.proxy.stats import Stats
 
 _L = "envoy.config.listener.v3."
