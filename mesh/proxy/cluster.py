@@ -13,7 +13,7 @@ from mesh.proxy.counters import ClusterStats
 from mesh.proxy.deadlines import Deadlines
 from mesh.proxy.outlier import Health, OutlierConfig, OutlierDetector
 from mesh.proxy.pool import Pool
-from mesh.proxy.tls import ClientTls
+from mesh.proxy.transport_socket import ClientTls
 
 Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
 

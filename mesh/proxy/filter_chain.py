@@ -9,7 +9,7 @@ from mesh.proxy.client_hello import ClientHello
 from mesh.proxy.counters import ListenerStats
 from mesh.proxy.http_config import HttpConfig
 from mesh.proxy.tcp import TcpConfig
-from mesh.proxy.tls import ServerTls
+from mesh.proxy.transport_socket import ServerTls
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from mesh.proxy.filter_chain import ChainMatch, FilterChain, ListenerConfig
 from mesh.proxy.http_config import HttpConfig
 from mesh.proxy.peek import Closer, Peek
 from mesh.proxy.tcp import TcpDownstream
-from mesh.proxy.tls import Peer, ServerTls, TlsConnection
+from mesh.proxy.tls import Peer, TlsConnection
+from mesh.proxy.transport_socket import ServerTls
 
 if TYPE_CHECKING:
     from mesh.proxy.runtime import Worker

@@ -1,4 +1,4 @@
-"""TLS on both sides: our own record pump over the plain transport, and contexts made from SDS secrets.
+"""A TLS connection: our own record pump over the plain transport.
 
 `TlsConnection` sits between asyncio's transport and the real protocol and offers that protocol a transport of its own.
 Each read decrypts everything at hand and is passed on as one piece; each write is one `SSL_write` and one transport
@@ -8,13 +8,16 @@ write.
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 from mesh.proxy.counters import ClusterStats, ListenerStats
+from mesh.proxy.tls_context import Verify
+
+if TYPE_CHECKING:
+    from mesh.proxy.transport_socket import ClientTls
 
 _PIECE = 32 * 1024  # a memory BIO never gives back what it has grown to: it is to grow to no more than this
 
@@ -37,134 +40,8 @@ class Peer:
         return self.uri_sans[0] if self.uri_sans else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """A certificate chain with its key, and what to trust; PEM. Empty where there is none."""
-
-    chain: bytes = b""
-    key: bytes = field(default=b"", repr=False)
-    trust: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Verify:
-    """Which certificates are accepted: signed by the trust, and one SAN that `accepts`. None accepts every SAN."""
-
-    sans: tuple[Callable[[str, str], bool], ...] = ()
-
-    def accepts(self, certificate: dict[str, Any]) -> bool:
-        if not self.sans:
-            return True
-        names = [(str(kind), str(value)) for kind, value in certificate.get("subjectAltName", ())]
-        return any(matcher(kind, value) for matcher in self.sans for kind, value in names)
-
-
-class ContextError(ValueError):
-    """Keys or parameters that OpenSSL does not take."""
-
-
-def make_context(
-    keys: Keys,
-    *,
-    server: bool,
-    require_peer: bool,
-    alpn: tuple[str, ...] = (),
-    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
-    maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
-    ciphers: str = "",
-) -> ssl.SSLContext:
-    """An OpenSSL context of these keys. Raises ContextError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False  # identities are SANs of any kind, checked by `Verify`
-    try:
-        context.minimum_version = minimum
-        context.maximum_version = maximum
-        if ciphers:
-            context.set_ciphers(ciphers)
-        if alpn:
-            context.set_alpn_protocols(list(alpn))
-        if keys.trust:
-            context.load_verify_locations(cadata=keys.trust.decode("ascii"))
-            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        if keys.key:
-            _load_pair(context, keys)
-    except (ssl.SSLError, ValueError, UnicodeDecodeError) as error:
-        raise ContextError(str(error)) from error
-    if server:
-        context.verify_mode = ssl.CERT_REQUIRED if require_peer else ssl.CERT_OPTIONAL if keys.trust else ssl.CERT_NONE
-    else:
-        context.verify_mode = ssl.CERT_REQUIRED if keys.trust else ssl.CERT_NONE
-    return context
-
-
-def _load_pair(context: ssl.SSLContext, keys: Keys) -> None:
-    # OpenSSL's Python binding reads keys from files only; an anonymous one keeps the key out of every folder.
-    descriptor = os.memfd_create("keys", os.MFD_CLOEXEC)
-    try:
-        os.write(descriptor, keys.key + b"\n" + keys.chain)
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
-
-
-class ServerTls:
-    """A DownstreamTlsContext. `context` is swapped when its secrets change, None until they have come."""
-
-    __slots__ = ("context", "require_peer", "verify")
-
-    def __init__(self, verify: Verify, require_peer: bool) -> None:
-        self.verify = verify
-        self.require_peer = require_peer
-        self.context: ssl.SSLContext | None = None
-
-
 class TlsFailed(ConnectionError):
     """The handshake did not succeed; the text says why."""
-
-
-class ClientTls:
-    """An UpstreamTlsContext. `context` is swapped when its secrets change, None until they have come."""
-
-    __slots__ = ("_session", "context", "sni", "verify")
-
-    def __init__(self, verify: Verify, sni: str) -> None:
-        self.verify = verify
-        self.sni = sni
-        self.context: ssl.SSLContext | None = None
-        self._session: tuple[ssl.SSLContext, ssl.SSLSession] | None = None
-
-    async def connect(
-        self, loop: asyncio.AbstractEventLoop, inner: asyncio.Protocol, ip: str, port: int, stats: ClusterStats
-    ) -> None:
-        """Connect and shake hands; `inner` then has its connection. Raises OSError (TlsFailed is one)."""
-        context = self.context
-        if context is None:
-            raise TlsFailed("TLS_error: secrets are not ready")
-        ready: asyncio.Future[None] = loop.create_future()
-        session = self._session[1] if self._session is not None and self._session[0] is context else None
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        engine = context.wrap_bio(incoming, outgoing, server_hostname=self.sni or None, session=session)
-        connection = TlsConnection(
-            engine,
-            incoming,
-            outgoing,
-            verify=self.verify,
-            stats=stats,
-            make_inner=lambda _: inner,
-            ready=ready,
-            client=self,
-        )
-        await loop.create_connection(lambda: connection, ip, port)
-        try:
-            await ready
-        except BaseException:
-            connection.abort()
-            raise
-
-    def remember(self, context: ssl.SSLContext, session: ssl.SSLSession | None) -> None:
-        """Keep the session to resume the next connection with."""
-        if session is not None and session.has_ticket:
-            self._session = (context, session)
 
 
 class TlsConnection(asyncio.Protocol, asyncio.Transport):

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from mesh.proxy.counters import ListenerStats
-from mesh.proxy.tls import Keys, TlsConnection, Verify, make_context
+from mesh.proxy.tls import TlsConnection
+from mesh.proxy.tls_context import Keys, Verify, make_context
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 
 from mesh.proxy.compile.values import STRING_MATCHER, string_match, unpack
 from mesh.proxy.fields import OPAQUE, Place, check
-from mesh.proxy.tls import ClientTls, ContextError, Keys, ServerTls, Verify, make_context
+from mesh.proxy.tls_context import ContextError, Keys, Verify, make_context
+from mesh.proxy.transport_socket import ClientTls, ServerTls
 
 _T = "envoy.extensions.transport_sockets.tls.v3."
 SUPPORTED = {

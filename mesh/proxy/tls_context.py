@@ -1,0 +1,79 @@
+"""OpenSSL contexts made from SDS secrets, and the question whose certificates they accept. Opens no connection."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """A certificate chain with its key, and what to trust; PEM. Empty where there is none."""
+
+    chain: bytes = b""
+    key: bytes = field(default=b"", repr=False)
+    trust: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Which certificates are accepted: signed by the trust, and one SAN that `accepts`. None accepts every SAN."""
+
+    sans: tuple[Callable[[str, str], bool], ...] = ()
+
+    def accepts(self, certificate: dict[str, Any]) -> bool:
+        if not self.sans:
+            return True
+        names = [(str(kind), str(value)) for kind, value in certificate.get("subjectAltName", ())]
+        return any(matcher(kind, value) for matcher in self.sans for kind, value in names)
+
+
+class ContextError(ValueError):
+    """Keys or parameters that OpenSSL does not take."""
+
+
+def make_context(
+    keys: Keys,
+    *,
+    server: bool,
+    require_peer: bool,
+    alpn: tuple[str, ...] = (),
+    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    ciphers: str = "",
+) -> ssl.SSLContext:
+    """An OpenSSL context of these keys. Raises ContextError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # identities are SANs of any kind, checked by `Verify`
+    try:
+        context.minimum_version = minimum
+        context.maximum_version = maximum
+        if ciphers:
+            context.set_ciphers(ciphers)
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
+        if keys.trust:
+            context.load_verify_locations(cadata=keys.trust.decode("ascii"))
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        if keys.key:
+            _load_pair(context, keys)
+    except (ssl.SSLError, ValueError, UnicodeDecodeError) as error:
+        raise ContextError(str(error)) from error
+    if server:
+        context.verify_mode = ssl.CERT_REQUIRED if require_peer else ssl.CERT_OPTIONAL if keys.trust else ssl.CERT_NONE
+    else:
+        context.verify_mode = ssl.CERT_REQUIRED if keys.trust else ssl.CERT_NONE
+    return context
+
+
+def _load_pair(context: ssl.SSLContext, keys: Keys) -> None:
+    # OpenSSL's Python binding reads keys from files only; an anonymous one keeps the key out of every folder.
+    descriptor = os.memfd_create("keys", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, keys.key + b"\n" + keys.chain)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)

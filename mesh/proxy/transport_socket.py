@@ -1,0 +1,66 @@
+"""Envoy's TLS transport sockets, compiled: the server's side of a filter chain, the client's side of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from mesh.proxy.counters import ClusterStats
+from mesh.proxy.tls import TlsConnection, TlsFailed
+from mesh.proxy.tls_context import Verify
+
+
+class ServerTls:
+    """A DownstreamTlsContext. `context` is swapped when its secrets change, None until they have come."""
+
+    __slots__ = ("context", "require_peer", "verify")
+
+    def __init__(self, verify: Verify, require_peer: bool) -> None:
+        self.verify = verify
+        self.require_peer = require_peer
+        self.context: ssl.SSLContext | None = None
+
+
+class ClientTls:
+    """An UpstreamTlsContext. `context` is swapped when its secrets change, None until they have come."""
+
+    __slots__ = ("_session", "context", "sni", "verify")
+
+    def __init__(self, verify: Verify, sni: str) -> None:
+        self.verify = verify
+        self.sni = sni
+        self.context: ssl.SSLContext | None = None
+        self._session: tuple[ssl.SSLContext, ssl.SSLSession] | None = None
+
+    async def connect(
+        self, loop: asyncio.AbstractEventLoop, inner: asyncio.Protocol, ip: str, port: int, stats: ClusterStats
+    ) -> None:
+        """Connect and shake hands; `inner` then has its connection. Raises OSError (TlsFailed is one)."""
+        context = self.context
+        if context is None:
+            raise TlsFailed("TLS_error: secrets are not ready")
+        ready: asyncio.Future[None] = loop.create_future()
+        session = self._session[1] if self._session is not None and self._session[0] is context else None
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        engine = context.wrap_bio(incoming, outgoing, server_hostname=self.sni or None, session=session)
+        connection = TlsConnection(
+            engine,
+            incoming,
+            outgoing,
+            verify=self.verify,
+            stats=stats,
+            make_inner=lambda _: inner,
+            ready=ready,
+            client=self,
+        )
+        await loop.create_connection(lambda: connection, ip, port)
+        try:
+            await ready
+        except BaseException:
+            connection.abort()
+            raise
+
+    def remember(self, context: ssl.SSLContext, session: ssl.SSLSession | None) -> None:
+        """Keep the session to resume the next connection with."""
+        if session is not None and session.has_ticket:
+            self._session = (context, session)
