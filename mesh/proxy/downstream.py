@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, cast
 
 from mesh.proxy.exchange import Exchange
 from mesh.proxy.http1.body import Body, request_body
-from mesh.proxy.http1.head import HeadTooLargeError, MalformedError, NotRoutableError, RequestHead, parse_request
+from mesh.proxy.http1.errors import HeadTooLargeError, MalformedError, NotRoutableError
+from mesh.proxy.http1.head import RequestHead
+from mesh.proxy.http1.parse import parse_request
 from mesh.proxy.http1.reply import REASONS
 from mesh.proxy.rescue import RequestBroke
 

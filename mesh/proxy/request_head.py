@@ -10,7 +10,8 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mesh.proxy.http1.head import INTERNAL, RequestHead
+from mesh.proxy.http1.head import RequestHead
+from mesh.proxy.http1.names import INTERNAL
 from mesh.proxy.retry import RetryPolicy
 
 if TYPE_CHECKING:

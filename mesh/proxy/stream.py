@@ -11,7 +11,8 @@ import time
 from typing import TYPE_CHECKING
 
 from mesh.proxy.http1.body import LAST_CHUNK, chunk
-from mesh.proxy.http1.head import HOP, INTERNAL, RequestHead, ResponseHead
+from mesh.proxy.http1.head import RequestHead, ResponseHead
+from mesh.proxy.http1.names import HOP, INTERNAL
 from mesh.proxy.http1.reply import STATUS_LINES
 from mesh.proxy.request_head import clean, new_request_id
 from mesh.proxy.rescue import RESCUE, Failure

@@ -6,7 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol, cast
 
 from mesh.proxy.http1.body import Body, UntilClose, response_body
-from mesh.proxy.http1.head import MAX_HEAD, MalformedError, ResponseHead, parse_response
+from mesh.proxy.http1.errors import MalformedError
+from mesh.proxy.http1.head import ResponseHead
+from mesh.proxy.http1.parse import MAX_HEAD, parse_response
 from mesh.proxy.rescue import Failure, UpstreamBroke, UpstreamClosed
 
 if TYPE_CHECKING:

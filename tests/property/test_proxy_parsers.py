@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.proxy.http1.body import LAST_CHUNK, Chunked, Sized, chunk
-from mesh.proxy.http1.head import MalformedError, parse_request, parse_response
+from mesh.proxy.http1.errors import MalformedError
+from mesh.proxy.http1.parse import parse_request, parse_response
 
 TOKEN = st.text("abcXYZ019-_.!~", min_size=1, max_size=12)
 VALUE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=30)

@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 from proxy_stage import Stage, play
 
-from mesh.proxy.http1.head import parse_request
+from mesh.proxy.http1.parse import parse_request
 
 TO_APP = '{match: {prefix: "/"}, route: {cluster: app}}'
 RETRIED = (

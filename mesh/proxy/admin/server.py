@@ -10,7 +10,9 @@ from urllib.parse import parse_qsl, unquote
 from mesh.proxy import logs
 from mesh.proxy.admin.page import BadQuery, Page, Reply, Request, Sidecar
 from mesh.proxy.http1.body import content_length
-from mesh.proxy.http1.head import MAX_HEAD, MalformedError, RequestHead, parse_request
+from mesh.proxy.http1.errors import MalformedError
+from mesh.proxy.http1.head import RequestHead
+from mesh.proxy.http1.parse import MAX_HEAD, parse_request
 from mesh.proxy.http1.reply import STATUS_LINES, Clock
 
 _LOG = logs.logger("admin")

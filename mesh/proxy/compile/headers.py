@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.proxy.compile.substitution import compile_text
 from mesh.proxy.fields import Place
-from mesh.proxy.http1.head import Head, is_marked
+from mesh.proxy.http1.head import Head
+from mesh.proxy.http1.names import is_marked
 from mesh.proxy.route import HeaderEdit
 
 if TYPE_CHECKING:

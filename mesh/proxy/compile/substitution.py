@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mesh.proxy.fields import Place
-from mesh.proxy.http1.head import is_marked
+from mesh.proxy.http1.names import is_marked
 
 # A Stream or a TcpDownstream: which one, the tables know.
 Subject = Any

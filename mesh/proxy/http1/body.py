@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from mesh.proxy.http1.head import CONTROLS, CodingRefusedError, Head, MalformedError, ResponseHead
+from mesh.proxy.http1.errors import CodingRefusedError, MalformedError
+from mesh.proxy.http1.head import Head, ResponseHead
+from mesh.proxy.http1.parse import CONTROLS
 
 _MAX_CHUNK_LINE = 4096
 _MAX_TRAILERS = 16 * 1024

@@ -1,0 +1,114 @@
+"""Header names: which of them the proxy itself must understand, and what each raw name means."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from mesh.proxy.http1.errors import MalformedError
+
+_LONGEST_KNOWN = 64
+_TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+
+# Marked request headers. The value is the key in `Head.marked`.
+_REQUEST_MARKS: tuple[bytes, ...] = (
+    b"host",
+    b"content-length",
+    b"transfer-encoding",
+    b"connection",
+    b"keep-alive",
+    b"proxy-connection",
+    b"upgrade",
+    b"te",
+    b"expect",
+    b"http2-settings",
+    b"x-request-id",
+    b"x-forwarded-proto",
+    b"x-forwarded-for",
+    b"user-agent",
+    b"x-envoy-internal",
+    b"x-envoy-external-address",
+    b"x-envoy-expected-rq-timeout-ms",
+    b"x-envoy-upstream-rq-timeout-ms",
+    b"x-envoy-upstream-rq-per-try-timeout-ms",
+    b"x-envoy-max-retries",
+    b"x-envoy-retry-on",
+    b"x-envoy-retriable-status-codes",
+    b"x-envoy-retriable-header-names",
+    b"x-envoy-retry-grpc-on",
+    b"x-envoy-upstream-alt-stat-name",
+    b"x-envoy-hedge-on-per-try-timeout",
+    b"x-envoy-force-trace",
+    b"x-envoy-ip-tags",
+    b"x-envoy-original-url",
+    b"x-envoy-decorator-operation",
+    b"x-envoy-attempt-count",
+    b"x-envoy-original-path",
+    b"x-envoy-peer-metadata",
+    b"x-envoy-peer-metadata-id",
+)
+_RESPONSE_MARKS: tuple[bytes, ...] = (
+    b"content-length",
+    b"transfer-encoding",
+    b"connection",
+    b"keep-alive",
+    b"proxy-connection",
+    b"upgrade",
+    b"te",
+    b"http2-settings",
+    b"expect",
+    b"server",
+    b"date",
+    b"x-envoy-upstream-service-time",
+    b"x-envoy-attempt-count",
+    b"x-envoy-ratelimited",
+    b"grpc-status",
+)
+# What only internal clients may say (Envoy's header sanitising).
+INTERNAL = frozenset(
+    (b"x-envoy-internal", b"x-envoy-upstream-rq-timeout-ms", b"x-envoy-upstream-rq-per-try-timeout-ms",
+     b"x-envoy-max-retries", b"x-envoy-retry-on", b"x-envoy-retry-grpc-on", b"x-envoy-retriable-status-codes",
+     b"x-envoy-retriable-header-names", b"x-envoy-expected-rq-timeout-ms", b"x-envoy-upstream-alt-stat-name",
+     b"x-envoy-hedge-on-per-try-timeout", b"x-envoy-force-trace", b"x-envoy-ip-tags", b"x-envoy-original-url")
+)  # fmt: skip
+# Hop-by-hop (RFC 9110 section 7.6.1): between two neighbours only.
+HOP = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te", b"http2-settings",
+     b"expect")
+)  # fmt: skip
+
+
+class Names:
+    """What each raw header name means: its mark, or None. Bounded, so that a client cannot make it grow for ever.
+
+    Lines of the names in `dropped` never go on: they are taken out while parsing, and only their values are kept.
+    """
+
+    __slots__ = ("_capacity", "dropped", "known", "marks")
+
+    def __init__(self, marks: Collection[bytes], dropped: frozenset[bytes]) -> None:
+        self.marks = frozenset(marks)
+        self.dropped = dropped
+        self.known: dict[bytes, bytes | None] = {}
+        self._capacity = 1024
+        for mark in marks:
+            for spelling in (mark, mark.title(), mark.upper()):
+                self.known[spelling] = mark
+
+    def learn(self, name: bytes) -> bytes | None:
+        """The mark of a name that is not known yet. Raises MalformedError if it is no header name."""
+        if not name or not _TOKEN.issuperset(name):
+            raise MalformedError("http1.codec_error")
+        lower = name.lower()
+        mark = lower if lower in self.marks else None
+        if len(self.known) < self._capacity and len(name) <= _LONGEST_KNOWN:
+            self.known[name] = mark
+        return mark
+
+
+REQUEST_NAMES = Names(_REQUEST_MARKS, HOP | INTERNAL)
+RESPONSE_NAMES = Names(_RESPONSE_MARKS, HOP | {b"server", b"x-envoy-upstream-service-time", b"x-envoy-attempt-count"})
+
+
+def is_marked(name: bytes) -> bool:
+    """Whether a header of this lower-case name is kept in `Head.marked`."""
+    return name in REQUEST_NAMES.marks or name in RESPONSE_NAMES.marks

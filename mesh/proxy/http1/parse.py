@@ -1,0 +1,143 @@
+"""From bytes to message heads, strictly (RFC 9112 sections 2 to 5): what is ambiguous or malformed is refused."""
+
+from __future__ import annotations
+
+from mesh.proxy.http1.errors import HeadTooLargeError, MalformedError, NotRoutableError, VersionRefusedError
+from mesh.proxy.http1.head import RequestHead, ResponseHead
+from mesh.proxy.http1.names import REQUEST_NAMES, RESPONSE_NAMES, Names
+
+MAX_HEAD = 60 * 1024  # Envoy's default max_request_headers_kb
+MAX_HEADERS = 100  # Envoy's default max_headers_count
+CONTROLS = bytes(c for c in (*range(0x20), 0x7F) if c != 0x09)
+_SINGLE = frozenset((b"host", b"content-length"))
+_METHODS = frozenset(
+    b"GET POST PUT DELETE HEAD OPTIONS PATCH TRACE CONNECT ACL BIND CHECKOUT COPY LINK LOCK MERGE MKACTIVITY "
+    b"MKCALENDAR MKCOL MOVE MSEARCH M-SEARCH NOTIFY PROPFIND PROPPATCH PURGE REBIND REPORT SEARCH SOURCE SUBSCRIBE "
+    b"UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
+)
+
+
+def parse_request(block: bytes, max_headers: int = MAX_HEADERS) -> RequestHead:
+    """Parse a request head, without its final empty line. Raises MalformedError."""
+    lines = block.split(b"\r\n")
+    # One pass finds every bare CR, bare LF, NUL and other control character: only the CRLFs between lines may go.
+    if len(block) - len(block.translate(None, CONTROLS)) != 2 * len(lines) - 2:
+        raise MalformedError("http1.codec_error")
+    start = lines.pop(0)
+    try:
+        method, target, version = start.split(b" ")
+    except ValueError:
+        if start.count(b" ") == 1:
+            raise VersionRefusedError("low_version") from None  # HTTP/0.9 had no version in its request line
+        raise MalformedError("http1.codec_error") from None
+    if method not in _METHODS or not target:
+        raise MalformedError("http1.codec_error")
+    if version != b"HTTP/1.1":
+        if version[:5] != b"HTTP/" or len(version) != 8:
+            raise MalformedError("http1.codec_error")
+        raise VersionRefusedError("low_version")
+    marked = _mark(lines, REQUEST_NAMES, max_headers)
+    authority = marked.get(b"host")
+    if target[0] != 0x2F:
+        target, authority = _other_form(method, target, authority, lines, marked)
+    if authority is None:
+        raise NotRoutableError("missing_host_header")
+    if not target.isascii() or b"\t" in target:
+        raise MalformedError("http1.codec_error")
+    if b"#" in target:
+        raise NotRoutableError("path_normalization_failed")
+    if authority not in _known_authorities:
+        _learn_authority(authority)
+    return RequestHead(method, target, authority, lines, marked)
+
+
+_known_authorities: set[bytes] = set()
+_AUTHORITY = frozenset(b"!$%&'()*+,-.0123456789:;=ABCDEFGHIJKLMNOPQRSTUVWXYZ[]_abcdefghijklmnopqrstuvwxyz~@")
+
+
+def _learn_authority(authority: bytes) -> None:
+    if not _AUTHORITY.issuperset(authority):
+        raise MalformedError("http1.codec_error")
+    if len(_known_authorities) < 1024 and len(authority) < 256:
+        _known_authorities.add(authority)
+
+
+def parse_response(block: bytes) -> ResponseHead:
+    """Parse a response head, without its final empty line. Raises MalformedError."""
+    lines = block.split(b"\r\n")
+    if len(block) - len(block.translate(None, CONTROLS)) != 2 * len(lines) - 2:
+        raise MalformedError("http1.codec_error")
+    start = lines.pop(0)
+    try:
+        status, reason, http_10 = _known_status_lines[start]
+    except KeyError:
+        status, reason, http_10 = _learn_status_line(start)
+    return ResponseHead(status, reason, http_10, lines, _mark(lines, RESPONSE_NAMES, MAX_HEADERS))
+
+
+_known_status_lines: dict[bytes, tuple[int, bytes, bool]] = {}
+
+
+def _learn_status_line(line: bytes) -> tuple[int, bytes, bool]:
+    """Status, reason phrase, and whether it is HTTP/1.0. Raises MalformedError."""
+    version, code = line[:9], line[9:12]
+    if version not in (b"HTTP/1.1 ", b"HTTP/1.0 ") or not code.isdigit() or line[12:13] not in (b" ", b""):
+        raise MalformedError("http1.codec_error")
+    status = int(code)
+    if not 100 <= status <= 599:
+        raise MalformedError("http1.codec_error")
+    read = status, line[13:], version == b"HTTP/1.0 "
+    if len(_known_status_lines) < 256 and len(line) < 64:
+        _known_status_lines[line] = read
+    return read
+
+
+def _mark(lines: list[bytes], names: Names, limit: int) -> dict[bytes, bytes]:
+    if len(lines) > limit:
+        raise HeadTooLargeError("http1.too_many_headers")
+    marked: dict[bytes, bytes] = {}
+    known, dropped = names.known, names.dropped
+    taken: list[bytes] = []
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        try:
+            mark = known[name]
+        except KeyError:
+            mark = names.learn(name)
+        if not colon:
+            raise MalformedError("http1.codec_error")
+        if mark is not None:
+            value = value.strip()  # controls are refused already, so this strips spaces and tabs
+            if mark in dropped:
+                taken.append(line)
+            if mark in marked:
+                if mark in _SINGLE:
+                    raise MalformedError("http1.codec_error")
+                value = b"%b,%b" % (marked[mark], value)
+            marked[mark] = value
+    for line in taken:
+        lines.remove(line)
+    return marked
+
+
+def _other_form(
+    method: bytes, target: bytes, authority: bytes | None, lines: list[bytes], marked: dict[bytes, bytes]
+) -> tuple[bytes, bytes | None]:
+    """Targets that are not a path: absolute (RFC 9112 section 3.2.2), authority and asterisk form."""
+    if method == b"CONNECT":
+        return target, target
+    if target == b"*" and method == b"OPTIONS":
+        return target, authority
+    scheme, found, rest = target.partition(b"://")
+    if not found or scheme.lower() not in (b"http", b"https"):
+        raise MalformedError("http1.codec_error")
+    host, slash, path = rest.partition(b"/")
+    if not slash:
+        host, question, query = rest.partition(b"?")
+        path = question + query
+    if not host or b"@" in host:
+        raise MalformedError("http1.codec_error")
+    # The target's host stands over the Host header, which must then say the same to whoever comes next.
+    lines[:] = [b"Host: %b" % host, *(line for line in lines if line[:5].lower() != b"host:")]
+    marked[b"host"] = host
+    return b"/" + path, host
