@@ -95,20 +95,35 @@ def load(path: Path) -> list[Drill]:
     """All drills of a file; raises BadDrill with every problem, or when there is none in it."""
     try:
         text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadDrill([f"{path}: {error}"]) from error
+    except OSError as error:
+        raise BadDrill([f"{path}: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise BadDrill([f"{path}: not UTF-8 text"]) from error
     return decode(text, str(path))
 
 
 def decode(text: str, file: str) -> list[Drill]:
     """All drills of a text, named `file` in problems."""
     decoder = Decoder(file)
-    drills = [decoder.record(node, Drill, "$") for node in decoder.documents(text)]
+    nodes = decoder.documents(text)
+    for node in nodes:
+        _check_kind(decoder, node)
+    if decoder.problems:  # of what is no drill, no field is worth a word
+        raise BadDrill(decoder.problems)
+    drills = [decoder.record(node, Drill, "$") for node in nodes]
     if decoder.problems:
         raise BadDrill(decoder.problems)
     if not drills:
         raise BadDrill([f"{file}: no drill in it"])
     return drills
+
+
+def _check_kind(decoder: Decoder, node: yaml.Node) -> None:
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    said = {key.value: value for key, value in pairs if isinstance(key, yaml.ScalarNode)}
+    kind = said.get("kind")
+    if isinstance(kind, yaml.ScalarNode) and kind.value != "Drill":
+        decoder.refuse(kind, "$.kind", f"this is a {kind.value}, and a Drill is wanted")
 
 
 BUILT_IN = Path(__file__).with_name("drills")

@@ -45,7 +45,8 @@ def closing(records: Sequence[DrillRecord]) -> str:
     results = {result: [record.drill.name for record in records if record.result == result] for result in RESULTS}
     told = [f"{result}: {', '.join(names)}" for result, names in results.items() if names and result != "passed"]
     verdict = "; ".join(told) or "all drills passed"
-    return f"{len(records)} drills, {', '.join(parts) or 'nothing judged'}: {verdict}"
+    drills = "1 drill" if len(records) == 1 else f"{len(records)} drills"
+    return f"{drills}, {', '.join(parts) or 'nothing judged'}: {verdict}"
 
 
 def _plain(text: str) -> str:

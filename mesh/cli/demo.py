@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from mesh.cli.drill import RESULTS, run_against
+from mesh.cli.drill import RESULTS, chosen, run_against
 from mesh.cli.errors import Failure
 
 _END_S = 20.0
@@ -18,6 +18,7 @@ _LET_GO_S = 0.5  # it ends within this time of closing its output, or it has let
 
 
 @click.command("demo")
+@click.argument("drills", nargs=-1, metavar="[NAME|FILE]...")
 @click.option(
     "--proxy",
     "engine",
@@ -33,34 +34,35 @@ _LET_GO_S = 0.5  # it ends within this time of closing its output, or it has let
     show_default=True,
     help="Folder of the report.",
 )
-def command(*, engine: str, out: Path) -> int:
-    """Bookinfo on a mesh of its own, under load through every drill, and down again.
+def command(*, drills: tuple[str, ...], engine: str, out: Path) -> int:
+    """Bookinfo on a mesh of its own, under load through every drill, or those named, and down again.
 
     It keeps clear of a mesh that is running, and leaves nothing behind but the report.
 
     \b
     meshdrill demo
-    meshdrill demo --proxy envoy
+    meshdrill demo canary-split --proxy envoy
     """
-    from chaos import drill  # noqa: PLC0415 - not needed for --help
-    from chaos.interrupts import Interrupts  # noqa: PLC0415
+    from chaos.interrupts import Interrupts  # noqa: PLC0415 - not needed for --help
     from mesh.client import MeshClient  # noqa: PLC0415
 
+    wanted = chosen(drills)
     interrupts = Interrupts()
     with (
         interrupts.taken(),
         tempfile.TemporaryDirectory(prefix="meshdrill-demo-", ignore_cleanup_errors=True) as folder,
-        _mesh(engine, Path(folder, "mesh")) as mesh,
+        _mesh(engine, Path(folder)) as mesh,
     ):
         with interrupts.let_through():
             _await_ready(mesh)
-        with MeshClient.from_state(Path(folder, "mesh")) as client:
-            return run_against(client, drill.built_in(), out, None)
+        with MeshClient.from_state(Path(folder)) as client:
+            return run_against(client, wanted, out, None)
 
 
 @contextmanager
 def _mesh(engine: str, state: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Bookinfo in a process of its own, which ends when its stdin does: so it cannot outlive this one."""
+    """Bookinfo in a process of its own, which ends when its stdin does, and its folder with it: so neither can outlive
+    this process, however that ends."""
     options = ["--state", str(state), "--name", "demo", "--proxy", engine, "--port", str(_free_port())]
     process = subprocess.Popen(
         [sys.executable, "-m", "mesh.cli.main", "up", "--background", "--until-stdin-ends", *options],

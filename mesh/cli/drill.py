@@ -79,7 +79,7 @@ def run_drills(*, drills: tuple[str, ...], seed: str | None, out: Path, name: st
     """
     from mesh.client import MeshClient  # noqa: PLC0415
 
-    wanted = _wanted(drills)
+    wanted = chosen(drills)
     with MeshClient.from_state(state_folder(state, name)) as client:
         return run_against(client, wanted, out, seed)
 
@@ -93,7 +93,8 @@ def run_against(client: "MeshClient", wanted: "list[Drill]", out: Path, seed: st
     return runner.run(wanted, client, out, seed or secrets.token_hex(4), console)
 
 
-def _wanted(names: tuple[str, ...]) -> "list[Drill]":
+def chosen(names: tuple[str, ...]) -> "list[Drill]":
+    """The drills of those names and files; all that come along, where none is given."""
     from chaos import drill  # noqa: PLC0415
 
     if not names:

@@ -28,7 +28,7 @@ class UpRequest:
     """What `meshdrill up` was asked for.
 
     `background` lets go of the terminal once the mesh is ready. `until_stdin_ends` ends the mesh with whoever holds the
-    other end of stdin, however that one ends.
+    other end of stdin, however that one ends, and then removes its state.
     """
 
     files: Sequence[str]
@@ -57,7 +57,11 @@ def run_foreground(request: UpRequest) -> None:
     )
     page = "" if request.files else "/productpage"
     progress = _Background(began, page, request.state) if request.background else TerminalProgress(began, page)
-    asyncio.run(_run(options, progress, until_stdin_ends=request.until_stdin_ends))
+    try:
+        asyncio.run(_run(options, progress, until_stdin_ends=request.until_stdin_ends))
+    finally:
+        if request.until_stdin_ends:
+            shutil.rmtree(request.state, ignore_errors=True)
 
 
 class _Background(TerminalProgress):

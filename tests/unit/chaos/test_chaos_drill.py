@@ -64,7 +64,7 @@ def test_the_drills_that_come_along_are_valid_and_in_order() -> None:
         ("{v1: 1, v2: 1}", "{v1: 1, v2: x}", "weights.v2: a whole number is wanted"),
         ("{v1: 1, v2: 1}", "{v1: 1}", "weights: at least two versions"),
         ("{v1: 1, v2: 1}", "{v1: 1, v1: 1}", "weights.v1: given twice"),
-        ("kind: Drill", "kind: Deployment", "d.yaml:2: $.kind: one of Drill is wanted"),
+        ("kind: Drill", "kind: Deployment", "d.yaml:2: $.kind: this is a Deployment, and a Drill is wanted"),
         ("metadata: {name: d}", "metadata: d", "d.yaml:3: $.metadata: a mapping is wanted"),
         ("  - name: one\n", "  - name: one\n    resources: [{kind: X}]\n", "resources[0]: a manifest with"),
         ("{name: d}", "{name: ../d}", "d.yaml:3: $.metadata: '../d' is no name"),

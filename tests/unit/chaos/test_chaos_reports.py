@@ -142,7 +142,7 @@ def test_the_table_says_how_each_drill_ended_and_obeys_no_escape_sequence() -> N
     assert "\x1b" not in text
     assert table.render(record(Outcome.SKIPPED), width=100, colour=False).startswith("SKIPPED")
     assert table.closing([record(Outcome.HELD), record(Outcome.SKIPPED)]).endswith("skipped: hostile")
-    assert table.closing([record(Outcome.HELD)]) == "1 drills, 1 held: all drills passed"
+    assert table.closing([record(Outcome.HELD)]) == "1 drill, 1 held: all drills passed"
 
 
 def test_thinning_keeps_the_few_failures_among_many_points() -> None:
