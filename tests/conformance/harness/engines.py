@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,18 +13,14 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.real_envoy import real_envoy
+
 START_PATIENCE = 20.0
 STOP_PATIENCE = 5.0
 
 
 class EngineFailed(Exception):
     """An engine did not start, or did not stay up; says what it printed."""
-
-
-def envoy_binary() -> str | None:
-    """The real Envoy beside this interpreter (the `envoy` extra) or on PATH."""
-    beside = Path(sys.executable).with_name("envoy")
-    return str(beside) if beside.exists() else shutil.which("envoy")
 
 
 def command(engine: str, bootstrap: Path) -> list[str]:
@@ -42,10 +37,8 @@ def command(engine: str, bootstrap: Path) -> list[str]:
             "--log-level",
             "warning",
         ]
-    binary = envoy_binary()
-    assert binary, "the envoy extra is not installed"
     options = ["--concurrency", "1", "--disable-hot-restart", "--file-flush-interval-msec", "20", "-l", "warning"]
-    return [binary, "-c", str(bootstrap), *options]
+    return [real_envoy(), "-c", str(bootstrap), *options]
 
 
 class Engine:

@@ -9,12 +9,13 @@ from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
 from proxy_sidecar import WAIT_S, fetch, free_port
 from test_proxy_life import static
+
+from tests.real_envoy import real_envoy
 
 OURS = [sys.executable, "-m", "mesh.proxy"]
 Answers = dict[str, tuple[int, str]]
@@ -90,10 +91,7 @@ async def asked(command: list[str], folder: Path, requests: tuple[str, ...]) -> 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Answers, Answers]:
-    envoy = which("envoy", path=str(Path(sys.executable).parent)) or which("envoy")
-    if envoy is None:
-        pytest.skip("no envoy binary")
-    command = [envoy, "--base-id", str(free_port())]
+    command = [real_envoy(), "--base-id", str(free_port())]
     return (
         asyncio.run(asked(OURS, tmp_path_factory.mktemp("ours"), SAME)),
         asyncio.run(asked(command, tmp_path_factory.mktemp("envoy"), SAME)),

@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
 from proxy_sidecar import ads_bootstrap, free_port
 from test_proxy_life import static
+
+from tests.real_envoy import real_envoy
 
 
 def run(folder: Path, bootstrap: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,12 +35,9 @@ def test_a_good_bootstrap_is_valid(tmp_path: Path, bootstrap: dict[str, Any]) ->
 @pytest.mark.envoy
 @pytest.mark.parametrize("bootstrap", bootstraps(), ids=["static", "ads"])
 def test_envoy_takes_the_same_bootstrap(tmp_path: Path, bootstrap: dict[str, Any]) -> None:
-    envoy = which("envoy", path=str(Path(sys.executable).parent)) or which("envoy")
-    if envoy is None:
-        pytest.skip("no envoy binary")
     path = tmp_path / "bootstrap.json"
     path.write_text(json.dumps(bootstrap))
-    command = [envoy, "-c", str(path), "--mode", "validate"]
+    command = [real_envoy(), "-c", str(path), "--mode", "validate"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
 
