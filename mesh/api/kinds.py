@@ -1,4 +1,4 @@
-"""The table of kinds: API group, served versions, plural and short names, scope, typed class."""
+"""The table of kinds: API group, served versions, plural, scope, typed class."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ class Kind:
     group: str
     versions: tuple[str, ...]
     plural: str
-    short_names: tuple[str, ...]
     type: type[Resource]
     namespaced: bool = True
 
@@ -52,36 +51,23 @@ _ISTIO_NETWORKING = ("v1", "v1beta1", "v1alpha3")
 _ISTIO_SECURITY = ("v1", "v1beta1")
 
 KINDS: tuple[Kind, ...] = (
-    Kind("Namespace", CORE, ("v1",), "namespaces", ("ns",), Namespace, namespaced=False),
-    Kind("Service", CORE, ("v1",), "services", ("svc",), Service),
-    Kind("ServiceAccount", CORE, ("v1",), "serviceaccounts", ("sa",), ServiceAccount),
-    Kind("ConfigMap", CORE, ("v1",), "configmaps", ("cm",), ConfigMap),
-    Kind("Pod", CORE, ("v1",), "pods", ("po",), Pod),
-    Kind("Deployment", "apps", ("v1",), "deployments", ("deploy",), Deployment),
-    Kind("VirtualService", NETWORKING, _ISTIO_NETWORKING, "virtualservices", ("vs",), VirtualService),
-    Kind("DestinationRule", NETWORKING, _ISTIO_NETWORKING, "destinationrules", ("dr",), DestinationRule),
-    Kind("Gateway", NETWORKING, _ISTIO_NETWORKING, "gateways", ("gw",), Gateway),
-    Kind("PeerAuthentication", SECURITY, _ISTIO_SECURITY, "peerauthentications", ("pa",), PeerAuthentication),
-    Kind("Fault", GROUP, ("v1alpha1",), "faults", (), Fault),
-    Kind("Drill", GROUP, ("v1alpha1",), "drills", (), Drill),
+    Kind("Namespace", CORE, ("v1",), "namespaces", Namespace, namespaced=False),
+    Kind("Service", CORE, ("v1",), "services", Service),
+    Kind("ServiceAccount", CORE, ("v1",), "serviceaccounts", ServiceAccount),
+    Kind("ConfigMap", CORE, ("v1",), "configmaps", ConfigMap),
+    Kind("Pod", CORE, ("v1",), "pods", Pod),
+    Kind("Deployment", "apps", ("v1",), "deployments", Deployment),
+    Kind("VirtualService", NETWORKING, _ISTIO_NETWORKING, "virtualservices", VirtualService),
+    Kind("DestinationRule", NETWORKING, _ISTIO_NETWORKING, "destinationrules", DestinationRule),
+    Kind("Gateway", NETWORKING, _ISTIO_NETWORKING, "gateways", Gateway),
+    Kind("PeerAuthentication", SECURITY, _ISTIO_SECURITY, "peerauthentications", PeerAuthentication),
+    Kind("Fault", GROUP, ("v1alpha1",), "faults", Fault),
+    Kind("Drill", GROUP, ("v1alpha1",), "drills", Drill),
 )
 
 BY_NAME: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in KINDS})
 BY_TYPE: Mapping[type[Resource], Kind] = MappingProxyType({kind.type: kind for kind in KINDS})
 _BY_PLURAL = {(kind.group, kind.plural): kind for kind in KINDS}
-_BY_WORD = {
-    word: kind
-    for kind in KINDS
-    for word in (kind.plural, kind.name.lower(), *kind.short_names, f"{kind.plural}.{kind.group}".rstrip("."))
-}
-
-
-def by_word(word: str) -> Kind:
-    """The kind a user means by `vs`, `virtualservice`, `VirtualServices` or `virtualservices.networking.istio.io`."""
-    kind = _BY_WORD.get(word.lower())
-    if kind is None:
-        raise UnknownKindError(f'no kind "{word}"; there are {", ".join(sorted(kind.plural for kind in KINDS))}')
-    return kind
 
 
 def by_path(group: str, version: str, plural: str) -> Kind:

@@ -8,38 +8,10 @@ import pytest
 
 from mesh.api.destination_rule import LocalityFailover, OutlierDetection
 from mesh.api.fields import json_fields
-from mesh.api.kinds import KINDS, Kind, UnknownKindError, by_api_version, by_path, by_word
+from mesh.api.kinds import KINDS, Kind, UnknownKindError, by_api_version, by_path
 from mesh.api.known import KNOWN
 from mesh.api.meta import ObjectMeta
 from mesh.api.pod import Pod, PodStatus
-
-
-@pytest.mark.parametrize(
-    ("word", "kind"),
-    [
-        ("vs", "VirtualService"),
-        ("dr", "DestinationRule"),
-        ("gw", "Gateway"),
-        ("pa", "PeerAuthentication"),
-        ("svc", "Service"),
-        ("deploy", "Deployment"),
-        ("po", "Pod"),
-        ("sa", "ServiceAccount"),
-        ("cm", "ConfigMap"),
-        ("ns", "Namespace"),
-        ("pods", "Pod"),
-        ("VirtualServices", "VirtualService"),
-        ("virtualservices.networking.istio.io", "VirtualService"),
-        ("fault", "Fault"),
-    ],
-)
-def test_kinds_by_the_words_users_type(word: str, kind: str) -> None:
-    assert by_word(word).name == kind
-
-
-def test_an_unknown_word_names_the_kinds_there_are() -> None:
-    with pytest.raises(UnknownKindError, match=r'no kind "vss"; there are .*virtualservices'):
-        by_word("vss")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
