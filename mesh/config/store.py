@@ -9,10 +9,9 @@ and takes microseconds, so an event loop calls it directly; a reader between two
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from mesh.api.meshdrill import FAULT_ANNOTATION, Fault
 from mesh.config.database import Database
@@ -111,13 +110,6 @@ class Store:
             seen.add(key_of(manifest))
             self._check_fresh(manifest)
         return self._write(manifests, dry_run)
-
-    def update_status(self, key: Key, status: Mapping[str, Any]) -> Manifest:
-        """Replaces the status alone. Raises NotFoundError; the object must have been written, not only overlaid."""
-        base = self._base.get(key)
-        if base is None:
-            raise NotFoundError(f"{key} not found")
-        return self._write([decode_object({**base.raw, "status": dict(status)})])[0]
 
     def delete(self, key: Key, *, dry_run: bool = False) -> Manifest:
         """Removes an object and returns it as it was. Raises NotFoundError, or ConflictError for an overlay's own."""

@@ -31,6 +31,10 @@ def service(name: str = "reviews", port: int = 9080, **metadata: object) -> Mani
     )
 
 
+def with_status(manifest: Manifest) -> Manifest:
+    return decode_object({**manifest.raw, "status": {"loadBalancer": {}}})
+
+
 def fault(
     name: str = "f", *, laid: tuple[Manifest, ...] = (), hidden: tuple[Key, ...] = (), lease: float = 15
 ) -> Manifest:
@@ -111,8 +115,7 @@ class TestWrites:
         assert len(set(times)) == 3
 
     def test_status_stays_when_the_writer_says_nothing_of_it(self, store: Store) -> None:
-        store.apply(service())
-        store.update_status(REVIEWS, {"loadBalancer": {}})
+        store.apply(with_status(service()))
         applied = store.apply(service(port=1))
         assert applied.raw["status"] == {"loadBalancer": {}}
 
@@ -340,7 +343,7 @@ class TestFaults:
     def test_status_beneath_shows_through_an_overlay(self, store: Store) -> None:
         store.apply(service())
         store.apply(fault(laid=(service(port=1),)))
-        store.update_status(REVIEWS, {"loadBalancer": {}})
+        store.apply(with_status(service()))
         assert (port(store), store.get(REVIEWS).raw["status"]) == (1, {"loadBalancer": {}})
 
     @pytest.mark.parametrize(
