@@ -9,11 +9,11 @@ from math import inf
 from typing import TYPE_CHECKING, cast
 
 from mesh.proxy.exchange import Exchange
-from mesh.proxy.http1.body import Body, request_body
+from mesh.proxy.http1.body import BODILESS, LAST_CHUNK, Body, chunk, request_body
 from mesh.proxy.http1.errors import HeadTooLargeError, MalformedError, NotRoutableError
-from mesh.proxy.http1.head import RequestHead
+from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http1.parse import parse_request
-from mesh.proxy.http1.reply import REASONS
+from mesh.proxy.http1.reply import REASONS, STATUS_LINES
 from mesh.proxy.rescue import RequestBroke
 
 if TYPE_CHECKING:
@@ -21,17 +21,21 @@ if TYPE_CHECKING:
     from mesh.proxy.runtime import Worker
     from mesh.proxy.tls import Peer
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CONTINUE = ResponseHead(100, b"", False, [], {})
+_SMALL = 64 * 1024
+_RESPONSE = b"%b%b\r\n\r\n%b"
 _LINE_END = b"\r\n"
 _PIPELINE_LIMIT = 64 * 1024
 
 
 class Downstream(asyncio.Protocol):
-    """HTTP/1.1 server connection. Requests are served one at a time, so responses cannot change order."""
+    """HTTP/1.1 server connection, and the `ResponseEncoder` of its present request: they are served one at a time, so
+    responses cannot change order.
+    """
 
     __slots__ = (
-        "_blocked", "_body", "_buffer", "_ended", "_is_unread", "_pumping", "_unsent", "config", "deadline", "exchange",
-        "forwarded_proto",
+        "_blocked", "_body", "_buffer", "_chunks", "_ended", "_is_unread", "_pumping", "_unsent", "config", "deadline",
+        "exchange", "forwarded_proto",
         "is_blocked", "local_address", "on_lost", "opened", "peer", "remote_address", "remote_ip", "scheme",
         "transport", "will_close", "worker",
     )  # fmt: skip
@@ -50,6 +54,7 @@ class Downstream(asyncio.Protocol):
         self.will_close = False
         self.deadline = inf
         self._body: Body | None = None
+        self._chunks = False  # whether the present response is chunked
         self._buffer = b""
         self._pumping = False
         self._blocked = False
@@ -119,17 +124,14 @@ class Downstream(asyncio.Protocol):
         """The client reads slowly: let the upstream wait."""
         self._blocked = True
         self.config.stats.downstream_flow_control_paused_reading_total += 1
-        exchange = self.exchange
-        if exchange is not None and exchange.upstream is not None:
-            exchange.upstream.transport.pause_reading()
+        if self.exchange is not None:
+            self.exchange.client_blocked()
 
     def resume_writing(self) -> None:
         self._blocked = False
         self.config.stats.downstream_flow_control_resumed_reading_total += 1
-        exchange = self.exchange
-        if exchange is not None:
-            if exchange.upstream is not None:
-                exchange.upstream.transport.resume_reading()
+        if self.exchange is not None:
+            self.exchange.client_unblocked()
             return
         if self._buffer:
             self._pump(self._buffer)
@@ -178,7 +180,7 @@ class Downstream(asyncio.Protocol):
         stats.downstream_rq_active += 1
         self._buffer = b""
         if b"expect" in head.marked and head.marked[b"expect"].lower() == b"100-continue":
-            self.transport.write(_CONTINUE)
+            self.send_informational(_CONTINUE)
         exchange = self.exchange = Exchange(self, head, payload, done, body is not None)
         exchange.start()
         return rest
@@ -220,7 +222,58 @@ class Downstream(asyncio.Protocol):
         else:
             exchange.reply(error.status, REASONS[error.status], "DPE", error.details)
 
-    # For the exchange
+    # For the exchange: see `codec.ResponseEncoder`
+
+    @property
+    def protocol(self) -> str:
+        return "HTTP/1.1"
+
+    def send_informational(self, head: ResponseHead) -> None:
+        self.transport.write(b"\r\n".join((STATUS_LINES[head.status][:-2], *head.lines, b"", b"")))
+
+    def send_head(self, head: ResponseHead, payload: bytes, done: bool) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        lines = head.lines
+        if self.will_close or self._body is not None or self.worker.is_draining or exchange.method == b"CONNECT":
+            self.will_close = True  # the rest of a request that is answered already is not waited for
+            lines.append(b"connection: close")
+        if b"content-length" in head.marked:
+            self._chunks = False
+        else:
+            payload = self._frame(head, payload, done, exchange.method == b"HEAD")
+        write = self.transport.write
+        if len(payload) < _SMALL:
+            write(_RESPONSE % (STATUS_LINES[head.status], b"\r\n".join(lines), payload))
+        else:
+            write(_RESPONSE % (STATUS_LINES[head.status], b"\r\n".join(lines), b""))
+            write(payload)
+
+    def _frame(self, head: ResponseHead, payload: bytes, done: bool, is_to_head: bool) -> bytes:
+        """Say how a body of unknown size ends (RFC 9112 section 6.3), and put its first piece so."""
+        self._chunks = False
+        if head.status in BODILESS:
+            return payload
+        if done and not payload and not is_to_head:
+            head.lines.append(b"content-length: 0")
+            return payload
+        head.lines.append(b"transfer-encoding: chunked")
+        if is_to_head:
+            return payload
+        self._chunks = True
+        payload = chunk(payload) if payload else b""
+        return payload + LAST_CHUNK if done else payload
+
+    def send_payload(self, payload: bytes, done: bool) -> None:
+        if self._chunks:
+            payload = chunk(payload) if payload else b""
+            if done:
+                payload += LAST_CHUNK
+        if payload:
+            self.transport.write(payload)
+
+    def send_trailers(self, trailers: Head) -> None:
+        self.send_payload(b"", True)
 
     def exchange_over(self, reset: bool) -> None:
         """The exchange has said everything; `reset` if the response broke off."""

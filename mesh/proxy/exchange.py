@@ -2,8 +2,8 @@
 
 The way out is `act` (the route), `_forward`, `_try`, `upstream_ready`; the way back `response_received` and
 `payload_received`, or `upstream_failed` and perhaps `_try` again. Beside it stand `request_head` and `response_head`
-(what is changed in heads), `request_body` (framing and replay), `retry` (policy, and what is left of it), `timeouts`,
-and `rescue` (how a failure is answered).
+(what is changed in heads), `request_body` (replay), `retry` (policy, and what is left of it), `timeouts`,
+and `rescue` (how a failure is answered). How requests and responses are written is behind `codec`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from math import inf
 from typing import TYPE_CHECKING
 
-from mesh.proxy.http1.head import RequestHead, ResponseHead
+from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.request_body import RequestBody
 from mesh.proxy.request_head import rewrite, rewrite_host, steered
 from mesh.proxy.rescue import (
@@ -36,23 +36,23 @@ from mesh.proxy.stream import Stream
 
 if TYPE_CHECKING:
     from mesh.proxy.cluster import Cluster
-    from mesh.proxy.downstream import Downstream
-    from mesh.proxy.upstream import Upstream
-
-_REQUEST = b"%b %b HTTP/1.1\r\n%b\r\n\r\n"
-_CHUNKED_REQUEST = b"%b %b HTTP/1.1\r\n%b\r\ntransfer-encoding: chunked\r\n\r\n"
+    from mesh.proxy.codec import RequestEncoder, ResponseEncoder
 
 
 class Exchange(Stream):
-    """A request in flight. `Downstream` starts it, `Pool` and `Upstream` call it back, the sweep ends it in time."""
+    """A request in flight. The client's codec starts it, a pool and the upstream's codec call it back, and the sweep
+    ends it in time.
+    """
 
     __slots__ = ("_body", "_retries", "_retry", "_sent", "cluster", "upstream", "upstream_started")
 
-    def __init__(self, connection: Downstream, head: RequestHead, payload: bytes, done: bool, has_body: bool) -> None:
+    def __init__(
+        self, connection: ResponseEncoder, head: RequestHead, payload: bytes, done: bool, has_body: bool
+    ) -> None:
         Stream.__init__(self, connection, head, len(payload), done)
         self.cluster: Cluster | None = None
-        self.upstream: Upstream | None = None
-        self._body = RequestBody(payload, done, b"transfer-encoding" in head.marked) if has_body else None
+        self.upstream: RequestEncoder | None = None
+        self._body = RequestBody(payload) if has_body else None
         self._retry: RetryPolicy | None = None
         self._retries: Retries | None = None
         self._sent = False
@@ -144,26 +144,25 @@ class Exchange(Stream):
             cluster.stats.codes.count(503)
             self.upstream_failed(overflow)
 
-    def upstream_ready(self, upstream: Upstream) -> None:
-        """The pool's answer: write the head, and of the body what is there, in one write."""
+    def upstream_ready(self, upstream: RequestEncoder) -> None:
+        """The pool's answer: send the head, and of the body what is there."""
         self.upstream = self.served_by = upstream
         self._sent = True
-        head, body = self.head, self._body
-        form = _CHUNKED_REQUEST if body is not None and body.is_chunked else _REQUEST
-        wire = form % (head.method, head.target, b"\r\n".join(head.lines))
+        body, done = self._body, self.request_done
         self.upstream_started = time.monotonic()
-        if self.request_done:
-            upstream.request_done = True
         if self.connection.is_blocked:
             self.connection.unblock()
-        if body is not None and body.kept:
-            wire = b"".join((wire, *body.kept))
-        if self._retry is None:
-            if body is not None:
-                body.kept = None
-        elif self._retry.per_try_timeout and self.request_done:
+        if self._retry is not None and self._retry.per_try_timeout and done:
             self.start_try_timeout(self._retry.per_try_timeout)
-        upstream.transport.write(wire)
+        if body is None:
+            upstream.send_request(self.head, None, done)
+            return
+        pieces, trailers = body.kept, body.trailers
+        if self._retry is None:
+            body.kept = None
+        upstream.send_request(self.head, pieces, done and trailers is None)
+        if trailers is not None and self.upstream is upstream:
+            upstream.send_trailers(trailers)
 
     def request_payload(self, payload: bytes, done: bool) -> None:
         """More of the request's body, straight to the upstream, or kept while there is none or a retry may need it."""
@@ -171,8 +170,7 @@ class Exchange(Stream):
         assert body is not None
         self.bytes_received += len(payload)
         self.idle_at = time.monotonic()
-        framed = body.frame(payload, done)
-        if not body.keep(framed, self._buffer_limit()):
+        if not body.keep(payload, self._buffer_limit()):
             if upstream is None:
                 self.connection.block()
             else:
@@ -180,14 +178,26 @@ class Exchange(Stream):
                 if self.cluster is not None:
                     self.cluster.stats.retry_or_shadow_abandoned += 1
         if done:
-            self.request_done = True
-            if self.cluster is not None:
-                self.start_route_timeout()
+            self._request_ended()
         if upstream is not None:
-            upstream.request_done = done
-            if done and self.response_head is None and self._retry is not None and self._retry.per_try_timeout:
-                self.start_try_timeout(self._retry.per_try_timeout)
-            upstream.transport.write(framed)
+            upstream.send_payload(payload, done)
+
+    def request_trailers(self, trailers: Head) -> None:
+        """The request ends with these."""
+        body, upstream = self._body, self.upstream
+        assert body is not None
+        body.trailers = trailers
+        self._request_ended()
+        if upstream is not None:
+            upstream.send_trailers(trailers)
+
+    def _request_ended(self) -> None:
+        self.request_done = True
+        if self.cluster is not None:
+            self.start_route_timeout()
+        retry = self._retry
+        if retry is not None and retry.per_try_timeout and self.upstream is not None and self.response_head is None:
+            self.start_try_timeout(retry.per_try_timeout)
 
     def _buffer_limit(self) -> int:
         if self.route is not None and self.route.buffer_limit is not None:
@@ -195,6 +205,9 @@ class Exchange(Stream):
         return self.config.buffer_limit
 
     # The way back
+
+    def informational_received(self, head: ResponseHead) -> None:
+        """An interim response of the upstream. As Envoy by default, we have answered `Expect` ourselves."""
 
     def response_received(self, head: ResponseHead, payload: bytes, done: bool) -> None:
         """The upstream's response head with what came along of its body."""
@@ -221,8 +234,6 @@ class Exchange(Stream):
         if self._body is not None:
             self._body.kept = None
         prepare(self, head, now, service_ms)
-        has_body = self.method != b"HEAD" and status not in (204, 304)
-        self.is_chunked = has_body and b"content-length" not in head.marked
         self.details = self.details or "via_upstream"
         if done:
             self.upstream = None
@@ -234,6 +245,11 @@ class Exchange(Stream):
             # It is back in its pool, perhaps with a request of somebody else: our client must not hold it up.
             self.upstream = None
         self.send_payload(payload, done)
+
+    def trailers_received(self, trailers: Head) -> None:
+        """The upstream's response ends with these."""
+        self.upstream = None
+        self.send_trailers(trailers)
 
     def upstream_failed(self, failure: Failure) -> None:
         """The try ended without a complete response."""
@@ -328,7 +344,15 @@ class Exchange(Stream):
         if upstream is not None:
             upstream.abandon()
 
-    # Flow control: the client waits for the upstream
+    # Flow control: each side waits for the other
+
+    def client_blocked(self) -> None:
+        if self.upstream is not None:
+            self.upstream.block()
+
+    def client_unblocked(self) -> None:
+        if self.upstream is not None:
+            self.upstream.unblock()
 
     def upstream_blocked(self) -> None:
         self.connection.block()

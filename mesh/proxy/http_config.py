@@ -11,7 +11,7 @@ from mesh.proxy.counters import HttpStats
 from mesh.proxy.http1.head import Head, RequestHead
 
 if TYPE_CHECKING:
-    from mesh.proxy.downstream import Downstream
+    from mesh.proxy.codec import ResponseEncoder
     from mesh.proxy.route import RouteTable
     from mesh.proxy.stream import Stream
 
@@ -48,14 +48,14 @@ class HttpConfig:
         connection = head.marked.get(b"connection", b"").lower()
         return b"upgrade" in connection and head.marked[b"upgrade"].lower() != b"h2c"
 
-    def is_internal(self, head: RequestHead, connection: Downstream) -> bool:
+    def is_internal(self, head: RequestHead, connection: ResponseEncoder) -> bool:
         """Whether the client may steer retries and timeouts by headers: only from the addresses named as internal."""
         if not self.internal_ranges or not self.use_remote_address or b"x-forwarded-for" in head.marked:
             return False
         address = ipaddress.ip_address(connection.remote_ip.decode())
         return any(address in network for network in self.internal_ranges)
 
-    def mark_origin(self, head: RequestHead, connection: Downstream) -> None:
+    def mark_origin(self, head: RequestHead, connection: ResponseEncoder) -> None:
         """Say where the request came from: x-forwarded-for and x-forwarded-proto."""
         if self.use_remote_address:
             before = head.marked.get(b"x-forwarded-for")

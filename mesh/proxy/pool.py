@@ -6,21 +6,15 @@ import asyncio
 import os
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from mesh.proxy.rescue import ConnectFailed, ConnectTimedOut, Failure, Overflow
 from mesh.proxy.tls import TlsFailed
-from mesh.proxy.upstream import Caller, Upstream
+from mesh.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
     from mesh.proxy.cluster import Cluster, Host
-
-
-class Requester(Caller, Protocol):
-    """A caller that can wait for its connection."""
-
-    def upstream_ready(self, upstream: Upstream) -> None:
-        """The connection is yours: write the request."""
+    from mesh.proxy.codec import Requester
 
 
 class Pool:
@@ -173,7 +167,6 @@ class Pool:
         stats.upstream_rq_total += 1
         stats.upstream_rq_active += 1
         upstream.caller = caller
-        upstream.request_done = False
         upstream.requests += 1
         caller.upstream_ready(upstream)
 

@@ -26,12 +26,12 @@ def prepare(stream: Stream, head: ResponseHead, now: float, service_ms: float) -
         lines.append(b"date: %b" % stream.worker.clock.date(now))
 
 
-def local_head(status: int, body: bytes, headers: bytes, date: bytes, *, is_to_head: bool) -> ResponseHead:
-    """The head of a reply of our own; `headers` are whole lines with their ends, `is_to_head` if HEAD asked."""
+def local_head(status: int, body: bytes, headers: bytes, date: bytes) -> ResponseHead:
+    """The head of a reply of our own; `headers` are whole lines with their ends."""
     lines = [line for line in headers.split(b"\r\n") if line]
+    marked: dict[bytes, bytes] = {}
     if body:
-        lines[:0] = [b"content-length: %d" % len(body), b"content-type: text/plain"]
+        length = marked[b"content-length"] = b"%d" % len(body)
+        lines[:0] = [b"content-length: %b" % length, b"content-type: text/plain"]
     lines.append(b"date: %b" % date)
-    if not body:
-        lines.append(b"transfer-encoding: chunked" if is_to_head else b"content-length: 0")
-    return ResponseHead(status, b"", False, lines, {})
+    return ResponseHead(status, b"", False, lines, marked)

@@ -1,4 +1,4 @@
-"""The client's side of a request: what Envoy's HTTP connection manager does for one stream.
+"""The client's side of a request: what Envoy's HTTP connection manager does for one stream, whatever its codec.
 
 From the head's arrival to the route and through the filters (`start`, `resume`, `act`), and from the response's head to
 the log line (`send_head`, `send_payload`, `end`; `reply` and `fail` for answers of our own). What lies between, the
@@ -10,10 +10,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from mesh.proxy.http1.body import LAST_CHUNK, chunk
-from mesh.proxy.http1.head import RequestHead, ResponseHead
+from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http1.names import HOP, INTERNAL
-from mesh.proxy.http1.reply import STATUS_LINES
 from mesh.proxy.request_head import clean, new_request_id
 from mesh.proxy.rescue import RESCUE, Failure
 from mesh.proxy.response_head import local_head
@@ -22,35 +20,28 @@ from mesh.proxy.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from mesh.proxy.cluster import Host
-    from mesh.proxy.downstream import Downstream
-    from mesh.proxy.http_config import HttpConfig
+    from mesh.proxy.codec import RequestEncoder, ResponseEncoder
     from mesh.proxy.tls import Peer
-    from mesh.proxy.upstream import Upstream
     from mesh.proxy.workload import Workload
 
 _TO_CLEAN = HOP | INTERNAL
-_WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))  # Envoy says content-length: 0 for these, not for GET
-_FRAMING = (b"content-length", b"transfer-encoding")
-_SMALL = 64 * 1024
-_RESPONSE = b"%b%b\r\n\r\n%b"
-_CHUNKED_RESPONSE = b"%b%b\r\ntransfer-encoding: chunked\r\n\r\n%b"
 
 
 class Stream(Timeouts):
     """One request of a client and its answer: all that filters, header formats and logs may see of it.
 
-    `bytes_*` count bodies, `started` and `elapsed` are in seconds; `host` is that of the last try, `served_by` the
-    connection to it.
+    `bytes_*` count bodies, `started` and `elapsed` are in seconds; `connection` is the client's side of the stream;
+    `host` is that of the last try, `served_by` the upstream's side of the stream to it.
     """
 
     __slots__ = (
         "_step", "attempts", "bytes_received", "bytes_sent", "cluster_name", "config", "connection", "details",
-        "elapsed", "flags", "head", "host", "is_chunked", "is_over", "method", "request_done", "response_edits",
-        "response_head", "route", "served_by", "source", "started", "status", "target", "transport_failure",
+        "elapsed", "flags", "head", "host", "is_over", "method", "request_done", "response_edits", "response_head",
+        "response_trailers", "route", "served_by", "source", "started", "status", "target", "transport_failure",
     )  # fmt: skip
 
-    def __init__(self, connection: Downstream, head: RequestHead, received: int, done: bool) -> None:
-        config: HttpConfig = connection.config
+    def __init__(self, connection: ResponseEncoder, head: RequestHead, received: int, done: bool) -> None:
+        config = connection.config
         self.started = now = time.monotonic()
         Timeouts.__init__(self, connection.worker, now, config.stream_idle_timeout)
         self.connection = connection
@@ -69,11 +60,11 @@ class Stream(Timeouts):
         self.target: WeightedCluster | None = None
         self.cluster_name = ""
         self.response_head: ResponseHead | None = None
+        self.response_trailers: Head | None = None
         self.response_edits: tuple[HeaderEdit, ...] = ()
-        self.is_chunked = False  # the response, towards the client
         self.source: Workload | None = None
         self.host: Host | None = None
-        self.served_by: Upstream | None = None
+        self.served_by: RequestEncoder | None = None
         self.attempts = 0
         self._step = 0
 
@@ -99,8 +90,6 @@ class Stream(Timeouts):
         if route is not None and type(route.action) is Forward:
             target = self.target = route.action.pick(head)
             self.cluster_name = target.name
-            if head.method in _WITH_CONTENT and head.marked.keys().isdisjoint(_FRAMING):
-                head.lines.append(b"content-length: 0")
         self.resume()
 
     def resume(self) -> None:
@@ -120,8 +109,8 @@ class Stream(Timeouts):
     # The response
 
     def send_head(self, head: ResponseHead, payload: bytes, done: bool) -> None:
-        """Finish the response's head and write it with the first of its body."""
-        config, connection = self.config, self.connection
+        """Finish the response's head and send it with the first of its body."""
+        config = self.config
         self.response_head = head
         self.status = head.status
         for step in config.response_steps:
@@ -129,23 +118,8 @@ class Stream(Timeouts):
         for edit in self.response_edits:
             edit.apply(head, self)
         config.mark_server(head)
-        if not self.request_done or connection.will_close or self.worker.is_draining or self.method == b"CONNECT":
-            connection.will_close = True
-            head.lines.append(b"connection: close")
         self.bytes_sent = len(payload)
-        form = _RESPONSE
-        if self.is_chunked:
-            form = _CHUNKED_RESPONSE
-            if payload:
-                payload = chunk(payload)
-            if done:
-                payload += LAST_CHUNK
-        write = connection.transport.write
-        if len(payload) < _SMALL:
-            write(form % (STATUS_LINES[head.status], b"\r\n".join(head.lines), payload))
-        else:
-            write(form % (STATUS_LINES[head.status], b"\r\n".join(head.lines), b""))
-            write(payload)
+        self.connection.send_head(head, payload, done)
         if done:
             self.end()
 
@@ -153,23 +127,22 @@ class Stream(Timeouts):
         """More of the response's body."""
         self.idle_at = time.monotonic()
         self.bytes_sent += len(payload)
-        if self.is_chunked:
-            payload = chunk(payload) if payload else b""
-            if done:
-                payload += LAST_CHUNK
-        if payload:
-            self.connection.transport.write(payload)
+        self.connection.send_payload(payload, done)
         if done:
             self.end()
+
+    def send_trailers(self, trailers: Head) -> None:
+        """The end of a response that has trailers."""
+        self.response_trailers = trailers
+        self.connection.send_trailers(trailers)
+        self.end()
 
     def reply(self, status: int, body: bytes, flag: str, details: str, headers: bytes = b"") -> None:
         """Answer without an upstream; `headers` are whole lines with their ends."""
         self.details = details
         self.add_flag(flag)
-        is_to_head = self.method == b"HEAD"
-        head = local_head(status, body, headers, self.worker.clock.date(time.monotonic()), is_to_head=is_to_head)
-        self.is_chunked = False
-        self.send_head(head, b"" if is_to_head else body, True)
+        head = local_head(status, body, headers, self.worker.clock.date(time.monotonic()))
+        self.send_head(head, b"" if self.method == b"HEAD" else body, True)
 
     def fail(self, failure: Failure, status: int = 0) -> None:
         """Answer for a failure, by the table in `rescue`; after the response has begun only a reset is left."""
@@ -223,4 +196,4 @@ class Stream(Timeouts):
     @property
     def upstream_peer(self) -> Peer | None:
         """Who the upstream proved to be; None over plaintext."""
-        return self.served_by.transport.get_extra_info("peer") if self.served_by is not None else None
+        return self.served_by.peer if self.served_by is not None else None

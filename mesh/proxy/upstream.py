@@ -1,60 +1,100 @@
-"""One connection to a host: sends one request at a time, reads its response, and says whether it may be used again."""
+"""One HTTP/1.1 connection to a host: sends one request at a time, reads its response, and says whether it may be used
+again.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
-from mesh.proxy.http1.body import Body, UntilClose, response_body
+from mesh.proxy.http1.body import LAST_CHUNK, Body, Chunked, UntilClose, chunk, response_body
 from mesh.proxy.http1.errors import MalformedError
-from mesh.proxy.http1.head import ResponseHead
+from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http1.parse import MAX_HEAD, parse_response
-from mesh.proxy.rescue import Failure, UpstreamBroke, UpstreamClosed
+from mesh.proxy.rescue import UpstreamBroke, UpstreamClosed
 
 if TYPE_CHECKING:
+    from mesh.proxy.codec import Requester
     from mesh.proxy.pool import Pool
+    from mesh.proxy.tls import Peer
 
-
-class Caller(Protocol):
-    """Who sent the request: what an upstream connection tells of the response."""
-
-    method: bytes
-
-    def response_received(self, head: ResponseHead, payload: bytes, done: bool) -> None: ...
-    def payload_received(self, payload: bytes, done: bool) -> None: ...
-    def upstream_failed(self, failure: Failure) -> None: ...
-    def upstream_blocked(self) -> None: ...
-    def upstream_unblocked(self) -> None: ...
+_REQUEST = b"%b %b HTTP/1.1\r\n%b\r\n\r\n"
+_EMPTY_REQUEST = b"%b %b HTTP/1.1\r\n%b\r\ncontent-length: 0\r\n\r\n"
+_CHUNKED_REQUEST = b"%b %b HTTP/1.1\r\n%b\r\ntransfer-encoding: chunked\r\n\r\n"
+# Methods whose requests have no body unless they say so; for the others Envoy says content-length: 0.
+_BODILESS = frozenset((b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"))
 
 
 class Upstream(asyncio.Protocol):
-    """HTTP/1.1 client connection. It goes back to its pool only when a message ended cleanly on both sides."""
+    """HTTP/1.1 client connection, and the `RequestEncoder` of its present request. It goes back to its pool only when a
+    message ended cleanly on both sides.
+    """
 
     __slots__ = (
-        "_body", "_buffer", "_reusable", "caller", "connected_at", "deadline", "local_address", "pool",
-        "request_done", "requests", "transport",
+        "_body", "_buffer", "_chunks", "_request_done", "_reusable", "caller", "connected_at", "deadline",
+        "local_address", "peer", "pool", "requests", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
-        self.caller: Caller | None = None
-        self.request_done = False
+        self.caller: Requester | None = None
+        self.peer: Peer | None = None
         self.requests = 0
         self.connected_at = 0.0
         self.deadline = 0.0
         self.local_address = ""
         self._buffer = b""
         self._body: Body | None = None
+        self._chunks = False  # whether the present request is chunked
+        self._request_done = False
         self._reusable = True
 
-    # From the pool and the exchange
+    # For the exchange: see `codec.RequestEncoder`
+
+    @property
+    def protocol(self) -> str:
+        return "HTTP/1.1"
+
+    def send_request(self, head: RequestHead, pieces: list[bytes] | None, done: bool) -> None:
+        self._request_done = done
+        if pieces is None:
+            form = _REQUEST if head.method in _BODILESS or b"content-length" in head.marked else _EMPTY_REQUEST
+            self.transport.write(form % (head.method, head.target, b"\r\n".join(head.lines)))
+            return
+        chunks = self._chunks = b"content-length" not in head.marked
+        wire = (_CHUNKED_REQUEST if chunks else _REQUEST) % (head.method, head.target, b"\r\n".join(head.lines))
+        if chunks:
+            pieces = [chunk(piece) for piece in pieces]
+            if done:
+                pieces.append(LAST_CHUNK)
+        self.transport.write(b"".join((wire, *pieces)))
+
+    def send_payload(self, payload: bytes, done: bool) -> None:
+        self._request_done = done
+        if self._chunks:
+            payload = chunk(payload) if payload else b""
+            if done:
+                payload += LAST_CHUNK
+        if payload:
+            self.transport.write(payload)
+
+    def send_trailers(self, trailers: Head) -> None:
+        self.send_payload(b"", True)
+
+    def block(self) -> None:
+        self.transport.pause_reading()
+
+    def unblock(self) -> None:
+        self.transport.resume_reading()
 
     def abandon(self) -> None:
         """The caller wants no more of the response: the connection cannot be used again."""
         self.caller = None
         self.pool.ended()
         self.close()
+
+    # For the pool
 
     def close(self) -> None:
         self._reusable = False
@@ -70,6 +110,7 @@ class Upstream(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         local = transport.get_extra_info("sockname")
         self.local_address = f"{local[0]}:{local[1]}"
+        self.peer = transport.get_extra_info("peer")
         self.pool.connected(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -108,7 +149,7 @@ class Upstream(asyncio.Protocol):
             self.abandon()
             caller.upstream_failed(UpstreamBroke(error.details))
 
-    def _head_received(self, caller: Caller, data: bytes) -> None:
+    def _head_received(self, caller: Requester, data: bytes) -> None:
         self._buffer = b""
         head, rest = None, data
         while head is None or head.status < 200:
@@ -121,6 +162,8 @@ class Upstream(asyncio.Protocol):
             head, rest = parse_response(rest[:end]), rest[end + 4 :]
             if head.status == 101:
                 raise MalformedError("http1.codec_error")
+            if head.status < 200:
+                caller.informational_received(head)
         body = response_body(head, caller.method)
         marked = head.marked
         if head.http_10 or b"connection" in marked:
@@ -137,6 +180,12 @@ class Upstream(asyncio.Protocol):
                     raise
                 rest = body.rest
                 done = body.done
+        if done and not payload and type(body) is Chunked:
+            caller.response_received(head, b"", False)  # there is a body, though an empty one
+            if self.caller is caller:
+                self._finish(rest)
+                caller.payload_received(b"", True)
+            return
         if done:
             self._finish(rest)
         caller.response_received(head, payload, done)
@@ -145,7 +194,7 @@ class Upstream(asyncio.Protocol):
         """The response is complete; `rest` is what came after it and must be nothing."""
         self.caller = None
         self._body = None
-        if rest or not self.request_done:
+        if rest or not self._request_done:
             self._reusable = False
         self.pool.finished(self)
 

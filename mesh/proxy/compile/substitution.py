@@ -170,7 +170,7 @@ def _upstream_sans(subject: Subject) -> str | None:
 _NUMBERS = frozenset(("RESPONSE_CODE", "BYTES_RECEIVED", "BYTES_SENT", "DURATION", "UPSTREAM_REQUEST_ATTEMPT_COUNT"))
 # `x` is the subject, `@` its downstream connection.
 _OF_HTTP: Mapping[str, str] = {
-    "PROTOCOL": '"HTTP/1.1"',
+    "PROTOCOL": "@.protocol",
     "RESPONSE_CODE": "x.status",
     "UPSTREAM_REQUEST_ATTEMPT_COUNT": "x.attempts",
     "ROUTE_NAME": "(x.route.name if x.route is not None else None)",

@@ -139,6 +139,9 @@ class Chunked:
             raise MalformedError("http1.codec_error")
 
 
+BODILESS = frozenset((204, 304))  # statuses of responses that never have a body
+
+
 def request_body(head: Head) -> Body | None:
     """The body that follows a request head; None if there is none. Raises MalformedError for ambiguous framing."""
     marked = head.marked
@@ -158,7 +161,7 @@ def response_body(head: ResponseHead, method: bytes) -> Body | None:
     marked = head.marked
     length = marked.get(b"content-length")
     coding = marked.get(b"transfer-encoding")
-    if method == b"HEAD" or head.status in (204, 304) or head.status < 200:
+    if method == b"HEAD" or head.status in BODILESS or head.status < 200:
         return None
     if coding is not None:
         if length is not None or coding.lower() != b"chunked":
