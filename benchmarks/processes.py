@@ -66,6 +66,15 @@ class Pinned:
                 time.sleep(0.02)
         raise DidNotStart(f"{url} did not answer:\n{self._log.read_text(errors='replace')[-3000:]}")
 
+    def wait_for_word(self, word: str) -> None:
+        """Return when the process has printed the word. Raises DidNotStart."""
+        deadline = time.monotonic() + START_PATIENCE
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if word in self._log.read_text(errors="replace"):
+                return
+            time.sleep(0.02)
+        raise DidNotStart(f"no {word!r} came:\n{self._log.read_text(errors='replace')[-3000:]}")
+
     def usage(self) -> Usage:
         """What the session has used until now."""
         cpu = memory = 0

@@ -15,20 +15,22 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
 from benchmarks import load, report
 from benchmarks.certificates import make_certificates
-from benchmarks.processes import Pinned, core_seconds, terminated_as_interrupt
+from benchmarks.processes import DidNotStart, Pinned, core_seconds, terminated_as_interrupt
 from benchmarks.report import Sample
-from benchmarks.scenarios import ADMIN_PORT, ENTRY_PORT, SCENARIOS, UPSTREAM_PORT, Layout, Scenario
+from benchmarks.scenarios import ADMIN_PORT, ENTRY_PORT, PACED, SCENARIOS, Layout, Scenario
+from benchmarks.upstream import Port
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINES = ("meshdrill", "envoy")
 LOAD_CORE, PROXY_CORE = 0, 1
+PACE = 0.7  # of Envoy's own maximum, the rate at which latencies are compared
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,16 @@ def running(engine: str, scenario: Scenario, layout: Layout, folder: Path) -> It
 def measure(engine: str, scenario: Scenario, layout: Layout, folder: Path, plan: Plan) -> Sample:
     """One round of one engine: start, warm up, load, stop."""
     url = f"http://{layout.block}.1:{ENTRY_PORT}/"
-    with running(engine, scenario, layout, folder) as proxies:
-        load.run(url, plan.connections, plan.warm_up, LOAD_CORE)
+    loader = load.Loader(LOAD_CORE, folder, plan.connections)
+    with ExitStack() as stack:
+        if scenario.discovery:
+            stack.enter_context(discovery(layout, folder))
+        proxies = stack.enter_context(running(engine, scenario, layout, folder))
+        loader.run(url, scenario.load, plan.warm_up)
         before = sum(proxy.usage().cpu for proxy in proxies)
         core_before = core_seconds(PROXY_CORE)
         begun = time.monotonic()
-        result = load.run(url, plan.connections, plan.seconds, LOAD_CORE)
+        result = loader.run(url, scenario.load, plan.seconds)
         wall = time.monotonic() - begun
         core = core_seconds(PROXY_CORE) - core_before
         usage = [proxy.usage() for proxy in proxies]
@@ -119,30 +125,50 @@ def measure(engine: str, scenario: Scenario, layout: Layout, folder: Path, plan:
 def upstream(layout: Layout, folder: Path) -> Iterator[str]:
     """The upstream on the load generator's core; yields its URL."""
     address = f"{layout.block}.9"
-    arguments = [sys.executable, "-m", "benchmarks.upstream", address, str(UPSTREAM_PORT)]
-    with Pinned(["env", f"PYTHONPATH={ROOT}", *arguments], LOAD_CORE, folder, "upstream") as process:
-        url = f"http://{address}:{UPSTREAM_PORT}/"
+    with Pinned(module("benchmarks.upstream", address), LOAD_CORE, folder, "upstream") as process:
+        url = f"http://{address}:{Port.SMALL}/"
         process.wait_for(url)
         yield url
 
 
+@contextmanager
+def discovery(layout: Layout, folder: Path) -> Iterator[None]:
+    """The ADS server that changes every cluster again and again, on the load generator's core."""
+    with Pinned(module("benchmarks.discovery", layout.block), LOAD_CORE, folder, "discovery") as process:
+        process.wait_for_word("listening")
+        yield
+
+
+def module(name: str, argument: str) -> list[str]:
+    """How a module of the benchmarks starts as a process, whatever its working folder."""
+    return ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", name, argument]
+
+
 def measure_all(names: list[str], plan: Plan) -> report.Run:
-    """Every scenario, engines in alternating order within each round."""
+    """Every scenario, engines in alternating order within each round; then the one whose rate follows from another."""
     with tempfile.TemporaryDirectory(prefix="meshdrill-bench-") as name:
         folder = Path(name)
         layout = Layout(free_block(), make_certificates(folder))
-        samples: list[Sample] = []
         with upstream(layout, folder) as url:
-            direct = load.run(url, plan.connections, plan.seconds, LOAD_CORE)
-            click.echo(
-                f"upstream by itself: {direct.rate:,.0f} requests/s ({load.tool()} beside it on core {LOAD_CORE})"
-            )
-            for number in range(plan.rounds):
-                for scenario in names:
-                    for engine in ENGINES if number % 2 == 0 else ENGINES[::-1]:
-                        samples.append(measure(engine, SCENARIOS[scenario], layout, folder, plan))
-                        click.echo(report.line(number, samples[-1]))
-    return report.Run(load.tool(), direct.rate, plan.rounds, plan.seconds, plan.connections, samples)
+            direct = load.Loader(LOAD_CORE, folder, plan.connections).run(url, load.Load(), plan.seconds)
+            tool = load.tool(load.Load())
+            click.echo(f"upstream by itself: {direct.rate:,.0f} requests/s ({tool} beside it on core {LOAD_CORE})")
+            run = report.Run(tool, direct.rate, plan.rounds, plan.seconds, plan.connections, [])
+            measure_rounds([SCENARIOS[each] for each in names if each != PACED], layout, folder, plan, run)
+            if PACED in names:
+                rate = PACE * run.medians("envoy", "plain")["rate"]
+                paced = replace(SCENARIOS[PACED], load=load.Load(rate=rate))
+                measure_rounds([paced], layout, folder, plan, run)
+    return run
+
+
+def measure_rounds(scenarios: list[Scenario], layout: Layout, folder: Path, plan: Plan, run: report.Run) -> None:
+    """The rounds of these scenarios, into `run`."""
+    for number in range(plan.rounds):
+        for scenario in scenarios:
+            for engine in ENGINES if number % 2 == 0 else ENGINES[::-1]:
+                run.samples.append(measure(engine, scenario, layout, folder, plan))
+                click.echo(report.line(number, run.samples[-1]))
 
 
 @click.command()
@@ -160,8 +186,14 @@ def measure_all(names: list[str], plan: Plan) -> report.Run:
 @click.option("--write", is_flag=True, help="Put the table into docs/performance.md.")
 def main(*, rounds: int, seconds: int, warm_up: int, connections: int, names: tuple[str, ...], write: bool) -> None:
     """Measure our sidecar and Envoy side by side."""
+    wanted = list(names) or list(SCENARIOS)
+    if PACED in wanted and "plain" not in wanted:
+        raise click.UsageError(f"the rate of {PACED} follows from plain: name both")
     with terminated_as_interrupt():
-        run = measure_all(list(names) or list(SCENARIOS), Plan(rounds, seconds, warm_up, connections))
+        try:
+            run = measure_all(wanted, Plan(rounds, seconds, warm_up, connections))
+        except (load.LoadFailed, DidNotStart) as error:
+            raise click.ClickException(str(error)) from error
     click.echo(f"\n{report.table(run)}\n\n{report.note(run)}")
     path = report.save(run, ROOT / "results")
     click.echo(f"\n{path.relative_to(ROOT)}")
