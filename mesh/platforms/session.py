@@ -117,8 +117,13 @@ class _Session:
         """A task of this session; when one fails, the session does."""
         task = self._group.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.node.close()  # at once: the group takes no more tasks, so nothing new may be begun
 
     def _publish(self) -> None:
         self._folder.publish(

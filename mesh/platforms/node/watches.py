@@ -70,4 +70,9 @@ class Follower:
 
     def _hand_over(self, change: Listed | Changed) -> None:
         if not self._closed.is_set():
-            self._loop.call_soon_threadsafe(self._deliver, change)
+            self._loop.call_soon_threadsafe(self._arrived, change)
+
+    def _arrived(self, change: Listed | Changed) -> None:
+        """In the loop, where it may have been closed since the thread handed over."""
+        if not self._closed.is_set():
+            self._deliver(change)
