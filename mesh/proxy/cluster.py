@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mesh.proxy import balancer, breaker
+from mesh.proxy import breaker
+from mesh.proxy.balancing import policies
+from mesh.proxy.balancing.balancer import Balancer, Make, pick_untried
 from mesh.proxy.counters import ClusterStats
 from mesh.proxy.deadlines import Deadlines
 from mesh.proxy.outlier import Health, OutlierConfig, OutlierDetector
@@ -42,7 +44,7 @@ class ClusterConfig:
     max_requests_per_connection: int = 0
     buffer_limit: int = 1024 * 1024
     panic_threshold: float = 50.0
-    make_balancer: balancer.Make = balancer.round_robin
+    make_balancer: Make = policies.round_robin
     thresholds: breaker.Thresholds = field(default_factory=breaker.Thresholds)
     outlier: OutlierConfig | None = None
     tls: ClientTls | None = None
@@ -115,7 +117,7 @@ class Cluster:
         self.hosts: tuple[Host, ...] = ()
         self.is_in_panic = False
         self._closed = False
-        self._balancer: balancer.Balancer = config.make_balancer(())
+        self._balancer: Balancer = config.make_balancer(())
         self._sweep: asyncio.TimerHandle | None = None
         self._resolving: asyncio.Task[None] | None = None
         self.outlier: OutlierDetector | None = None
@@ -178,11 +180,14 @@ class Cluster:
         self.is_in_panic = len(self.hosts) > 0 and 100.0 * len(healthy) / len(self.hosts) < self.config.panic_threshold
         self._balancer = self.config.make_balancer(self.hosts if self.is_in_panic else healthy)
 
-    def pick(self, tried: Container[Host] = (), attempts: int = 1) -> Host | None:
-        """The host for the next request; avoids those in `tried` as far as `attempts` picks go."""
+    def pick(self, key: int | None = None, tried: Container[Host] = (), attempts: int = 1) -> Host | None:
+        """The host for the next request; avoids those in `tried` as far as `attempts` picks go.
+
+        `key` is the request's hash by the route's `hash_policy`, a number of 64 bits; None if it has none.
+        """
         if self.is_in_panic:
             self.stats.lb_healthy_panic += 1
-        host = balancer.pick_untried(self._balancer, tried, attempts) if tried else self._balancer.pick()
+        host = pick_untried(self._balancer, tried, attempts, key) if tried else self._balancer.pick(key)
         assert host is None or isinstance(host, Host)
         return host
 

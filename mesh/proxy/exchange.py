@@ -123,7 +123,7 @@ class Exchange(Stream):
         assert route is not None
         retry = self._retry
         if self._retries is not None and retry is not None and retry.skips_tried_hosts:
-            host = cluster.pick(self._retries.tried, retry.host_attempts)
+            host = cluster.pick(None, self._retries.tried, retry.host_attempts)
         else:
             host = cluster.pick()
         if host is None:

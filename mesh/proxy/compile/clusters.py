@@ -11,7 +11,8 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.json_format import MessageToDict
 
-from mesh.proxy import balancer
+from mesh.proxy.balancing import policies
+from mesh.proxy.balancing.balancer import Make
 from mesh.proxy.breaker import Thresholds
 from mesh.proxy.cluster import ClusterConfig, Endpoint
 from mesh.proxy.compile import tls
@@ -148,14 +149,14 @@ def _panic_threshold(cluster: Any) -> float:
     return common.healthy_panic_threshold.value if common.HasField("healthy_panic_threshold") else 50.0
 
 
-def _balancer(cluster: Any, place: Place) -> balancer.Make:
+def _balancer(cluster: Any, place: Place) -> Make:
     policy = cluster.lb_policy
     if policy == Cluster.ROUND_ROBIN:
-        return balancer.round_robin
+        return policies.round_robin
     if policy == Cluster.LEAST_REQUEST:
-        return balancer.least_request(value_or(cluster.least_request_lb_config, "choice_count", 2))
+        return policies.least_request(value_or(cluster.least_request_lb_config, "choice_count", 2))
     if policy == Cluster.RANDOM:
-        return balancer.random_choice
+        return policies.random_choice
     raise place.refuse("only ROUND_ROBIN, LEAST_REQUEST and RANDOM are supported", "lb_policy")
 
 

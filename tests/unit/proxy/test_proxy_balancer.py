@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from mesh.proxy import balancer
+from mesh.proxy.balancing import policies
+from mesh.proxy.balancing.balancer import Balancer, Make, pick_untried
 
 
 @dataclass(eq=False)
@@ -20,21 +21,21 @@ class Host:
 HOSTS = [Host("a"), Host("b"), Host("c")]
 
 
-def picks(chosen: balancer.Balancer, times: int) -> Counter[str]:
+def picks(chosen: Balancer, times: int) -> Counter[str]:
     return Counter(host.name for _ in range(times) if isinstance(host := chosen.pick(), Host))
 
 
-@pytest.mark.parametrize("make", [balancer.round_robin, balancer.least_request(2), balancer.random_choice])
-def test_nobody_is_picked_of_nobody(make: balancer.Make) -> None:
+@pytest.mark.parametrize("make", [policies.round_robin, policies.least_request(2), policies.random_choice])
+def test_nobody_is_picked_of_nobody(make: Make) -> None:
     assert make([]).pick() is None
 
 
 def test_round_robin_takes_turns() -> None:
-    assert picks(balancer.round_robin(HOSTS), 30) == {"a": 10, "b": 10, "c": 10}
+    assert picks(policies.round_robin(HOSTS), 30) == {"a": 10, "b": 10, "c": 10}
 
 
 def test_round_robin_holds_to_weights_exactly() -> None:
-    chosen = balancer.round_robin([Host("a", 9), Host("b", 1)])
+    chosen = policies.round_robin([Host("a", 9), Host("b", 1)])
     picks(chosen, 10)  # the first round starts anywhere
     assert picks(chosen, 1000) == {"a": 900, "b": 100}
 
@@ -42,24 +43,24 @@ def test_round_robin_holds_to_weights_exactly() -> None:
 def test_least_request_of_all_hosts_finds_the_idle_one() -> None:
     busy = [Host("a", active=5), Host("b", active=0), Host("c", active=5)]
     # 50 draws miss the idle host with probability (2/3)^50, less than 2e-9
-    assert balancer.least_request(50)(busy).pick() is busy[1]
+    assert policies.least_request(50)(busy).pick() is busy[1]
 
 
 def test_least_request_with_weights_prefers_who_is_free() -> None:
     free, busy = Host("free", 1), Host("busy", 2, active=99)
-    seen = picks(balancer.least_request(2)([free, busy]), 1000)
+    seen = picks(policies.least_request(2)([free, busy]), 1000)
     assert seen["free"] > 900
 
 
 def test_random_reaches_everybody() -> None:
     # one of three is missed in 100 draws with probability 3 * (2/3)^100, less than 1e-17
-    assert set(picks(balancer.random_choice(HOSTS), 100)) == {"a", "b", "c"}
+    assert set(picks(policies.random_choice(HOSTS), 100)) == {"a", "b", "c"}
 
 
 def test_hosts_that_were_tried_are_avoided_while_attempts_last() -> None:
-    chosen = balancer.round_robin(HOSTS)
+    chosen = policies.round_robin(HOSTS)
     first = chosen.pick()
     assert first is not None
     for _ in range(5):
-        assert balancer.pick_untried(chosen, {first}, 5) is not first
-    assert balancer.pick_untried(balancer.round_robin(HOSTS[:1]), set(HOSTS), 5) is HOSTS[0]
+        assert pick_untried(chosen, {first}, 5) is not first
+    assert pick_untried(policies.round_robin(HOSTS[:1]), set(HOSTS), 5) is HOSTS[0]

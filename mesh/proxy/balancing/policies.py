@@ -1,26 +1,12 @@
-"""Load balancing: which host of a cluster gets the next request. Envoy's policies, over the hosts that may be picked.
-
-MUST NOT do I/O. A balancer is rebuilt when the list of pickable hosts changes, and only picks otherwise.
-"""
+"""Balancers that look at the hosts and not at the request: round robin, random, least request."""
 
 from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Container, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
-
-class Pickable(Protocol):
-    """What a balancer needs to know of a host."""
-
-    weight: int
-    active: int  # requests in flight
-
-
-class Balancer(Protocol):
-    def pick(self) -> Pickable | None:
-        """The next host; None if there is none."""
+from mesh.proxy.balancing.balancer import Balancer, Make, Pickable
 
 
 class RoundRobin:
@@ -32,7 +18,7 @@ class RoundRobin:
         self._hosts = hosts
         self._at = random.randrange(len(hosts)) if hosts else 0
 
-    def pick(self) -> Pickable | None:
+    def pick(self, key: int | None = None, attempt: int = 0) -> Pickable | None:
         hosts = self._hosts
         if not hosts:
             return None
@@ -49,7 +35,7 @@ class Random:
     def __init__(self, hosts: Sequence[Pickable]) -> None:
         self._hosts = hosts
 
-    def pick(self) -> Pickable | None:
+    def pick(self, key: int | None = None, attempt: int = 0) -> Pickable | None:
         hosts = self._hosts
         return hosts[int(random.random() * len(hosts))] if hosts else None
 
@@ -63,7 +49,7 @@ class LeastRequest:
         self._hosts = hosts
         self._choices = choices
 
-    def pick(self) -> Pickable | None:
+    def pick(self, key: int | None = None, attempt: int = 0) -> Pickable | None:
         hosts = self._hosts
         size = len(hosts)
         if size < 2:
@@ -92,7 +78,7 @@ class Weighted:
         self._heap = [(random.random() / weight(host), index, host) for index, host in enumerate(hosts)]
         heapq.heapify(self._heap)
 
-    def pick(self) -> Pickable | None:
+    def pick(self, key: int | None = None, attempt: int = 0) -> Pickable | None:
         if not self._heap:
             return None
         deadline, _, host = self._heap[0]
@@ -109,9 +95,6 @@ def loaded_weight(host: Pickable) -> float:
     return host.weight / (host.active + 1)
 
 
-Make = Callable[[Sequence[Pickable]], Balancer]
-
-
 def round_robin(hosts: Sequence[Pickable]) -> Balancer:
     return Weighted(hosts, plain_weight) if _are_unequal(hosts) else RoundRobin(hosts)
 
@@ -125,16 +108,6 @@ def least_request(choices: int) -> Make:
 
 def random_choice(hosts: Sequence[Pickable]) -> Balancer:
     return Random(hosts)
-
-
-def pick_untried(balancer: Balancer, tried: Container[Pickable], attempts: int) -> Pickable | None:
-    """Pick again, at most `attempts` times in all, while the pick has been tried before (`previous_hosts`)."""
-    host = balancer.pick()
-    for _ in range(attempts - 1):
-        if host is None or host not in tried:
-            break
-        host = balancer.pick()
-    return host
 
 
 def _are_unequal(hosts: Sequence[Pickable]) -> bool:
