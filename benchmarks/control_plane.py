@@ -31,7 +31,7 @@ from mesh.registry.types import WorkloadKey
 from mesh.snapshot.builder import SnapshotBuilder
 from mesh.snapshot.options import MeshOptions
 from mesh.xds.ads.catalog import Catalog
-from mesh.xds.ads.stream import Stream
+from mesh.xds.ads.state_of_the_world import StateOfTheWorld
 from mesh.xds.ads.touched import Touched
 from mesh.xds.compile.proxy import Proxy, Role
 from mesh.xds.types import XdsType
@@ -57,7 +57,7 @@ class Client:
     def __init__(self, catalog: Catalog, proxy: Proxy) -> None:
         self._catalog = catalog
         self._proxy = proxy
-        self.stream = Stream(catalog.config(proxy))
+        self.stream = StateOfTheWorld(catalog.config(proxy))
         self._names: dict[XdsType, tuple[str, ...]] = dict.fromkeys(XdsType, ())
 
     def connect(self) -> Iterator[int]:

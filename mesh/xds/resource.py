@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Final
 
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
+from envoy.service.discovery.v3 import discovery_pb2 as pb
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
 from google.protobuf.message import Message
 
 from mesh.xds.types import XdsType
 
 _RESOURCES_TAG: Final = bytes([DiscoveryResponse.RESOURCES_FIELD_NUMBER << 3 | 2])
+_DELTA_RESOURCES_TAG: Final = bytes([DeltaDiscoveryResponse.RESOURCES_FIELD_NUMBER << 3 | 2])
 _VERSION_BYTES: Final = 8
 
 
@@ -26,13 +28,15 @@ class Resource:
     """One Envoy resource, ready to be sent.
 
     `encoded` is its `DiscoveryResponse.resources` entry; `version` a hash of the content; `wants` names the resources
-    of the dependent type (`WARMED_BY`) that the proxy will ask for because of this one.
+    of the dependent type (`WARMED_BY`) that the proxy will ask for because of this one. `head` and `encoded` together
+    are its `DeltaDiscoveryResponse.resources` entry, whose field for the message has the same number.
     """
 
     name: str
     version: str
     encoded: bytes = field(repr=False)
     wants: tuple[str, ...] = ()
+    head: bytes = field(default=b"", repr=False)
 
 
 def encode(type_: XdsType, name: str, message: Message, wants: Iterable[str] = ()) -> Resource:
@@ -43,7 +47,14 @@ def encode(type_: XdsType, name: str, message: Message, wants: Iterable[str] = (
 def from_bytes(type_: XdsType, name: str, body: bytes, wants: Iterable[str] = ()) -> Resource:
     """Wrap the encoding of a message of `type_` as a resource."""
     wrapped = length_delimited(1, type_.url.encode()) + length_delimited(2, body)
-    return Resource(name, content_version(body), _RESOURCES_TAG + _varint(len(wrapped)) + wrapped, tuple(wants))
+    encoded = _RESOURCES_TAG + _varint(len(wrapped)) + wrapped
+    version = content_version(body)
+    return Resource(name, version, encoded, tuple(wants), _delta_head(name, version, len(encoded)))
+
+
+def held(name: str, version: str) -> Resource:
+    """A resource that a proxy says it has. It is never sent."""
+    return Resource(name, version, b"")
 
 
 def content_version(*parts: bytes) -> str:
@@ -57,6 +68,12 @@ def content_version(*parts: bytes) -> str:
 def length_delimited(field_number: int, value: bytes) -> bytes:
     """A protobuf field of wire type 2 (strings, bytes, messages)."""
     return _varint(field_number << 3 | 2) + _varint(len(value)) + value
+
+
+def _delta_head(name: str, version: str, size: int) -> bytes:
+    inner = length_delimited(pb.Resource.NAME_FIELD_NUMBER, name.encode())
+    inner += length_delimited(pb.Resource.VERSION_FIELD_NUMBER, version.encode())
+    return _DELTA_RESOURCES_TAG + _varint(len(inner) + size) + inner
 
 
 def _varint(value: int) -> bytes:
@@ -88,6 +105,11 @@ class Layer:
         return b"".join(resource.encoded for resource in self.by_name.values())
 
     @cached_property
+    def delta(self) -> bytes:
+        """All the resources as entries of a delta response."""
+        return b"".join(part for resource in self.by_name.values() for part in (resource.head, resource.encoded))
+
+    @cached_property
     def wants(self) -> frozenset[str]:
         """Names of all dependent resources these make a proxy ask for."""
         return frozenset(name for resource in self.by_name.values() for name in resource.wants)
@@ -108,6 +130,10 @@ class ResourceSet:
 
     def __contains__(self, name: str) -> bool:
         return any(name in layer.by_name for layer in self.layers)
+
+    def get(self, name: str) -> Resource | None:
+        """The resource of that name, if there is one."""
+        return next((layer.by_name[name] for layer in self.layers if name in layer.by_name), None)
 
     def __iter__(self) -> Iterator[Resource]:
         return (resource for layer in self.layers for resource in layer.by_name.values())
@@ -146,12 +172,38 @@ class ResourceSet:
             )
         )
 
+    def delta_since(self, former: ResourceSet) -> bytes:
+        """`changed_since` as entries of a delta response."""
+        ours, theirs = self._unshared(former)
+        return b"".join(_encoded_changes(layer, theirs) for layer in ours)
+
+
+def delta_response(type_: XdsType, version: str, nonce: str, entries: Iterable[bytes], removed: Iterable[str]) -> bytes:
+    """The encoded `DeltaDiscoveryResponse` of these entries. `version` is for people to read."""
+    removed_field = DeltaDiscoveryResponse.REMOVED_RESOURCES_FIELD_NUMBER
+    return b"".join(
+        (
+            length_delimited(DeltaDiscoveryResponse.SYSTEM_VERSION_INFO_FIELD_NUMBER, version.encode()),
+            *entries,
+            length_delimited(DeltaDiscoveryResponse.TYPE_URL_FIELD_NUMBER, type_.url.encode()),
+            length_delimited(DeltaDiscoveryResponse.NONCE_FIELD_NUMBER, nonce.encode()),
+            *(length_delimited(removed_field, name.encode()) for name in removed),
+        )
+    )
+
 
 # Proxies move from one snapshot to the next with the same shared layers, so what differs is worked out once for all.
 @lru_cache(maxsize=32)
 def _new_or_changed(layer: Layer, former: tuple[Layer, ...]) -> tuple[Resource, ...]:
     versions = {resource.name: resource.version for own in former for resource in own.by_name.values()}
     return tuple(own for own in layer.by_name.values() if versions.get(own.name) != own.version)
+
+
+@lru_cache(maxsize=32)
+def _encoded_changes(layer: Layer, former: tuple[Layer, ...]) -> bytes:
+    if not former:
+        return layer.delta
+    return Layer(_new_or_changed(layer, former)).delta
 
 
 @lru_cache(maxsize=32)

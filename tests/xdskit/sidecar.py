@@ -34,7 +34,7 @@ def free_block() -> str:
     raise AssertionError("no free block of loopback addresses in 100 tries")
 
 
-def bootstrap(pod: str, address: str, ads_port: int) -> dict[str, Any]:
+def bootstrap(pod: str, address: str, ads_port: int, api_type: str) -> dict[str, Any]:
     secrets = {"watched_directory": {"path": "secrets"}}
     tls = {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
@@ -58,7 +58,7 @@ def bootstrap(pod: str, address: str, ads_port: int) -> dict[str, Any]:
         "admin": {"address": {"socket_address": {"address": address, "port_value": 15000}}},
         "dynamic_resources": {
             "ads_config": {
-                "api_type": "GRPC",
+                "api_type": api_type,
                 "transport_api_version": "V3",
                 "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
             },
@@ -87,11 +87,19 @@ def bootstrap(pod: str, address: str, ads_port: int) -> dict[str, Any]:
 
 @asynccontextmanager
 async def sidecar(
-    authority: Authority, engine: str, folder: Path, *, pod: str, address: str, account: str, ads_port: int
+    authority: Authority,
+    engine: str,
+    folder: Path,
+    *,
+    pod: str,
+    address: str,
+    account: str,
+    ads_port: int,
+    api_type: str = "GRPC",
 ) -> AsyncIterator[Path]:
     """Runs in `folder` until the block ends; gives the file that it logs to."""
     authority.write_secrets(folder / "secrets", f"spiffe://cluster.local/ns/default/sa/{account}")
-    (folder / "bootstrap.json").write_text(json.dumps(bootstrap(pod, address, ads_port)))
+    (folder / "bootstrap.json").write_text(json.dumps(bootstrap(pod, address, ads_port, api_type)))
     log = folder / "proxy.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(

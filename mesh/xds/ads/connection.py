@@ -6,15 +6,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import grpc
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 
 from mesh.xds.ads.catalog import Catalog
 from mesh.xds.ads.counters import Counters
 from mesh.xds.ads.node import NodeIdentity
 from mesh.xds.ads.status import ProxyStatus, type_statuses
-from mesh.xds.ads.stream import Stream
+from mesh.xds.ads.stream import StreamOf
 from mesh.xds.ads.touched import NOTHING_TOUCHED, Touched
 
 log = logging.getLogger(__name__)
@@ -24,10 +24,15 @@ class Connection:
     """Reads requests and writes responses, each at its own pace. `progressed` is called whenever anything moved."""
 
     def __init__(
-        self, node: NodeIdentity, catalog: Catalog, counters: Counters, progressed: Callable[[], None]
+        self,
+        node: NodeIdentity,
+        protocol: StreamOf,
+        catalog: Catalog,
+        counters: Counters,
+        progressed: Callable[[], None],
     ) -> None:
         self.node = node
-        self.stream = Stream(catalog.config(node.proxy))
+        self.stream = protocol(catalog.config(node.proxy))
         self._catalog = catalog
         self._counters = counters
         self._progressed = progressed
@@ -58,7 +63,7 @@ class Connection:
             self._changed_at = at
         self._wake.set()
 
-    async def serve(self, first: DiscoveryRequest, context: grpc.aio.ServicerContext) -> None:
+    async def serve(self, first: Any, context: grpc.aio.ServicerContext) -> None:
         """Until the proxy hangs up. Raises UnknownWorkloadError when its pod goes."""
         self._take(first)
         reader = asyncio.ensure_future(self._read(context))
@@ -76,7 +81,7 @@ class Connection:
         while (request := await context.read()) is not grpc.aio.EOF:
             self._take(request)
 
-    def _take(self, request: DiscoveryRequest) -> None:
+    def _take(self, request: Any) -> None:
         refused = self.stream.request(request, datetime.now(UTC))
         if refused is not None:
             self._counters.refusals[refused] += 1

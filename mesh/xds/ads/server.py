@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any, Final
 
 import grpc
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 
 from mesh.api.meta import Resource
 from mesh.registry.kubernetes import KubernetesRegistry
@@ -20,6 +21,7 @@ from mesh.xds.ads.catalog import Catalog, UnknownWorkloadError
 from mesh.xds.ads.connection import Connection
 from mesh.xds.ads.counters import Counters, Metric
 from mesh.xds.ads.debounce import Debounce
+from mesh.xds.ads.incremental import Incremental
 from mesh.xds.ads.node import (
     IdentityError,
     NodeError,
@@ -28,13 +30,18 @@ from mesh.xds.ads.node import (
     check_identity,
     read_node,
 )
+from mesh.xds.ads.state_of_the_world import StateOfTheWorld
 from mesh.xds.ads.status import ProxyStatus, SyncResult, SyncState, rejections
+from mesh.xds.ads.stream import StreamOf
 from mesh.xds.ads.touched import Touched
 
 log = logging.getLogger(__name__)
 
 _SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-_METHOD: Final = "StreamAggregatedResources"
+_METHODS: Final[Mapping[str, tuple[StreamOf, Any]]] = {
+    "StreamAggregatedResources": (StateOfTheWorld, DiscoveryRequest),
+    "DeltaAggregatedResources": (Incremental, DeltaDiscoveryRequest),
+}
 _SERVER_OPTIONS: Final = (
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     ("grpc.so_reuseport", 0),
@@ -91,10 +98,13 @@ class DiscoveryServer:
         Raises OSError when the address cannot be had.
         """
         server = grpc.aio.server(options=_SERVER_OPTIONS)
-        handler = grpc.stream_stream_rpc_method_handler(
-            self._stream_aggregated_resources, request_deserializer=DiscoveryRequest.FromString
-        )
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler}),))
+        handlers = {
+            name: grpc.stream_stream_rpc_method_handler(
+                partial(self._aggregated_resources, protocol), request_deserializer=request.FromString
+            )
+            for name, (protocol, request) in _METHODS.items()
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
         try:
             bound: int = server.add_secure_port(f"{host}:{port}", credentials)
         except RuntimeError as error:
@@ -167,12 +177,12 @@ class DiscoveryServer:
             return SyncResult(SyncState.REJECTED, late, rejected)
         return SyncResult(SyncState.TIMEOUT if late else SyncState.SYNCED, late)
 
-    async def _stream_aggregated_resources(self, _: object, context: grpc.aio.ServicerContext) -> None:
+    async def _aggregated_resources(self, protocol: StreamOf, _: object, context: grpc.aio.ServicerContext) -> None:
         first = await context.read()
         if first is grpc.aio.EOF:
             return
         try:
-            connection = self._connect(first, context)
+            connection = self._connect(protocol, first, context)
         except (NodeError, IdentityError, UnknownWorkloadError) as error:
             self._counters.refused_streams += 1
             log.warning("ADS stream from %s refused: %s", context.peer(), error)
@@ -185,14 +195,14 @@ class DiscoveryServer:
         finally:
             self._disconnect(connection)
 
-    def _connect(self, first: DiscoveryRequest, context: grpc.aio.ServicerContext) -> Connection:
+    def _connect(self, protocol: StreamOf, first: Any, context: grpc.aio.ServicerContext) -> Connection:
         node = read_node(first.node)
         if self._changed_at is not None and node.proxy.key not in self.snapshot.workloads:
             # A pod's proxy may be quicker than the debounce that its Pod object is waiting in.
             self._debounce.cancel()
             self._publish()
         self._check(node, certified_identities(context.auth_context()))
-        connection = Connection(node, self._catalog, self._counters, self._progressed)
+        connection = Connection(node, protocol, self._catalog, self._counters, self._progressed)
         self._connections.add(connection)
         log.info("%s connected", connection.id)
         return connection

@@ -99,5 +99,5 @@ def _state(own: Subscription) -> TypeState:
     if own.nack is not None:
         return TypeState.NACK
     if not own.sent_version:
-        return TypeState.NOT_SENT
+        return TypeState.SYNCED if own.resumed else TypeState.NOT_SENT
     return TypeState.STALE if own.in_flight else TypeState.SYNCED

@@ -4,23 +4,25 @@ The order is make-before-break. New clusters are sent beside the old ones; when 
 endpoints, listeners and then routes follow; and only when those are taken do the old clusters go. Whatever is sent
 waits for the answer to what it depends on, so a response is never followed by one that the proxy cannot use yet.
 
+How requests and responses look is the protocol's: `StateOfTheWorld` and `Incremental` are streams of either kind.
+
 There is no queue: at every step the next response is worked out from the latest configuration. A slow proxy misses
 the states in between and holds up nobody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from sys import intern
-from typing import Protocol
-
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 from mesh.xds.ads.subscription import Nack, NamedSubscription, SetSubscription, Subscription
 from mesh.xds.ads.touched import Touched
 from mesh.xds.resource import Layer, Resource, ResourceSet
-from mesh.xds.types import BY_URL, WARMED_BY, XdsType
+from mesh.xds.types import WARMED_BY, XdsType
+
+_NOTHING = ""  # the version of what there is not
 
 
 class Config(Protocol):
@@ -37,14 +39,21 @@ class Config(Protocol):
     def routes(self, name: str) -> Resource | None: ...
 
 
-class Stream:
-    """State of a stream. `offer` what the proxy is to have, tell it each `request`, and send each `next_response`."""
+class Stream(ABC):
+    """State of a stream. `offer` what the proxy is to have, tell it each `request`, and send each `next_response`.
+
+    `TELLS_MISSING`: whether the protocol can say that there is no resource of a name.
+    """
+
+    TELLS_MISSING: ClassVar[bool] = False
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._clusters, self._listeners = SetSubscription(), SetSubscription()
+        self._clusters, self._listeners = SetSubscription(type=XdsType.CDS), SetSubscription(type=XdsType.LDS)
         self._endpoints, self._routes = NamedSubscription(), NamedSubscription()
         self._nonces = 0
+        self.sets = {XdsType.CDS: self._clusters, XdsType.LDS: self._listeners}
+        self.named = {XdsType.EDS: self._endpoints, XdsType.RDS: self._routes}
         self.subscriptions: dict[XdsType, Subscription] = {
             XdsType.CDS: self._clusters,
             XdsType.EDS: self._endpoints,
@@ -53,6 +62,18 @@ class Stream:
         }
         self.synced_version = 0
         self.is_settled = False
+
+    @abstractmethod
+    def _heard(self, request: Any, now: datetime) -> XdsType | None:
+        """Take in what was said. The type that was refused, if one was."""
+
+    @abstractmethod
+    def _set_bytes(self, subscription: SetSubscription, target: ResourceSet, nonce: str) -> bytes:
+        """The encoded response that makes the proxy's set `target`."""
+
+    @abstractmethod
+    def _named_bytes(self, found: ResourceSet, missing: Sequence[str], nonce: str) -> bytes:
+        """The encoded response that brings `found`, and says that there is nothing called `missing`."""
 
     @property
     def offered_version(self) -> int:
@@ -72,25 +93,10 @@ class Stream:
         if touched.routes:
             self._routes.touch(None)
 
-    def request(self, request: DiscoveryRequest, now: datetime) -> XdsType | None:
-        """Take in a subscription, an ACK or a NACK. Returns the type that was refused, if one was.
-
-        A request that answers anything but the last response is out of date: the proxy will answer that one too.
-        """
+    def request(self, request: Any, now: datetime) -> XdsType | None:
+        """Take in a subscription, an ACK or a NACK. Returns the type that was refused, if one was."""
         self.is_settled = False
-        type_ = BY_URL.get(request.type_url)
-        if type_ is None:
-            return None
-        subscription = self.subscriptions[type_]
-        if subscription.last_nonce and request.response_nonce != subscription.last_nonce:
-            return None
-        refused = bool(subscription.in_flight) and request.HasField("error_detail")
-        if refused:
-            subscription.refuse(request.error_detail.message, now)
-        elif subscription.in_flight:
-            subscription.ack()
-        subscription.ask(frozenset(map(intern, request.resource_names)))
-        return type_ if refused else None
+        return self._heard(request, now)
 
     def next_response(self) -> tuple[XdsType, bytes] | None:
         """The next encoded DiscoveryResponse, None when there is nothing to send before the next request or offer."""
@@ -118,9 +124,13 @@ class Stream:
             return None
         if found := self._named_response(XdsType.RDS, self._routes, self._config.routes):
             return found
-        if not _ready(self._listeners, self._routes):
+        if not _ready(self._listeners, self._routes) or self._is_still_resuming():
             return None
         return self._set_response(XdsType.CDS, self._clusters, clusters)
+
+    def _is_still_resuming(self) -> bool:
+        """A proxy that came back with clusters of earlier has routes to them, and has yet to ask for newer ones."""
+        return self._clusters.resumed and self._clusters.wildcard and not self._listeners.asked
 
     def _beside_old(self, target: ResourceSet) -> ResourceSet:
         """The wanted clusters and those that the proxy still routes to; what it has, if that comes to the same."""
@@ -137,26 +147,29 @@ class Stream:
     ) -> tuple[XdsType, bytes] | None:
         if not subscription.wants(target):
             return None
-        waiting = self.subscriptions[WARMED_BY[type_]]
-        assert isinstance(waiting, NamedSubscription)
-        waiting.forget(_waited_for(target, subscription))
+        # Envoy waits for these once it gets `target`, whatever it was sent before.
+        awaited = frozenset(name for own in subscription.news(target) for name in own.wants)
+        self.named[WARMED_BY[type_]].forget(awaited)
         nonce = self._nonce()
+        encoded = self._set_bytes(subscription, target, nonce)
         subscription.send_set(target, nonce)
-        return type_, target.response(nonce)
+        return type_, encoded
 
     def _named_response(
         self, type_: XdsType, subscription: NamedSubscription, find: Callable[[str], Resource | None]
     ) -> tuple[XdsType, bytes] | None:
         if not subscription.asked or subscription.in_flight:
             return None
-        found = (find(name) for name in sorted(subscription.take_stale()))
-        changed = [own for own in found if own is not None and subscription.sent.get(own.name) != own.version]
-        if not changed:
+        found = {name: find(name) for name in sorted(subscription.take_stale())}
+        changed = [own for own in found.values() if own is not None and subscription.sent.get(own.name) != own.version]
+        missing = [name for name, own in found.items() if own is None and name not in subscription.sent]
+        if not changed and not (missing and self.TELLS_MISSING):
             return None
         nonce = self._nonce()
         response = ResourceSet(type_, Layer(changed))
-        subscription.send_versions({own.name: own.version for own in changed}, response.version, nonce)
-        return type_, response.response(nonce)
+        versions = {own.name: own.version for own in changed} | dict.fromkeys(missing, _NOTHING)
+        subscription.send_versions(versions, response.version, nonce)
+        return type_, self._named_bytes(response, missing, nonce)
 
     def _endpoints_of(self, cluster: str) -> Resource | None:
         """A cluster that is going keeps its endpoints to the end; one nobody knows gets none, or it would wait."""
@@ -186,13 +199,8 @@ class Stream:
         return str(self._nonces)
 
 
-def _waited_for(target: ResourceSet, subscription: SetSubscription) -> frozenset[str]:
-    """What the proxy will wait for again once it gets `target`.
-
-    Where the last set was refused, each member may be as it was there, or as it was in the set taken before.
-    """
-    known = (own for own in (subscription.held, subscription.sent) if own is not None)
-    return frozenset(name for own in known for changed in target.changed_since(own) for name in changed.wants)
+StreamOf: TypeAlias = Callable[[Config], Stream]
+"""Opens a stream of one protocol for a proxy that is to have this configuration."""
 
 
 def _ready(referring: SetSubscription, referred: NamedSubscription) -> bool:

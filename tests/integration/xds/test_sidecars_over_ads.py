@@ -20,6 +20,7 @@ from mesh.xds.ads.status import SyncState
 WAIT_S = 30.0
 CALLERS, CHANGES = 4, 12
 ENGINES = pytest.mark.parametrize("engine", ["python", pytest.param("envoy", marks=pytest.mark.envoy)])
+PROTOCOLS = pytest.mark.parametrize("api_type", ["GRPC", "DELTA_GRPC"])
 MESH = """
 apiVersion: v1
 kind: Service
@@ -89,12 +90,12 @@ def rule_with_subset(name: str) -> str:
 
 
 @asynccontextmanager
-async def two_pods(engine: str, folder: Path) -> AsyncIterator[tuple[DiscoveryServer, str]]:
+async def two_pods(engine: str, folder: Path, api_type: str) -> AsyncIterator[tuple[DiscoveryServer, str]]:
     block = free_block()
     upstream = await asyncio.start_server(app, f"{block}.2", 0)
     app_port = upstream.sockets[0].getsockname()[1]
     authority = Authority()
-    run = partial(sidecar, authority, engine)
+    run = partial(sidecar, authority, engine, api_type=api_type)
     async with (
         upstream,
         served(authority, objects(MESH.format(block=block, app=app_port))) as (server, port),
@@ -114,10 +115,11 @@ async def synced(server: DiscoveryServer, version: int) -> None:
     assert result.state is SyncState.SYNCED, result
 
 
+@PROTOCOLS
 @ENGINES
-def test_sidecars_speak_mutual_tls_and_follow_changes(engine: str, tmp_path: Path) -> None:
+def test_sidecars_speak_mutual_tls_and_follow_changes(engine: str, api_type: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with two_pods(engine, tmp_path) as (server, block):
+        async with two_pods(engine, tmp_path, api_type) as (server, block):
             client = f"{block}.1"
             assert await get(client, "/") == 200
             with pytest.raises(ConnectionError):
@@ -133,15 +135,16 @@ def test_sidecars_speak_mutual_tls_and_follow_changes(engine: str, tmp_path: Pat
     asyncio.run(scenario())
 
 
+@PROTOCOLS
 @ENGINES
-def test_no_request_is_lost_while_rules_come_and_go(engine: str, tmp_path: Path) -> None:
+def test_no_request_is_lost_while_rules_come_and_go(engine: str, api_type: str, tmp_path: Path) -> None:
     """Subset and route arrive in one change and leave in one, over and over, under traffic.
 
     Whichever of the two stands first in the file, and also where one pair takes the place of another.
     """
 
     async def scenario() -> None:
-        async with two_pods(engine, tmp_path) as (server, block):
+        async with two_pods(engine, tmp_path, api_type) as (server, block):
             statuses: list[int] = []
             done = asyncio.Event()
 
