@@ -97,9 +97,8 @@ class Cluster:
     """Live state of one cluster. Made anew when its configuration changes, kept while only its endpoints do."""
 
     __slots__ = (
-        "_balancer", "_closed", "_resolving", "_sweep", "breaker", "config", "connect_timeout", "hosts",
-        "idle_deadlines", "idle_timeout", "is_in_panic", "loop", "max_requests_per_connection", "outlier", "spawn",
-        "stats",
+        "_balancer", "_resolving", "_sweep", "breaker", "config", "connect_timeout", "hosts", "idle_deadlines",
+        "idle_timeout", "is_closed", "is_in_panic", "loop", "max_requests_per_connection", "outlier", "spawn", "stats",
     )  # fmt: skip
 
     def __init__(
@@ -116,7 +115,7 @@ class Cluster:
         self.breaker = breaker.Breaker(config.thresholds, stats)
         self.hosts: tuple[Host, ...] = ()
         self.is_in_panic = False
-        self._closed = False
+        self.is_closed = False
         self._balancer: Balancer = config.make_balancer(())
         self._sweep: asyncio.TimerHandle | None = None
         self._resolving: asyncio.Task[None] | None = None
@@ -128,10 +127,6 @@ class Cluster:
     @property
     def name(self) -> str:
         return self.config.name
-
-    @property
-    def is_closed(self) -> bool:
-        return self._closed
 
     def replace_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
         """The cluster now has these endpoints. Hosts that stay keep their connections, counters and ejection."""
@@ -193,7 +188,7 @@ class Cluster:
 
     def close(self) -> None:
         """The cluster is gone from the configuration: finish what is in flight, keep nothing."""
-        self._closed = True
+        self.is_closed = True
         if self._sweep is not None:
             self._sweep.cancel()
         if self._resolving is not None:

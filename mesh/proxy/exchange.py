@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.request_body import RequestBody
-from mesh.proxy.request_head import rewrite, rewrite_host, steered
+from mesh.proxy.request_head import expected_timeout, rewrite, rewrite_host, steered
 from mesh.proxy.rescue import (
     RESCUE,
     ConnectFailed,
@@ -97,19 +97,19 @@ class Exchange(Stream):
             self.response_edits = (target.response_edit, *self.response_edits)
         if action.idle_timeout is not None:
             self.idle_timeout = action.idle_timeout
-        timeout, self._retry = action.timeout, action.retry
+        timeout, self._retry, expected = action.timeout, action.retry, action.expected_timeout
         if b"x-envoy-internal" in head.marked:
             timeout, self._retry = steered(head, timeout, self._retry)
-        if timeout:
-            per_try = self._retry.per_try_timeout if self._retry is not None else 0.0
-            expected = per_try if 0 < per_try < timeout else timeout
-            head.lines.append(b"x-envoy-expected-rq-timeout-ms: %d" % (expected * 1000))
+            expected = expected_timeout(timeout, self._retry)
+        if expected is not None:
+            head.lines.append(expected)
             self.route_timeout = timeout
         if target.request_edit is not None:
             target.request_edit.apply(head, self)
         if route.request_edit is not None:
             route.request_edit.apply(head, self)
-        rewrite(head, action, target.host_rewrite)
+        if action.rewrites or target.host_rewrite is not None:
+            rewrite(head, action, target.host_rewrite)
         if self.request_done:
             self.start_route_timeout()
         elif self.idle_timeout:

@@ -75,6 +75,8 @@ class Forward:
     host_rewrite_header: bytes | None = None
     append_x_forwarded_host: bool = False
     no_cluster_status: int = 503
+    expected_timeout: bytes | None = None  # the header line of `timeout`
+    rewrites: bool = False  # whether host or path may change, by what stands above
 
     def pick(self, head: Head) -> WeightedCluster:
         """The cluster for this request, by weight: random, or predictable from the header that `header_name` names."""

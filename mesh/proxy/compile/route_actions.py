@@ -10,6 +10,7 @@ from mesh.proxy.compile.values import regex, seconds, seconds_or, value_or
 from mesh.proxy.fields import OPAQUE, Place
 from mesh.proxy.filters import registry
 from mesh.proxy.http1.head import RequestHead
+from mesh.proxy.request_head import expected_timeout
 from mesh.proxy.retry import RetryPolicy
 from mesh.proxy.route import DirectResponse, Forward, Redirect, WeightedCluster, without_port
 
@@ -75,19 +76,24 @@ def _forward(route: Any, host: Any, place: Place) -> Forward:
     clusters, total, header = _clusters(action, place)
     policy = action.retry_policy if action.HasField("retry_policy") else host.retry_policy
     idle = seconds_or(action, "idle_timeout", -1.0)
+    timeout, retry = seconds_or(action, "timeout", 15.0), _retry(policy, place.at("retry_policy"))
     return Forward(
         clusters=clusters,
         total_weight=total,
         header_name=header,
-        timeout=seconds_or(action, "timeout", 15.0),
+        timeout=timeout,
         idle_timeout=None if idle < 0 else idle,
-        retry=_retry(policy, place.at("retry_policy")),
+        retry=retry,
         rewrite_path=_rewrite(action, route.match, place),
         host_rewrite=action.host_rewrite_literal.encode() or None,
         auto_host_rewrite=value_or(action, "auto_host_rewrite", False),
         host_rewrite_header=action.host_rewrite_header.lower().encode() or None,
         append_x_forwarded_host=action.append_x_forwarded_host,
         no_cluster_status=_NOT_FOUND[action.cluster_not_found_response_code],
+        expected_timeout=expected_timeout(timeout, retry),
+        rewrites=action.WhichOneof("host_rewrite_specifier") is not None
+        or bool(action.prefix_rewrite)
+        or action.HasField("regex_rewrite"),
     )
 
 
