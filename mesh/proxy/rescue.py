@@ -70,6 +70,10 @@ class RequestTooLarge(Failure):
     """The request body does not fit a buffer that must hold it."""
 
 
+class ResponseTooLarge(Failure):
+    """The response body does not fit a buffer that must hold it."""
+
+
 class DownstreamClosed(Failure):
     """The client went away: there is nobody to answer."""
 
@@ -123,6 +127,7 @@ RESCUE: dict[type[Failure], Rescue] = {
     StreamIdle: Rescue(504, "SI", "stream_idle_timeout", "stream timeout"),
     RequestBroke: Rescue(400, "DPE", "{reason}", "Bad Request"),
     RequestTooLarge: Rescue(413, "", "request_payload_too_large", "Payload Too Large"),
+    ResponseTooLarge: Rescue(500, "", "response_payload_too_large", "Internal Server Error"),
     DownstreamClosed: Rescue(0, "DC", "downstream_remote_disconnect"),
     Aborted: Rescue(503, "FI", "fault_filter_abort", "fault filter abort"),
 }
