@@ -16,6 +16,7 @@ from mesh.proxy.deadlines import Deadlines
 from mesh.proxy.outlier import Health, OutlierConfig, OutlierDetector
 from mesh.proxy.pool import Pool
 from mesh.proxy.transport_socket import ClientTls
+from mesh.proxy.upstream_config import UpstreamConfig
 
 Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
 
@@ -40,8 +41,7 @@ class ClusterConfig:
 
     name: str
     connect_timeout: float = 5.0
-    idle_timeout: float = 3600.0
-    max_requests_per_connection: int = 0
+    http: UpstreamConfig = field(default_factory=UpstreamConfig)
     buffer_limit: int = 1024 * 1024
     panic_threshold: float = 50.0
     make_balancer: Make = policies.round_robin
@@ -109,9 +109,9 @@ class Cluster:
         self.loop = loop
         self.spawn = spawn
         self.idle_deadlines = idle
-        self.idle_timeout = config.idle_timeout
+        self.idle_timeout = config.http.idle_timeout
         self.connect_timeout = config.connect_timeout
-        self.max_requests_per_connection = config.max_requests_per_connection
+        self.max_requests_per_connection = config.http.max_requests_per_connection
         self.breaker = breaker.Breaker(config.thresholds, stats)
         self.hosts: tuple[Host, ...] = ()
         self.is_in_panic = False

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import TYPE_CHECKING, cast
 
 from mesh.proxy.exchange import Exchange
-from mesh.proxy.http1.body import BODILESS, LAST_CHUNK, Body, chunk, request_body
+from mesh.proxy.http1.body import BODILESS, LAST_CHUNK, Body, chunk, last_chunk, request_body
 from mesh.proxy.http1.errors import HeadTooLargeError, MalformedError, NotRoutableError
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http1.parse import parse_request
 from mesh.proxy.http1.reply import REASONS, STATUS_LINES
-from mesh.proxy.rescue import RequestBroke
+from mesh.proxy.rescue import RequestBroke, RequestTrailersTooLarge
 
 if TYPE_CHECKING:
     from mesh.proxy.http_config import HttpConfig
     from mesh.proxy.runtime import Worker
     from mesh.proxy.tls import Peer
 
-_CONTINUE = ResponseHead(100, b"", False, [], {})
 _SMALL = 64 * 1024
 _RESPONSE = b"%b%b\r\n\r\n%b"
 _LINE_END = b"\r\n"
@@ -166,23 +165,28 @@ class Downstream(asyncio.Protocol):
 
     def _begin(self, head: RequestHead, rest: bytes) -> bytes:
         """Start one request with what came of its body; answers what came after it."""
-        body = request_body(head)
+        config = self.config
+        body = request_body(head, config.max_head, config.max_trailers)
         payload = b""
         done = body is None
+        trailers: Sequence[bytes] = ()
         if body is not None:
             if rest:
                 payload = body.take(rest)
                 rest = body.rest
                 done = body.done
-            self._body = None if done else body
-        stats = self.config.stats
+            if done:
+                trailers = body.trailers
+            else:
+                self._body = body
+        stats = config.stats
         stats.downstream_rq_total += 1
         stats.downstream_rq_active += 1
         self._buffer = b""
-        if b"expect" in head.marked and head.marked[b"expect"].lower() == b"100-continue":
-            self.send_informational(_CONTINUE)
-        exchange = self.exchange = Exchange(self, head, payload, done, body is not None)
+        exchange = self.exchange = Exchange(self, head, payload, done and not trailers, body is not None)
         exchange.start()
+        if trailers and self.exchange is exchange:
+            exchange.request_trailers(Head(list(trailers), {}))
         return rest
 
     def _body_received(self, data: bytes) -> None:
@@ -195,14 +199,21 @@ class Downstream(asyncio.Protocol):
             self.config.stats.downstream_cx_protocol_error += 1
             self._body = None
             self.will_close = self._is_unread = True
-            exchange.fail(RequestBroke(error.details))
+            too_large = isinstance(error, HeadTooLargeError)
+            exchange.fail((RequestTrailersTooLarge if too_large else RequestBroke)(error.details))
             return
         done = body.done
         if done:
             self._body = None
             if body.rest:
                 self._hold(body.rest)
-        exchange.request_payload(payload, done)
+        if not done or not body.trailers:
+            exchange.request_payload(payload, done)
+            return
+        if payload:
+            exchange.request_payload(payload, False)
+        if self.exchange is exchange:
+            exchange.request_trailers(Head(list(body.trailers), {}))
 
     def _hold(self, data: bytes) -> None:
         self._buffer += data
@@ -273,17 +284,20 @@ class Downstream(asyncio.Protocol):
             self.transport.write(payload)
 
     def send_trailers(self, trailers: Head) -> None:
-        self.send_payload(b"", True)
+        if self._chunks and self.config.max_trailers:
+            self.transport.write(last_chunk(trailers))
+        else:
+            self.send_payload(b"", True)
 
     def exchange_over(self, reset: bool) -> None:
         """The exchange has said everything; `reset` if the response broke off."""
-        exchange, self.exchange = self.exchange, None
+        self.exchange = None
         if self._ended:
             return
         if reset:
             self._ended = True
             self.transport.abort()
-        elif self._is_unread or (exchange is not None and not exchange.request_done):
+        elif self._is_unread or self._body is not None:
             self._linger()
         elif self.will_close:
             self._finish()

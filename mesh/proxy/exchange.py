@@ -29,7 +29,7 @@ from mesh.proxy.rescue import (
     StreamIdle,
     TryTimedOut,
 )  # fmt: skip
-from mesh.proxy.response_head import prepare
+from mesh.proxy.response_head import prepare, restore_server
 from mesh.proxy.retry import Retries, RetryPolicy
 from mesh.proxy.route import DirectResponse, Forward, Redirect, Route
 from mesh.proxy.stream import Stream
@@ -38,13 +38,15 @@ if TYPE_CHECKING:
     from mesh.proxy.cluster import Cluster
     from mesh.proxy.codec import RequestEncoder, ResponseEncoder
 
+_INTERIM = frozenset((100, 102, 103, 104))
+
 
 class Exchange(Stream):
     """A request in flight. The client's codec starts it, a pool and the upstream's codec call it back, and the sweep
     ends it in time.
     """
 
-    __slots__ = ("_body", "_retries", "_retry", "_sent", "cluster", "upstream", "upstream_started")
+    __slots__ = ("_body", "_retries", "_retry", "_sent", "_was_informed", "cluster", "upstream", "upstream_started")
 
     def __init__(
         self, connection: ResponseEncoder, head: RequestHead, payload: bytes, done: bool, has_body: bool
@@ -56,6 +58,7 @@ class Exchange(Stream):
         self._retry: RetryPolicy | None = None
         self._retries: Retries | None = None
         self._sent = False
+        self._was_informed = False
 
     # The way out
 
@@ -207,7 +210,17 @@ class Exchange(Stream):
     # The way back
 
     def informational_received(self, head: ResponseHead) -> None:
-        """An interim response of the upstream. As Envoy by default, we have answered `Expect` ourselves."""
+        """An interim response of the upstream: as in Envoy the first of a kind that it knows, and then no retry."""
+        if head.status not in _INTERIM or self._was_informed:
+            return
+        assert self.cluster is not None
+        self._was_informed = True
+        self._retry = None
+        self.cluster.stats.codes.count(head.status)
+        if self.config.proxy_100_continue:  # else we have answered `Expect` ourselves
+            self.config.stats.codes.count(head.status)
+            restore_server(head)
+            self.connection.send_informational(head)
 
     def response_received(self, head: ResponseHead, payload: bytes, done: bool) -> None:
         """The upstream's response head with what came along of its body."""

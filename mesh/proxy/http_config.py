@@ -40,6 +40,8 @@ class HttpConfig:
     buffer_limit: int = 1024 * 1024
     max_head: int = 60 * 1024
     max_headers: int = 100
+    proxy_100_continue: bool = False
+    max_trailers: int = 0  # 0: `enable_trailers` is not set, and trailers are dropped
     delayed_close: float = 1.0
     internal_ranges: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
 

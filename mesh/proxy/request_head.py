@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING
 
-from mesh.proxy.http1.head import RequestHead
+from mesh.proxy.http1.head import RequestHead, ResponseHead
 from mesh.proxy.http1.names import INTERNAL
 from mesh.proxy.retry import RetryPolicy
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # The part of this process in its request ids: version 4, variant 10 (RFC 9562 section 5.4), and where it counts from.
 _OURS = b"-%04x-4%03x-%04x-" % (random.getrandbits(16), random.getrandbits(12), random.getrandbits(14) | 0x8000)
 _next = count(random.getrandbits(47)).__next__
+_CONTINUE = ResponseHead(100, b"", False, [], {})
 
 
 def new_request_id() -> bytes:
@@ -43,6 +44,12 @@ def clean(stream: Stream) -> None:
             head.remove(listed)
     if marked.get(b"te", b"").lower() == b"trailers":
         head.lines.append(b"te: trailers")
+    expected = marked.get(b"expect")
+    if expected is not None:
+        if expected.lower() == b"100-continue" and not config.proxy_100_continue:
+            stream.connection.send_informational(_CONTINUE)
+        else:
+            head.lines.append(b"expect: %b" % expected)
     if config.is_internal(head, stream.connection):
         head.set(b"x-envoy-internal", b"true")
         return

@@ -66,6 +66,10 @@ class RequestBroke(Failure):
     """The client sent a body that is not HTTP/1.1."""
 
 
+class RequestTrailersTooLarge(Failure):
+    """The client sent more trailers than are taken."""
+
+
 class RequestTooLarge(Failure):
     """The request body does not fit a buffer that must hold it."""
 
@@ -126,6 +130,7 @@ RESCUE: dict[type[Failure], Rescue] = {
     TryTimedOut: Rescue(504, "UT", "upstream_per_try_timeout", "upstream request timeout"),
     StreamIdle: Rescue(504, "SI", "stream_idle_timeout", "stream timeout"),
     RequestBroke: Rescue(400, "DPE", "{reason}", "Bad Request"),
+    RequestTrailersTooLarge: Rescue(431, "DPE", "{reason}", "Request Header Fields Too Large"),
     RequestTooLarge: Rescue(413, "", "request_payload_too_large", "Payload Too Large"),
     ResponseTooLarge: Rescue(500, "", "response_payload_too_large", "Internal Server Error"),
     DownstreamClosed: Rescue(0, "DC", "downstream_remote_disconnect"),

@@ -26,6 +26,12 @@ def prepare(stream: Stream, head: ResponseHead, now: float, service_ms: float) -
         lines.append(b"date: %b" % stream.worker.clock.date(now))
 
 
+def restore_server(head: ResponseHead) -> None:
+    """Let the upstream's `server` stand, which only final responses lose to ours."""
+    if b"server" in head.marked:
+        head.lines.append(b"server: %b" % head.marked[b"server"])
+
+
 def local_head(status: int, body: bytes, headers: bytes, date: bytes) -> ResponseHead:
     """The head of a reply of our own; `headers` are whole lines with their ends."""
     lines = [line for line in headers.split(b"\r\n") if line]

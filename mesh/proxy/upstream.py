@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from mesh.proxy.http1.body import LAST_CHUNK, Body, Chunked, UntilClose, chunk, response_body
+from mesh.proxy.http1.body import LAST_CHUNK, Body, Chunked, UntilClose, chunk, last_chunk, response_body
 from mesh.proxy.http1.errors import MalformedError
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http1.parse import MAX_HEAD, parse_response
@@ -80,7 +80,11 @@ class Upstream(asyncio.Protocol):
             self.transport.write(payload)
 
     def send_trailers(self, trailers: Head) -> None:
-        self.send_payload(b"", True)
+        if self._chunks and self.pool.cluster.config.http.max_trailers:
+            self._request_done = True
+            self.transport.write(last_chunk(trailers))
+        else:
+            self.send_payload(b"", True)
 
     def block(self) -> None:
         self.transport.pause_reading()
@@ -137,6 +141,11 @@ class Upstream(asyncio.Protocol):
             if body is not None:
                 payload = body.take(data)
                 done = body.done
+                if done and body.trailers:
+                    if payload:
+                        caller.payload_received(payload, False)
+                    self._end(caller, body)
+                    return
                 if done:
                     self._finish(body.rest)
                 caller.payload_received(payload, done)
@@ -163,9 +172,12 @@ class Upstream(asyncio.Protocol):
             if head.status == 101:
                 raise MalformedError("http1.codec_error")
             if head.status < 200:
+                response_body(head, caller.method)
                 caller.informational_received(head)
-        body = response_body(head, caller.method)
+        body = response_body(head, caller.method, self.pool.cluster.config.http.max_trailers)
         marked = head.marked
+        if head.status == 204 and b"content-length" in marked:
+            head.remove((b"content-length",))
         if head.http_10 or b"connection" in marked:
             self._reusable = _keeps_alive(head)
         payload = b""
@@ -180,15 +192,23 @@ class Upstream(asyncio.Protocol):
                     raise
                 rest = body.rest
                 done = body.done
-        if done and not payload and type(body) is Chunked:
-            caller.response_received(head, b"", False)  # there is a body, though an empty one
-            if self.caller is caller:
-                self._finish(rest)
-                caller.payload_received(b"", True)
+        if done and type(body) is Chunked and (body.trailers or not payload):
+            caller.response_received(head, payload, False)  # there is a body, though an empty one
+            self._end(caller, body)
             return
         if done:
             self._finish(rest)
         caller.response_received(head, payload, done)
+
+    def _end(self, caller: Requester, body: Body) -> None:
+        """The response ends, and has said its payload; the caller may have had enough of it already."""
+        if self.caller is not caller:
+            return
+        self._finish(body.rest)
+        if body.trailers:
+            caller.trailers_received(Head(list(body.trailers), {}))
+        else:
+            caller.payload_received(b"", True)
 
     def _finish(self, rest: bytes) -> None:
         """The response is complete; `rest` is what came after it and must be nothing."""

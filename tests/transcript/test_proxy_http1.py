@@ -21,8 +21,8 @@ def local(status: str, body: str = "", *, close: bool = False) -> bytes:
     """A local reply as the proxy writes it."""
     head = f"HTTP/1.1 {status}\r\n"
     head += f"content-length: {len(body)}\r\ncontent-type: text/plain\r\n" if body else ""
-    head += "date: D\r\n" + ("" if body else "content-length: 0\r\n") + "server: envoy\r\n"
-    return (head + ("connection: close\r\n" if close else "") + "\r\n" + body).encode()
+    head += "date: D\r\nserver: envoy\r\n" + ("connection: close\r\n" if close else "")
+    return (head + ("" if body else "content-length: 0\r\n") + "\r\n" + body).encode()
 
 
 def test_a_request_and_its_response() -> None:
@@ -36,6 +36,33 @@ def test_a_request_and_its_response() -> None:
         assert client.take() == GOT
         assert not client.is_closed
         assert stage.counter("http.t.downstream_rq_2xx") == 1
+
+    play(scene)
+
+
+def test_every_split_of_messages_with_trailers_gives_the_same() -> None:
+    options = "http_protocol_options: {enable_trailers: true}"
+    head = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    body = b"2\r\nhi\r\n0\r\nx-sum: 2\r\n\r\n"
+
+    def joined(wire: bytes) -> bytes:
+        """The payload of one chunk, however it was cut."""
+        return wire.replace(b"1\r\nh\r\n1\r\ni\r\n", b"2\r\nhi\r\n")
+
+    async def scene() -> None:
+        stage = Stage(TO_APP, {"app": options}, hcm=options)
+        client = stage.client()
+        for at in range(len(body)):
+            client.comes(head + body[:at])
+            client.comes(body[at:])
+            app = await stage.upstream()
+            assert joined(app.take()).endswith(b"transfer-encoding: chunked\r\n\r\n" + body), at
+            app.comes(answer + body[:at])
+            app.comes(body[at:])
+            assert joined(client.take()).endswith(b"transfer-encoding: chunked\r\n\r\n" + body), at
+        assert len(stage.upstreams) == 1  # one connection served them all
+        assert not client.is_closed
 
     play(scene)
 

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.json_format import MessageToDict
 
 from mesh.proxy.balancing import policies
 from mesh.proxy.balancing.balancer import Make
 from mesh.proxy.breaker import Thresholds
 from mesh.proxy.cluster import ClusterConfig, Endpoint
-from mesh.proxy.compile import tls
-from mesh.proxy.compile.values import ADDRESS, seconds, seconds_or, socket_address, unpack, value_or
+from mesh.proxy.compile import protocols, tls
+from mesh.proxy.compile.values import ADDRESS, seconds, seconds_or, socket_address, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.outlier import OutlierConfig
 
@@ -51,12 +50,6 @@ SUPPORTED = {
     _C + "UpstreamConnectionOptions": OPAQUE,  # keep-alive probes of the kernel
     _C + "TrackClusterStats": OPAQUE,
     "envoy.type.v3.Percent": frozenset(("value",)),
-    "envoy.config.core.v3.HttpProtocolOptions": frozenset(("idle_timeout", "max_requests_per_connection")),
-    "envoy.config.core.v3.Http1ProtocolOptions": frozenset(),
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": frozenset(
-        ("common_http_protocol_options", "explicit_http_config")
-    ),
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig": frozenset(("http_protocol_options",)),
     "envoy.config.endpoint.v3.ClusterLoadAssignment": frozenset(("cluster_name", "endpoints", "policy")),
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": frozenset(("overprovisioning_factor",)),
     "envoy.config.endpoint.v3.LocalityLbEndpoints": frozenset(
@@ -71,10 +64,10 @@ SUPPORTED = {
     "envoy.config.core.v3.ConfigSource": OPAQUE,
     "envoy.config.core.v3.TransportSocket": frozenset(("name", "typed_config")),
     **ADDRESS,
+    **protocols.SUPPORTED,
 }  # fmt: skip
 _KINDS = {Cluster.STATIC: "STATIC", Cluster.STRICT_DNS: "STRICT_DNS", Cluster.EDS: "EDS"}
 _HEALTHY = frozenset((0, 1))  # UNKNOWN, HEALTHY
-_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _MATCH_KEY = "envoy.transport_socket_match"
 
 
@@ -90,17 +83,13 @@ def compile_cluster(cluster: Any, place: Place) -> CompiledCluster:
     if cluster.WhichOneof("cluster_discovery_type") == "cluster_type" or cluster.type not in _KINDS:
         raise place.refuse("only STATIC, EDS and STRICT_DNS are supported", "type")
     kind = _KINDS[cluster.type]
-    options = _http_options(cluster, place)
     own, matches, contexts = _transports(cluster, place)
     endpoints = compile_endpoints(cluster.load_assignment, place.at("load_assignment"), dns=kind == "STRICT_DNS")
     return CompiledCluster(
         ClusterConfig(
             name=cluster.name,
             connect_timeout=seconds_or(cluster, "connect_timeout", 5.0),
-            idle_timeout=seconds_or(options, "idle_timeout", 3600.0),
-            max_requests_per_connection=value_or(
-                options, "max_requests_per_connection", value_or(cluster, "max_requests_per_connection", 0)
-            ),
+            http=protocols.upstream_config(cluster, place),
             buffer_limit=value_or(cluster, "per_connection_buffer_limit_bytes", 1024 * 1024),
             panic_threshold=_panic_threshold(cluster),
             make_balancer=_balancer(cluster, place),
@@ -116,19 +105,6 @@ def compile_cluster(cluster: Any, place: Place) -> CompiledCluster:
         ),
         contexts,
     )
-
-
-def _http_options(cluster: Any, place: Place) -> Any:
-    """The options that hold for connections, from either of the two places where they can stand."""
-    for key, packed in cluster.typed_extension_protocol_options.items():
-        inside = place.at(f"typed_extension_protocol_options[{key}]")
-        if key != _PROTOCOL_OPTIONS:
-            raise inside.refuse("not supported by this sidecar")
-        options = unpack(packed, HttpProtocolOptions, inside)
-        check(options, SUPPORTED, inside)
-        if options.HasField("common_http_protocol_options"):
-            return options.common_http_protocol_options
-    return cluster.common_http_protocol_options
 
 
 def _transports(cluster: Any, place: Place) -> tuple[Any, tuple[Any, ...], tuple[tls.ContextPlan, ...]]:

@@ -29,7 +29,8 @@ SUPPORTED = {
         ("codec_type", "stat_prefix", "rds", "route_config", "http_filters", "common_http_protocol_options",
          "http_protocol_options", "server_name", "server_header_transformation", "max_request_headers_kb",
          "stream_idle_timeout", "delayed_close_timeout", "access_log", "use_remote_address", "generate_request_id",
-         "preserve_external_request_id", "normalize_path", "merge_slashes", "internal_address_config")
+         "preserve_external_request_id", "proxy_100_continue", "normalize_path", "merge_slashes",
+         "internal_address_config")
     ),
     _H + "Rds": frozenset(("config_source", "route_config_name")),
     _H + "HttpFilter": frozenset(("name", "typed_config", "is_optional", "disabled")),
@@ -39,7 +40,7 @@ SUPPORTED = {
     "envoy.config.core.v3.HttpProtocolOptions": frozenset(("idle_timeout", "max_headers_count")),
     _H + "HttpConnectionManager.InternalAddressConfig": frozenset(("cidr_ranges",)),
     "envoy.config.core.v3.CidrRange": frozenset(("address_prefix", "prefix_len")),
-    "envoy.config.core.v3.Http1ProtocolOptions": frozenset(("allow_absolute_url",)),
+    "envoy.config.core.v3.Http1ProtocolOptions": frozenset(("allow_absolute_url", "enable_trailers")),
 }  # fmt: skip
 _TRANSFORMATIONS = {0: "OVERWRITE", 1: "APPEND_IF_ABSENT", 2: "PASS_THROUGH"}
 _HTTP2 = 2
@@ -71,6 +72,7 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         raise place.refuse("one of rds, route_config is required")
     steps = _filters(config, around, stats, place)
     logs = log_steps(config.access_log, around.files, place)
+    max_headers = value_or(config.common_http_protocol_options, "max_headers_count", 100)
     return HttpConfig(
         stats=stats,
         table=table,
@@ -89,7 +91,9 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         buffer_limit=around.buffer_limit,
         internal_ranges=_ranges(config.internal_address_config, place.at("internal_address_config")),
         delayed_close=seconds_or(config, "delayed_close_timeout", 1.0),
-        max_headers=value_or(config.common_http_protocol_options, "max_headers_count", 100),
+        proxy_100_continue=config.proxy_100_continue,
+        max_headers=max_headers,
+        max_trailers=max_headers if config.http_protocol_options.enable_trailers else 0,
         max_head=value_or(config, "max_request_headers_kb", 60) * 1024,
     )
 

@@ -6,23 +6,27 @@ passed on at once and never gathered, so memory is bounded by one read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from mesh.proxy.http1.errors import CodingRefusedError, MalformedError
+from mesh.proxy.http1.errors import CodingRefusedError, HeadTooLargeError, MalformedError
 from mesh.proxy.http1.head import Head, ResponseHead
-from mesh.proxy.http1.parse import CONTROLS
+from mesh.proxy.http1.names import REQUEST_NAMES
+from mesh.proxy.http1.parse import CONTROLS, MAX_HEAD
 
 _MAX_CHUNK_LINE = 4096
-_MAX_TRAILERS = 16 * 1024
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 _MAX_LENGTH_DIGITS = 18
 
 
 class Body(Protocol):
-    """One message body being read."""
+    """One message body being read. `trailers` are the lines that came after it, where they are wanted."""
 
     done: bool
     rest: bytes
+
+    @property
+    def trailers(self) -> Sequence[bytes]: ...
 
     def take(self, data: bytes) -> bytes:
         """The payload in `data`. Raises MalformedError. Not to be called once `done`."""
@@ -32,6 +36,7 @@ class Sized:
     """Content-Length."""
 
     __slots__ = ("done", "left", "rest")
+    trailers: Sequence[bytes] = ()
 
     def __init__(self, length: int) -> None:
         self.left = length
@@ -55,6 +60,7 @@ class UntilClose:
     """A response that ends when its connection does."""
 
     __slots__ = ("done", "rest")
+    trailers: Sequence[bytes] = ()
 
     def __init__(self) -> None:
         self.done = False
@@ -65,16 +71,22 @@ class UntilClose:
 
 
 class Chunked:
-    """Transfer-Encoding: chunked. Extensions and trailers are read, checked and dropped, as Envoy does by default."""
+    """Transfer-Encoding: chunked. Extensions are read, checked and dropped, and so are trailers unless some are wanted.
 
-    __slots__ = ("_left", "_line", "_trailers", "done", "rest")
+    `max_size` bounds the trailers' bytes, `max_trailers` their number; with 0 none are kept, however many there are.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_left", "_line", "_max_size", "_max_trailers", "_size", "done", "rest", "trailers")
+
+    def __init__(self, max_size: int = MAX_HEAD, max_trailers: int = 0) -> None:
         self.done = False
         self.rest = b""
+        self.trailers: list[bytes] = []
+        self._max_size = max_size
+        self._max_trailers = max_trailers
         self._left = 0  # of the chunk's payload and its CRLF
         self._line = b""  # an unfinished line
-        self._trailers = -1  # bytes of trailers read, once the last chunk has come
+        self._size = -1  # bytes of trailers read, once the last chunk has come
 
     def take(self, data: bytes) -> bytes:
         pieces: list[bytes] = []
@@ -86,7 +98,10 @@ class Chunked:
                 continue
             end = data.find(b"\n", at)
             line = self._line + (data[at:] if end < 0 else data[at : end + 1])
-            if len(line) > _MAX_CHUNK_LINE:
+            if self._size >= 0:
+                if self._size + len(line) > self._max_size:
+                    raise HeadTooLargeError("http1.headers_too_large")
+            elif len(line) > _MAX_CHUNK_LINE:
                 raise MalformedError("http1.codec_error")
             if end < 0:
                 self._line = line
@@ -113,7 +128,7 @@ class Chunked:
     def _line_read(self, line: bytes) -> None:
         if line[-2:] != b"\r\n":
             raise MalformedError("http1.codec_error")
-        if self._trailers >= 0:
+        if self._size >= 0:
             self._trailer(line)
             return
         digits, extended, extension = line[:-2].partition(b";")
@@ -126,24 +141,33 @@ class Chunked:
         if length:
             self._left = length + 2
         else:
-            self._trailers = 0
+            self._size = 0
 
     def _trailer(self, line: bytes) -> None:
         if line == b"\r\n":
             self.done = True
             return
-        self._trailers += len(line)
-        if self._trailers > _MAX_TRAILERS or b":" not in line or line[:1] in (b" ", b"\t", b":"):
+        self._size += len(line)
+        line = line[:-2]
+        name, colon, _ = line.partition(b":")
+        if not colon or len(line.translate(None, CONTROLS)) != len(line):
             raise MalformedError("http1.codec_error")
-        if len(line.translate(None, CONTROLS)) != len(line) - 2:
-            raise MalformedError("http1.codec_error")
+        if name not in REQUEST_NAMES.known:
+            REQUEST_NAMES.learn(name)
+        if self._max_trailers:
+            if len(self.trailers) == self._max_trailers:
+                raise HeadTooLargeError("http1.too_many_headers")
+            self.trailers.append(line)
 
 
 BODILESS = frozenset((204, 304))  # statuses of responses that never have a body
 
 
-def request_body(head: Head) -> Body | None:
-    """The body that follows a request head; None if there is none. Raises MalformedError for ambiguous framing."""
+def request_body(head: Head, max_head: int = MAX_HEAD, max_trailers: int = 0) -> Body | None:
+    """The body that follows a request head; None if there is none. Raises MalformedError for ambiguous framing.
+
+    The limits are those of its trailers: see `Chunked`.
+    """
     marked = head.marked
     length = marked.get(b"content-length")
     coding = marked.get(b"transfer-encoding")
@@ -153,20 +177,25 @@ def request_body(head: Head) -> Body | None:
         raise CodingRefusedError("http1.invalid_transfer_encoding")
     if length is not None:
         raise MalformedError("http1.content_length_and_chunked_not_allowed")  # RFC 9112 section 6.1: smuggling
-    return Chunked()
+    return Chunked(max_head, max_trailers)
 
 
-def response_body(head: ResponseHead, method: bytes) -> Body | None:
+def response_body(head: ResponseHead, method: bytes, max_trailers: int = 0) -> Body | None:
     """The body that follows a response head (RFC 9112 section 6.3). Raises MalformedError for ambiguous framing."""
     marked = head.marked
     length = marked.get(b"content-length")
     coding = marked.get(b"transfer-encoding")
-    if method == b"HEAD" or head.status in BODILESS or head.status < 200:
+    status = head.status
+    if status < 200 or status == 204:
+        if coding is not None or length not in (None, b"0"):
+            raise MalformedError("http1.codec_error")  # RFC 9112 section 6.1: they cannot have what this announces
+        return None
+    if method == b"HEAD" or status == 304:
         return None
     if coding is not None:
         if length is not None or coding.lower() != b"chunked":
             raise MalformedError("http1.codec_error")
-        return Chunked()
+        return Chunked(MAX_HEAD, max_trailers)
     if length is None:
         return UntilClose()
     size = content_length(length)
@@ -183,6 +212,11 @@ def content_length(value: bytes) -> int:
 def chunk(payload: bytes) -> bytes:
     """One chunk of a chunked body; `payload` is not empty."""
     return b"%x\r\n%b\r\n" % (len(payload), payload)
+
+
+def last_chunk(trailers: Head) -> bytes:
+    """The end of a chunked body that has trailers."""
+    return b"0\r\n%b\r\n\r\n" % b"\r\n".join(trailers.lines)
 
 
 LAST_CHUNK = b"0\r\n\r\n"

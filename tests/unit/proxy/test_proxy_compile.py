@@ -193,7 +193,7 @@ def test_clusters_that_cannot_be_honoured_are_refused_by_field(text: str, messag
 
 def test_a_cluster_with_its_defaults() -> None:
     config = cluster("").config
-    assert (config.connect_timeout, config.idle_timeout, config.panic_threshold) == (5, 3600, 50)
+    assert (config.connect_timeout, config.http.idle_timeout, config.panic_threshold) == (5, 3600, 50)
     assert config.thresholds.max_retries == 3
     assert config.outlier is None
 
