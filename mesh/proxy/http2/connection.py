@@ -1,0 +1,422 @@
+"""An HTTP/2 connection of either role: frames in, settings, streams' states, errors (RFC 9113 sections 4 to 7).
+
+One flat loop takes every frame of a read. What a header block means is the role's affair (`server`, `client`); what
+goes out, and flow control, is `sending`. The protocol's state is small: a stream is open while it is in `streams`,
+half-closed by `local_done` or `remote_done`, and closed after.
+"""
+
+from __future__ import annotations
+
+from mesh.proxy.http1.head import Head
+from mesh.proxy.http2 import errors, frames
+from mesh.proxy.http2.decoder import Decoder
+from mesh.proxy.http2.errors import ConnectionBroke, MessageBroke
+from mesh.proxy.http2.fields import Field, Judge
+from mesh.proxy.http2.heads import INVALID_MESSAGE, trailers
+from mesh.proxy.http2.options import DEFAULT_FRAME, DEFAULT_WINDOW, MAX_WINDOW, Http2Options
+from mesh.proxy.http2.sending import Owner, Sending, StreamT
+from mesh.proxy.http2.stats import Http2Stats
+
+_LARGEST_BLOCK = 1024 * 1024
+TOO_LARGE = "http2.too_many_headers"
+
+
+class Connection(Sending[StreamT]):
+    """`error` is set when the connection is broken; it then reads no more."""
+
+    __slots__ = (
+        "_awaits_preface", "_block", "_block_flags", "_block_number", "_block_size", "_buffer", "_connection_window",
+        "_decoder", "_empty", "_is_client", "_priorities", "_stream_window", "_updates", "error", "last_received",
+        "opened",
+    )  # fmt: skip
+
+    def __init__(
+        self, owner: Owner, options: Http2Options, stats: Http2Stats, judge: Judge, *, is_client: bool
+    ) -> None:
+        # The authority goes as a pseudo header.
+        Sending.__init__(self, owner, options, stats, frozenset((b"host",)) if is_client else frozenset())
+        self.error: ConnectionBroke | None = None
+        self.opened = 0  # streams ever opened
+        self.last_received = 0  # the highest stream that the peer has opened
+        self._is_client = is_client
+        self._decoder = Decoder(judge, options.hpack_table_size)
+        self._buffer = b""
+        self._awaits_preface = True
+        self._block: list[bytes] = []  # of a header block that is not complete
+        self._block_number = 0
+        self._block_flags = 0
+        self._block_size = 0
+        self._stream_window = options.initial_stream_window_size
+        self._connection_window = max(options.initial_connection_window_size, DEFAULT_WINDOW)
+        self._empty = 0
+        self._priorities = 0
+        self._updates = 0
+        self._greet()
+
+    def _greet(self) -> None:
+        options = self._options
+        values = [(frames.HEADER_TABLE_SIZE, options.hpack_table_size)]
+        if self._is_client:
+            values.append((frames.ENABLE_PUSH, 0))
+        else:
+            values.append((frames.ENABLE_CONNECT_PROTOCOL, int(options.allow_connect)))
+            values.append((frames.MAX_CONCURRENT_STREAMS, options.max_concurrent_streams))
+        values.append((frames.INITIAL_WINDOW_SIZE, options.initial_stream_window_size))
+        self._out.append((frames.PREFACE if self._is_client else b"") + frames.settings(values))
+        if self._connection_window > DEFAULT_WINDOW:
+            self._out.append(frames.window_update(0, self._connection_window - DEFAULT_WINDOW))
+
+    # Reading
+
+    def receive(self, data: bytes) -> None:
+        """Take what was read. To be followed by `take`."""
+        if self.error is not None:
+            return
+        self._is_awaited = True
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        try:
+            if self._awaits_preface:
+                data = self._preface(data)
+            self._frames(data)
+        except ConnectionBroke as error:
+            self._break(error)
+        self._is_awaited = bool(self._out)
+
+    def close(self, code: int, details: str) -> None:
+        """End the connection for a reason of our own: GOAWAY, and nothing is read any more."""
+        self._break(ConnectionBroke(code, details))
+
+    def let_go(self) -> list[StreamT]:
+        """Every open stream, which from now on is closed: the connection is lost."""
+        streams = list(self.streams.values())
+        for stream in streams:
+            stream.is_closed = True
+            stream.waiting = None
+        self.streams.clear()
+        self._waiting.clear()
+        return streams
+
+    def _break(self, error: ConnectionBroke) -> None:
+        if self.error is not None:
+            return
+        self.error = error
+        self._buffer = b""
+        self.send_goaway(error.code, error.details.encode())
+        self._owner.connection_broke(error)
+
+    def _preface(self, data: bytes) -> bytes:
+        """A client's connection preface and a first frame that is SETTINGS (RFC 9113 section 3.4); empty while more is
+        needed.
+        """
+        expected = b"" if self._is_client else frames.PREFACE
+        if not expected.startswith(data[: len(expected)]):
+            raise ConnectionBroke(errors.PROTOCOL_ERROR, "bad preface")
+        start = len(expected)
+        if len(data) < start + frames.HEADER_SIZE:
+            self._buffer = data
+            return b""
+        if data[start + 3] != frames.SETTINGS or data[start + 4] & frames.ACK:
+            raise ConnectionBroke(errors.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+        self._awaits_preface = False
+        return data[start:]
+
+    def _frames(self, data: bytes) -> None:
+        at, size = 0, len(data)
+        read_header = frames.read_header
+        while size - at >= 9:
+            high, low, kind, flags, number = read_header(data, at)
+            start = at + 9
+            at = start + (high << 8 | low)
+            if at - start > DEFAULT_FRAME:
+                raise ConnectionBroke(errors.FRAME_SIZE_ERROR, "too large frame size")
+            if at > size:
+                at = start - 9
+                break
+            number &= 0x7FFFFFFF
+            if self._block_number and (kind != frames.CONTINUATION or number != self._block_number):
+                raise ConnectionBroke(errors.PROTOCOL_ERROR, "unexpected non-CONTINUATION frame")
+            if kind == frames.DATA:
+                self._data(number, flags, data[start:at])
+            elif kind == frames.HEADERS:
+                self._headers(number, flags, data[start:at])
+            elif kind <= frames.CONTINUATION:
+                self._control(kind, number, flags, data[start:at])
+            if self.error is not None:
+                return
+        if at < size:
+            self._buffer = data[at:]
+
+    # Bodies
+
+    def _data(self, number: int, flags: int, payload: bytes) -> None:
+        size = len(payload)
+        self._unacknowledged += size
+        if self._unacknowledged > self._connection_window:
+            raise ConnectionBroke(errors.FLOW_CONTROL_ERROR, "DATA: the connection's window is exceeded")
+        stream = self.streams.get(number)
+        if stream is None:
+            self._check_not_idle(number, "DATA")
+            self._consumed(size)
+            return
+        if stream.remote_done:
+            raise ConnectionBroke(errors.STREAM_CLOSED, "DATA: stream in half-closed(remote)")
+        stream.unacknowledged += size
+        if stream.unacknowledged > self._stream_window:
+            raise ConnectionBroke(errors.FLOW_CONTROL_ERROR, "DATA: the stream's window is exceeded")
+        if flags & frames.PADDED:
+            payload = _unpadded(payload, "DATA")
+        done = bool(flags & frames.END_STREAM)
+        if payload:
+            self._empty = 0
+        elif not done:
+            self._empty_frame()
+        if not stream.has_head:
+            self._malformed(stream, MessageBroke(INVALID_MESSAGE))
+            self._consumed(size)
+            return
+        if stream.expected >= 0:
+            stream.expected -= len(payload)
+            if stream.expected < 0 or (done and stream.expected):
+                self._consumed(size)
+                self.reset(stream, errors.PROTOCOL_ERROR)
+                stream.broke(INVALID_MESSAGE)
+                return
+        if stream.is_paused:
+            stream.held += size
+        elif size:
+            self._consumed(size)
+            if not done and stream.unacknowledged >= self._stream_window >> 1:
+                self._credit(stream)
+        if done:
+            self._remote_done(stream)
+        if payload or done:
+            stream.payload_received(payload, done)
+
+    def _remote_done(self, stream: StreamT) -> None:
+        stream.remote_done = True
+        if stream.local_done:
+            self._closed(stream)
+
+    def _check_not_idle(self, number: int, frame: str) -> None:
+        """The stream is not open: it must have been once."""
+        if not number:
+            raise ConnectionBroke(errors.PROTOCOL_ERROR, f"{frame}: stream_id == 0")
+        is_ours = bool(number & 1) == self._is_client
+        if number > (self._last_opened if is_ours else self.last_received):
+            raise ConnectionBroke(errors.PROTOCOL_ERROR, f"{frame}: stream in idle")
+
+    # Header blocks
+
+    def _headers(self, number: int, flags: int, payload: bytes) -> None:
+        if not number:
+            raise ConnectionBroke(errors.PROTOCOL_ERROR, "HEADERS: stream_id == 0")
+        if flags & (frames.PADDED | frames.PRIORITIZED):
+            if flags & frames.PADDED:
+                payload = _unpadded(payload, "HEADERS")
+            if flags & frames.PRIORITIZED:
+                payload = _without_priority(payload, number)
+        if flags & frames.END_HEADERS:
+            self._block_received(number, payload, bool(flags & frames.END_STREAM))
+            return
+        if not payload:
+            self._empty_frame()
+        self._block = [payload]
+        self._block_size = len(payload)
+        self._block_number = number
+        self._block_flags = flags
+
+    def _continuation(self, number: int, flags: int, payload: bytes) -> None:
+        if not self._block_number:
+            raise ConnectionBroke(errors.PROTOCOL_ERROR, "CONTINUATION: unexpected")
+        if not payload and not flags & frames.END_HEADERS:
+            self._empty_frame()
+        self._block.append(payload)
+        self._block_size += len(payload)
+        if self._block_size > _LARGEST_BLOCK:
+            raise ConnectionBroke(errors.ENHANCE_YOUR_CALM, "CONTINUATION: a header block without end")
+        if flags & frames.END_HEADERS:
+            block, self._block = b"".join(self._block), []
+            self._block_number = 0
+            self._block_received(number, block, bool(self._block_flags & frames.END_STREAM))
+
+    def _block_received(self, number: int, block: bytes, done: bool) -> None:
+        raise NotImplementedError
+
+    def _is_too_large(self, fields: list[Field]) -> bool:
+        """Whether a head is over the limits: its bytes, or the number of its fields."""
+        if len(fields) > self._options.max_headers:
+            self.stats.header_overflow += 1
+            return True
+        if sum([field[5] for field in fields]) > self._options.max_head:
+            self.stats.header_list_size_too_large += 1
+            return True
+        return False
+
+    def _trailers(self, stream: StreamT, fields: list[Field], done: bool) -> None:
+        try:
+            if not done:
+                raise MessageBroke(INVALID_MESSAGE)
+            head: Head = trailers(fields)
+        except MessageBroke as error:
+            self._malformed(stream, error)
+            return
+        if self._is_too_large(fields):
+            self.reset(stream, errors.INTERNAL_ERROR)
+            stream.broke(TOO_LARGE)
+            return
+        if stream.expected > 0:
+            self.reset(stream, errors.PROTOCOL_ERROR)
+            stream.broke(INVALID_MESSAGE)
+            return
+        self.stats.trailers += 1
+        self._remote_done(stream)
+        stream.trailers_received(head)
+
+    def _malformed(self, stream: StreamT, error: MessageBroke) -> None:
+        """A message on an open stream is malformed. The stream is told last, when it can be said no more of it."""
+        self.stats.rx_messaging_error += 1
+        if self._options.stream_error_on_invalid_message:
+            self.reset(stream, errors.PROTOCOL_ERROR)
+            stream.broke(error.details)
+            return
+        self._closed(stream)
+        stream.broke(error.details)
+        raise ConnectionBroke(errors.PROTOCOL_ERROR, error.details)
+
+    # Everything else
+
+    def _control(self, kind: int, number: int, flags: int, payload: bytes) -> None:
+        if kind == frames.WINDOW_UPDATE:
+            self._window_update(number, payload)
+        elif kind == frames.RST_STREAM:
+            self._reset_received(number, payload)
+        elif kind == frames.CONTINUATION:
+            self._continuation(number, flags, payload)
+        elif kind == frames.PRIORITY:
+            self._priority(number, payload)
+        elif kind == frames.PUSH_PROMISE:
+            raise ConnectionBroke(errors.PROTOCOL_ERROR, "PUSH_PROMISE: push disabled")
+        elif number:
+            raise ConnectionBroke(errors.PROTOCOL_ERROR, "a connection's frame on a stream")
+        elif kind == frames.SETTINGS:
+            self._settings(flags, payload)
+        elif kind == frames.PING:
+            self._ping(flags, payload)
+        else:
+            if len(payload) < 8:
+                raise ConnectionBroke(errors.FRAME_SIZE_ERROR, "GOAWAY: its size")
+            last, code = frames.read_goaway(payload)
+            self._goaway(last & 0x7FFFFFFF, code)
+
+    def _goaway(self, last: int, code: int) -> None:
+        self._owner.goaway_received(last, code)
+
+    def _ping(self, flags: int, payload: bytes) -> None:
+        if len(payload) != 8:
+            raise ConnectionBroke(errors.FRAME_SIZE_ERROR, "PING: its size")
+        if flags & frames.ACK:
+            self._owner.ping_acknowledged(payload)
+        else:
+            self._send_control(frames.ping_ack(payload))
+
+    def _reset_received(self, number: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise ConnectionBroke(errors.FRAME_SIZE_ERROR, "RST_STREAM: its size")
+        stream = self.streams.get(number)
+        if stream is None:
+            self._check_not_idle(number, "RST_STREAM")
+            return
+        self.stats.rx_reset += 1
+        self._closed(stream)
+        stream.reset_received(int.from_bytes(payload, "big"))
+
+    def _priority(self, number: int, payload: bytes) -> None:
+        if not number:
+            raise ConnectionBroke(errors.PROTOCOL_ERROR, "PRIORITY: stream_id == 0")
+        if len(payload) != 5:
+            raise ConnectionBroke(errors.FRAME_SIZE_ERROR, "PRIORITY: its size")
+        self._priorities += 1
+        if self._priorities > self._options.max_priority_frames_per_stream * (1 + self.opened):
+            self.stats.inbound_priority_frames_flood += 1
+            raise ConnectionBroke(errors.ENHANCE_YOUR_CALM, "too many PRIORITY frames")
+
+    def _empty_frame(self) -> None:
+        self._empty += 1
+        if self._empty > self._options.max_empty_frames:
+            self.stats.inbound_empty_frames_flood += 1
+            raise ConnectionBroke(errors.ENHANCE_YOUR_CALM, "too many frames without payload")
+
+    def _window_update(self, number: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise ConnectionBroke(errors.FRAME_SIZE_ERROR, "WINDOW_UPDATE: its size")
+        credit = int.from_bytes(payload, "big") & 0x7FFFFFFF
+        self._updates += 1
+        allowed = 5 + 2 * (self.opened + self._options.max_window_updates_per_data_frame * self.data_frames_sent)
+        if self._updates > allowed:
+            self.stats.inbound_window_update_frames_flood += 1
+            raise ConnectionBroke(errors.ENHANCE_YOUR_CALM, "too many WINDOW_UPDATE frames")
+        if not number:
+            if not credit or self.send_window + credit > MAX_WINDOW:
+                raise ConnectionBroke(errors.FLOW_CONTROL_ERROR, "WINDOW_UPDATE: a window that is not allowed")
+            self.send_window += credit
+            if self._waiting:
+                self._send_waiting()
+            return
+        stream = self.streams.get(number)
+        if stream is None:
+            self._check_not_idle(number, "WINDOW_UPDATE")
+            return
+        if not credit:
+            self.reset(stream, errors.PROTOCOL_ERROR)
+            stream.broke("http2.window_update")
+            return
+        if stream.send_window + credit > MAX_WINDOW:
+            raise ConnectionBroke(errors.FLOW_CONTROL_ERROR, "WINDOW_UPDATE: a window that is not allowed")
+        stream.send_window += credit
+        if stream.waiting is not None:
+            self._send_waiting()
+
+    def _settings(self, flags: int, payload: bytes) -> None:
+        if flags & frames.ACK:
+            if payload:
+                raise ConnectionBroke(errors.FRAME_SIZE_ERROR, "SETTINGS: an ACK with payload")
+            return
+        if len(payload) % 6:
+            raise ConnectionBroke(errors.FRAME_SIZE_ERROR, "SETTINGS: its size")
+        for setting, value in frames.read_setting(payload):
+            self._setting(setting, value)
+        self._send_control(frames.SETTINGS_ACK)
+        self._owner.settings_received()
+
+    def _setting(self, setting: int, value: int) -> None:
+        if setting == frames.HEADER_TABLE_SIZE:
+            self._encoder.limit(value)
+        elif setting == frames.ENABLE_PUSH:
+            if value > 1 or (value and self._is_client):
+                raise ConnectionBroke(errors.PROTOCOL_ERROR, "SETTINGS: ENABLE_PUSH")
+        elif setting == frames.MAX_CONCURRENT_STREAMS:
+            self.peer_max_streams = value
+        elif setting == frames.INITIAL_WINDOW_SIZE:
+            if value > MAX_WINDOW:
+                raise ConnectionBroke(errors.FLOW_CONTROL_ERROR, "SETTINGS: INITIAL_WINDOW_SIZE")
+            self._resize_windows(value)
+        elif setting == frames.MAX_FRAME_SIZE:
+            if not DEFAULT_FRAME <= value <= 2**24 - 1:
+                raise ConnectionBroke(errors.PROTOCOL_ERROR, "SETTINGS: MAX_FRAME_SIZE")
+            self._max_frame = min(value, 4 * DEFAULT_FRAME)
+
+
+def _unpadded(payload: bytes, frame: str) -> bytes:
+    if not payload or payload[0] >= len(payload):
+        raise ConnectionBroke(errors.PROTOCOL_ERROR, f"{frame}: invalid padding")
+    return payload[1 : len(payload) - payload[0]]
+
+
+def _without_priority(payload: bytes, number: int) -> bytes:
+    if len(payload) < 5:
+        raise ConnectionBroke(errors.FRAME_SIZE_ERROR, "HEADERS: too small for its priority")
+    if int.from_bytes(payload[:4], "big") & 0x7FFFFFFF == number:
+        raise ConnectionBroke(errors.PROTOCOL_ERROR, "HEADERS: depend on itself")
+    return payload[5:]

@@ -1,0 +1,123 @@
+"""The server's side of an HTTP/2 connection: requests come in."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from mesh.proxy.http1.head import RequestHead
+from mesh.proxy.http2 import errors, frames
+from mesh.proxy.http2.connection import TOO_LARGE, Connection
+from mesh.proxy.http2.errors import ConnectionBroke, MessageBroke, NotRoutable
+from mesh.proxy.http2.fields import Field, request_field
+from mesh.proxy.http2.heads import INVALID_MESSAGE, body_size, request_head
+from mesh.proxy.http2.options import Http2Options
+from mesh.proxy.http2.sending import Owner
+from mesh.proxy.http2.stats import Http2Stats
+from mesh.proxy.http2.stream import ServerStream
+
+_LONGEST_BLOCK_KEPT = 1024
+_MOST_BLOCKS_KEPT = 64
+
+
+class ServerOwner(Owner, Protocol):
+    def new_stream(self) -> ServerStream:
+        """The stream of a request that has come."""
+
+
+class ServerConnection(Connection[ServerStream]):
+    """`refuses_above` is the last stream that is still served after a GOAWAY of ours."""
+
+    __slots__ = ("_new_stream", "refuses_above")
+
+    def __init__(self, owner: ServerOwner, options: Http2Options, stats: Http2Stats) -> None:
+        self._new_stream = owner.new_stream
+        self.refuses_above = 2**31 - 1
+        Connection.__init__(self, owner, options, stats, request_field, is_client=False)
+
+    def highest_received(self) -> int:
+        return self.last_received
+
+    def announce_drain(self) -> None:
+        """The first of two GOAWAYs (RFC 9113 section 6.8): it ends nothing yet, but asks for no more new streams."""
+        self.send_goaway(errors.NO_ERROR, last=2**31 - 1)
+
+    def finish_drain(self) -> None:
+        """The second: what comes from now on is not looked at."""
+        self.refuses_above = self.last_received
+        self.send_goaway(errors.NO_ERROR)
+
+    def _block_received(self, number: int, block: bytes, done: bool) -> None:
+        if number <= self.last_received:
+            self._late_block(number, block, done)
+            return
+        if not number & 1:
+            raise ConnectionBroke(errors.PROTOCOL_ERROR, "HEADERS: invalid stream_id")
+        self.last_received = number
+        if number > self.refuses_above:
+            self._decoder.decode(block)
+            return
+        if len(self.streams) >= self._options.max_concurrent_streams:
+            self._decoder.decode(block)
+            self.stats.stream_refused_errors += 1
+            self.stats.tx_reset += 1
+            self._send_control(frames.reset(number, errors.REFUSED_STREAM))
+            return
+        stream = self._new_stream()
+        stream.number = number
+        stream.send_window = self._initial_window
+        stream.has_head = True
+        self.streams[number] = stream
+        self.opened += 1
+        self._empty = 0
+        if done:
+            stream.remote_done = True
+        self._request(stream, block, done)
+
+    def _late_block(self, number: int, block: bytes, done: bool) -> None:
+        """Trailers; or of a stream that is closed, which the peer may not know yet: only the tables take note."""
+        fields = self._decoder.decode(block)
+        stream = self.streams.get(number)
+        if stream is None:
+            self.stats.headers_cb_no_stream += 1
+            return
+        if stream.remote_done:
+            raise ConnectionBroke(errors.STREAM_CLOSED, "HEADERS: stream in half-closed(remote)")
+        self._trailers(stream, fields, done)
+
+    def _request(self, stream: ServerStream, block: bytes, done: bool) -> None:
+        known = self._decoder.heads.get(block)
+        if known is not None:
+            # The same bytes against the same table: what they mean was found out before.
+            assert isinstance(known, RequestHead)
+            head = RequestHead(known.method, known.target, known.authority, known.lines.copy(), known.marked.copy())
+            stream.head_received(head, done)
+            return
+        fields = self._decoder.decode(block)
+        try:
+            accepted = self._head(stream, fields, block, done)
+        except MessageBroke as error:
+            self._malformed(stream, error)
+            return
+        except NotRoutable as error:
+            stream.head_refused(error.status, error.details)
+            return
+        if accepted is not None:
+            stream.head_received(accepted, done)
+
+    def _head(self, stream: ServerStream, fields: list[Field], block: bytes, done: bool) -> RequestHead | None:
+        if self._is_too_large(fields):
+            self.reset(stream, errors.INTERNAL_ERROR)
+            stream.broke(TOO_LARGE)
+            return None
+        head = request_head(fields, allow_connect=self._options.allow_connect)
+        if b"content-length" in head.marked:
+            size = body_size(head)
+            if done and size:
+                self.reset(stream, errors.PROTOCOL_ERROR)
+                stream.broke(INVALID_MESSAGE)
+                return None
+            stream.expected = size
+        elif len(block) <= _LONGEST_BLOCK_KEPT and len(self._decoder.heads) < _MOST_BLOCKS_KEPT:
+            kept = RequestHead(head.method, head.target, head.authority, head.lines.copy(), head.marked.copy())
+            self._decoder.heads[block] = kept
+        return head
