@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 class ResponseEncoder(Protocol):
     """The client's side of one stream: where its response is written, and what is known of who sent the request.
 
-    `protocol` is as the access log has it (`HTTP/1.1`, `HTTP/2`). `will_close` asks for the connection to end after
-    its present streams (`connection: close`, or GOAWAY); `is_blocked` is whether `block` is in force.
+    `protocol` is as the access log has it (`HTTP/1.1`, `HTTP/2`), `connection_id` the worker's count of connections.
+    `will_close` asks for the connection to end after its present streams (`connection: close`, or GOAWAY); `is_blocked`
+    is whether `block` is in force.
     """
 
     config: HttpConfig
@@ -47,6 +48,7 @@ class ResponseEncoder(Protocol):
     remote_address: str
     remote_ip: bytes
     local_address: str
+    connection_id: int
     will_close: bool
     is_blocked: bool
 

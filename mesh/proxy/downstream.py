@@ -33,10 +33,9 @@ class Downstream(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_blocked", "_body", "_buffer", "_chunks", "_ended", "_is_unread", "_pumping", "_unsent", "config", "deadline",
-        "exchange", "forwarded_proto",
-        "is_blocked", "local_address", "on_lost", "opened", "peer", "remote_address", "remote_ip", "scheme",
-        "transport", "will_close", "worker",
+        "_blocked", "_body", "_buffer", "_chunks", "_ended", "_is_unread", "_pumping", "_unsent", "config",
+        "connection_id", "deadline", "exchange", "forwarded_proto", "is_blocked", "local_address", "on_lost", "opened",
+        "peer", "remote_address", "remote_ip", "scheme", "transport", "will_close", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +70,7 @@ class Downstream(asyncio.Protocol):
         self.remote_address = f"{remote[0]}:{remote[1]}"
         self.local_address = f"{local[0]}:{local[1]}"
         self.remote_ip = str(remote[0]).encode()
+        self.connection_id = next(self.worker.connection_ids)
         self.opened = time.monotonic()
         stats = self.config.stats
         stats.downstream_cx_total += 1

@@ -196,6 +196,7 @@ class Exchange(Stream):
 
     def _request_ended(self) -> None:
         self.request_done = True
+        self.request_ended = time.monotonic()
         if self.cluster is not None:
             self.start_route_timeout()
         retry = self._retry
@@ -224,7 +225,7 @@ class Exchange(Stream):
 
     def response_received(self, head: ResponseHead, payload: bytes, done: bool) -> None:
         """The upstream's response head with what came along of its body."""
-        now = time.monotonic()
+        now = self.answered = time.monotonic()
         cluster, host, status = self.cluster, self.host, head.status
         assert cluster is not None
         assert host is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING
 
 from mesh.proxy.access_log import LogFiles
@@ -33,7 +34,17 @@ class Runtime:
 class Worker:
     """Shared by all connections of one process. `runtime` is the attribute that an update swaps."""
 
-    __slots__ = ("_tasks", "clock", "deadlines", "idle_deadlines", "is_draining", "logs", "loop", "runtime")
+    __slots__ = (
+        "_tasks",
+        "clock",
+        "connection_ids",
+        "deadlines",
+        "idle_deadlines",
+        "is_draining",
+        "logs",
+        "loop",
+        "runtime",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, report: Callable[[str], None]) -> None:
         self.loop = loop
@@ -43,6 +54,7 @@ class Worker:
         self.clock = Clock()
         self.logs = LogFiles(loop, report)
         self.is_draining = False
+        self.connection_ids = count(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:

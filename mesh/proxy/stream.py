@@ -31,13 +31,15 @@ class Stream(Timeouts):
     """One request of a client and its answer: all that filters, header formats and logs may see of it.
 
     `bytes_*` count bodies, `started` and `elapsed` are in seconds; `connection` is the client's side of the stream;
-    `host` is that of the last try, `served_by` the upstream's side of the stream to it.
+    `host` is that of the last try, `served_by` the upstream's side of the stream to it. `answered` (the upstream's
+    first byte) and `request_ended` (of a request with a body) are set when they come, and not before.
     """
 
     __slots__ = (
-        "_step", "attempts", "bytes_received", "bytes_sent", "cluster_name", "config", "connection", "details",
-        "elapsed", "flags", "head", "host", "is_over", "method", "request_done", "response_edits", "response_head",
-        "response_trailers", "route", "served_by", "source", "started", "status", "target", "transport_failure",
+        "_step", "answered", "attempts", "bytes_received", "bytes_sent", "cluster_name", "config", "connection",
+        "details", "elapsed", "flags", "head", "host", "is_over", "method", "request_done", "request_ended",
+        "response_edits", "response_head", "response_trailers", "route", "served_by", "source", "started", "status",
+        "target", "transport_failure",
     )  # fmt: skip
 
     def __init__(self, connection: ResponseEncoder, head: RequestHead, received: int, done: bool) -> None:

@@ -43,9 +43,9 @@ class TcpDownstream(asyncio.Protocol):
 
     __slots__ = (
         "_connecting", "_ended", "_held", "attempts", "bytes_received", "bytes_sent", "cluster", "cluster_name",
-        "config", "deadline", "details", "elapsed", "flags", "got_eof", "host", "local_address", "on_lost", "peer",
-        "remote_address", "started", "transport", "transport_failure", "upstream", "upstream_local_address",
-        "upstream_peer", "worker",
+        "config", "connection_id", "deadline", "details", "elapsed", "flags", "got_eof", "host", "local_address",
+        "on_lost", "peer", "remote_address", "started", "transport", "transport_failure", "upstream",
+        "upstream_local_address", "upstream_peer", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +78,7 @@ class TcpDownstream(asyncio.Protocol):
         remote, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self.remote_address = f"{remote[0]}:{remote[1]}"
         self.local_address = f"{local[0]}:{local[1]}"
+        self.connection_id = next(self.worker.connection_ids)
         self.config.stats.downstream_cx_total += 1
         self.config.stats.downstream_cx_active += 1
         self.transport.pause_reading()

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from mesh.proxy.counters import ClusterStats, ListenerStats
-from mesh.proxy.tls_context import Verify
+from mesh.proxy.tls_context import Verify, name_text
 
 if TYPE_CHECKING:
     from mesh.proxy.transport_socket import ClientTls
@@ -26,7 +26,9 @@ SslStats = ClusterStats | ListenerStats
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other end of a TLS connection. `uri_sans` come from a verified certificate."""
+    """The other end of a TLS connection. `uri_sans` come from a verified certificate; what logs seldom ask for is left
+    in `session`.
+    """
 
     uri_sans: tuple[str, ...] = ()
     subject: str = ""
@@ -34,6 +36,7 @@ class Peer:
     alpn: str = ""
     version: str = ""
     cipher: str = ""
+    session: ssl.SSLObject | None = field(default=None, repr=False, compare=False)
 
     @property
     def principal(self) -> str:
@@ -161,10 +164,11 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         cipher = engine.cipher()
         self.peer = Peer(
             uri_sans=tuple(str(value) for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"),
-            subject=_subject(certificate),
+            subject=name_text(certificate.get("subject", ())),
             alpn=engine.selected_alpn_protocol() or "",
             version=engine.version() or "",
             cipher=cipher[0] if cipher else "",
+            session=engine,
         )
         self._inner = self._make_inner(self.peer)
         if self._ready is not None and not self._ready.done():
@@ -281,9 +285,3 @@ def _envoy_words(reason: str) -> str:
     # The number is BoringSSL's code of CERTIFICATE_VERIFY_FAILED; OpenSSL has no such number for other reasons.
     code = 268435581 if reason == "CERTIFICATE_VERIFY_FAILED" else 268435456
     return f"TLS_error:|{code}:SSL routines:OPENSSL_internal:{reason}:TLS_error_end"
-
-
-def _subject(certificate: dict[str, Any]) -> str:
-    subject: tuple[tuple[tuple[str, str], ...], ...] = certificate.get("subject", ())
-    parts = [f"{key}={value}" for part in subject for key, value in part]
-    return ",".join(parts)

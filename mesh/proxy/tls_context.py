@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,3 +77,21 @@ def _load_pair(context: ssl.SSLContext, keys: Keys) -> None:
         context.load_cert_chain(f"/proc/self/fd/{descriptor}")
     finally:
         os.close(descriptor)
+
+
+_SHORT = {
+    "commonName": "CN", "countryName": "C", "stateOrProvinceName": "ST", "localityName": "L", "organizationName": "O",
+    "organizationalUnitName": "OU", "streetAddress": "STREET", "domainComponent": "DC", "userId": "UID",
+}  # fmt: skip
+_SPECIAL = frozenset(',+"\\<>;')
+
+
+def name_text(name: Iterable[Iterable[tuple[str, str]]]) -> str:
+    """A distinguished name, as `SSLObject.getpeercert` has it, in the form of RFC 2253: the last part first."""
+    parts = ("+".join(f"{_SHORT.get(key, key)}={_escaped(value)}" for key, value in part) for part in name)
+    return ",".join(reversed(list(parts)))
+
+
+def _escaped(value: str) -> str:
+    text = "".join(f"\\{letter}" if letter in _SPECIAL else letter for letter in value)
+    return f"\\{text}" if text.startswith(("#", " ")) else text

@@ -25,7 +25,7 @@ ADDRESS = {
     "envoy.config.core.v3.Address": frozenset(("socket_address",)),
     "envoy.config.core.v3.SocketAddress": frozenset(("protocol", "address", "port_value", "resolver_name")),
 }
-_PARTS = {0: 100, 1: 10_000, 2: 1_000_000}
+PARTS = {0: 100, 1: 10_000, 2: 1_000_000}
 
 
 def seconds(duration: Duration) -> float:
@@ -44,7 +44,7 @@ def value_or(message: Any, field: str, default: Any) -> Any:
 
 def chance(fraction: Any) -> Callable[[], bool]:
     """A fresh draw with the probability of a FractionalPercent."""
-    share = fraction.numerator / _PARTS[fraction.denominator]
+    share = fraction.numerator / PARTS[fraction.denominator]
     if share >= 1:
         return lambda: True
     if share <= 0:

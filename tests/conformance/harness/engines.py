@@ -12,7 +12,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from harness.frame import MARK
 from tests.real_envoy import real_envoy
 
 START_PATIENCE = 20.0
@@ -129,6 +131,7 @@ class AccessLog:
         self._path = path
         self._offset = 0
         self._entries: dict[str, list[dict[str, str]]] = {}
+        self._passed: dict[str, list[str]] = {}
 
     def _read_new(self) -> None:
         if not self._path.exists():
@@ -140,7 +143,13 @@ class AccessLog:
             return
         self._offset += len(whole) + 1
         for line in whole.splitlines():
-            entry = {key: "-" if value is None else str(value) for key, value in json.loads(line).items()}
+            entry = {key: _text(value) for key, value in json.loads(line).items()}
+            passed = self._passed.setdefault(entry["client"], [])
+            if MARK in entry:
+                passed.append(entry[MARK])
+                continue
+            entry[MARK] = " ".join(passed)
+            passed.clear()
             self._entries.setdefault(entry["client"], []).append(entry)
 
     async def wait_for(self, client: str, number: int, patience: float = 3.0) -> dict[str, str] | None:
@@ -154,3 +163,8 @@ class AccessLog:
             if time.monotonic() > deadline:
                 return None
             await asyncio.sleep(0.02)
+
+
+def _text(value: Any) -> str:
+    """A value of a log line as cases write it: text as it is, the rest as JSON, `-` for null."""
+    return "-" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -20,6 +20,7 @@ ISTIO_FORMAT = (
     "%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
 )
 NOBODY = "nobody"
+MARK = "passed"  # the field that names a log filter which let a request through
 
 HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 LOG_FIELDS = {
@@ -136,10 +137,10 @@ class Frame:
         return chain
 
     def _tcp_proxy(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
-        tcp = value.pop("tcp")
+        tcp, logs = value.pop("tcp"), self._log(value)
         fields = {"cluster": tcp} if isinstance(tcp, str) else tcp
         type_name = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
-        return typed("envoy.filters.network.tcp_proxy", type_name, stat_prefix=name, access_log=self._log(), **fields)
+        return typed("envoy.filters.network.tcp_proxy", type_name, stat_prefix=name, access_log=logs, **fields)
 
     def _http(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
         hosts = value.pop("virtual_hosts", None) or [{"name": "all", "domains": ["*"], "routes": value.pop("routes")}]
@@ -152,7 +153,7 @@ class Frame:
             HCM,
             stat_prefix=name,
             http_filters=filters,
-            access_log=self._log(),
+            access_log=self._log(value),
             route_config={"name": name, "virtual_hosts": hosts, **value.pop("route_config", {})},
             **value.pop("hcm", {}),
         )
@@ -160,14 +161,26 @@ class Frame:
     def _tls(self, tls: Mapping[str, Any], *, upstream: bool) -> dict[str, Any]:
         return tls_context(self.certificates, self.directory / "secrets", tls, upstream=upstream)
 
-    def _log(self) -> list[dict[str, Any]]:
-        type_name = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
-        json_format = {"json_format": LOG_FIELDS}
-        text_format = {"text_format_source": {"inline_string": ISTIO_FORMAT}}
-        return [
-            typed("envoy.access_loggers.file", type_name, path=str(path), log_format=log_format)
-            for path, log_format in ((self.access_log, json_format), (self.text_log, text_format))
+    def _log(self, value: dict[str, Any]) -> list[dict[str, Any]]:
+        """The access logs: one JSON line a request, before it those of the listener's own `log_filters` by name, and
+        the line of text.
+        """
+        fields = {**LOG_FIELDS, **value.pop("log_fields", {})}
+        options = value.pop("log_options", {})
+        marks = [
+            {
+                **self._file(self.access_log, {"json_format": {"client": LOG_FIELDS["client"], MARK: name}}),
+                "filter": rule,
+            }
+            for name, rule in value.pop("log_filters", {}).items()
         ]
+        text = {"text_format_source": {"inline_string": value.pop("log_text", ISTIO_FORMAT)}}
+        lines = self._file(self.access_log, {"json_format": fields, **options})
+        return [*marks, lines, self._file(self.text_log, {**text, **options})]
+
+    def _file(self, path: Path, log_format: dict[str, Any]) -> dict[str, Any]:
+        type_name = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
+        return typed("envoy.access_loggers.file", type_name, path=str(path), log_format=log_format)
 
 
 def filter_type(kind: str) -> str:
