@@ -40,6 +40,7 @@ class Connection:
         self._wake = asyncio.Event()
         self._touched = NOTHING_TOUCHED
         self._changed_at: float | None = None
+        self._reader: asyncio.Future[None] | None = None
 
     @property
     def id(self) -> str:
@@ -64,18 +65,24 @@ class Connection:
         self._wake.set()
 
     async def serve(self, first: Any, context: grpc.aio.ServicerContext) -> None:
-        """Until the proxy hangs up. Raises UnknownWorkloadError when its pod goes."""
+        """Until the proxy hangs up, or `end`. Raises UnknownWorkloadError when its pod goes."""
         self._take(first)
-        reader = asyncio.ensure_future(self._read(context))
+        reader = self._reader = asyncio.ensure_future(self._read(context))
         writer = asyncio.ensure_future(self._write(context.write))
         try:
             done, _ = await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()
+                if not task.cancelled():
+                    task.result()
         finally:
             reader.cancel()
             writer.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
+
+    def end(self) -> None:
+        """Let `serve` return."""
+        if self._reader is not None:
+            self._reader.cancel()
 
     async def _read(self, context: grpc.aio.ServicerContext) -> None:
         while (request := await context.read()) is not grpc.aio.EOF:

@@ -71,6 +71,7 @@ class DiscoveryServer:
         self._connections: set[Connection] = set()
         self._progress = asyncio.Event()
         self._server: grpc.aio.Server | None = None
+        self._is_stopping = False
 
     @property
     def snapshot(self) -> MeshSnapshot:
@@ -116,6 +117,9 @@ class DiscoveryServer:
     async def stop(self, grace_s: float = 1.0) -> None:
         """Stop listening, and end all streams."""
         self._debounce.cancel()
+        self._is_stopping = True
+        for connection in self._connections:
+            connection.end()  # gRPC's own way is to cancel the handlers, which it sometimes reports as their failure
         if self._server is not None:
             await self._server.stop(grace_s)
             self._server = None
@@ -190,6 +194,8 @@ class DiscoveryServer:
             return
         try:
             await connection.serve(first, context)
+            if self._is_stopping:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the control plane is stopping")
         except UnknownWorkloadError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         finally:
