@@ -1,7 +1,7 @@
 """The control plane at the scale it is designed for: 1,000 services, 10,000 endpoints, 1,000 proxies.
 
-`python -m benchmarks.control_plane [--services N] [--endpoints N] [--proxies N]` prints one table. Proxies are streams
-without a network that take whatever they are sent; the time includes making their requests.
+`python -m benchmarks.control_plane [--services N] [--endpoints N] [--proxies N]` prints a table for each protocol.
+Proxies are streams without a network that take whatever they are sent; the time includes making their requests.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import click
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from google.protobuf.message import Message
 
 from mesh.api.core import Service, ServicePort, ServiceSpec
 from mesh.api.destination_rule import DestinationRule, DestinationRuleSpec, Subset
@@ -31,7 +32,9 @@ from mesh.registry.types import WorkloadKey
 from mesh.snapshot.builder import SnapshotBuilder
 from mesh.snapshot.options import MeshOptions
 from mesh.xds.ads.catalog import Catalog
+from mesh.xds.ads.incremental import Incremental
 from mesh.xds.ads.state_of_the_world import StateOfTheWorld
+from mesh.xds.ads.stream import StreamOf
 from mesh.xds.ads.touched import Touched
 from mesh.xds.compile.proxy import Proxy, Role
 from mesh.xds.types import XdsType
@@ -54,22 +57,29 @@ class Row:
 class Client:
     """A proxy that takes everything at once."""
 
-    def __init__(self, catalog: Catalog, proxy: Proxy) -> None:
+    def __init__(self, catalog: Catalog, proxy: Proxy, protocol: StreamOf) -> None:
         self._catalog = catalog
         self._proxy = proxy
-        self.stream = StateOfTheWorld(catalog.config(proxy))
+        self._protocol = protocol
         self._names: dict[XdsType, tuple[str, ...]] = dict.fromkeys(XdsType, ())
+        self.stream = protocol(catalog.config(proxy))
 
     def connect(self) -> Iterator[int]:
         """Subscribe to everything in a proxy's order; yields the size of each response."""
-        for type_ in (XdsType.CDS, XdsType.EDS, XdsType.LDS, XdsType.RDS):
-            if type_ is XdsType.EDS:
-                clusters = self._catalog.config(self._proxy).clusters
-                self._names[type_] = tuple(name for own in clusters for name in own.wants)
-            elif type_ is XdsType.RDS:
-                self._names[type_] = ("http_proxy",)
-            self._say(type_, "")
-            yield from self.drain()
+        return self._subscribe({})
+
+    def reconnect(self) -> Iterator[int]:
+        """The same after the control plane was lost, with all that the proxy had."""
+        config = self._catalog.config(self._proxy)
+        endpoints = (config.endpoints(name) for name in self._names[XdsType.EDS])
+        had: dict[XdsType, dict[str, str]] = {
+            XdsType.CDS: {own.name: own.version for own in config.clusters},
+            XdsType.EDS: {own.name: own.version for own in endpoints if own is not None},
+            XdsType.LDS: {own.name: own.version for own in config.listeners},
+            XdsType.RDS: {name: own.version for name in ("http_proxy",) if (own := config.routes(name)) is not None},
+        }
+        self.stream = self._protocol(config)
+        return self._subscribe(had)
 
     def follow(self, touched: Touched) -> Iterator[int]:
         """Take what a new snapshot brings; yields the size of each response."""
@@ -80,11 +90,33 @@ class Client:
         while (found := self.stream.next_response()) is not None:
             type_, encoded = found
             yield len(encoded)
-            self._say(type_, self.stream.subscriptions[type_].last_nonce)
+            self._answer(type_, self.stream.subscriptions[type_].last_nonce)
 
-    def _say(self, type_: XdsType, nonce: str) -> None:
+    def _subscribe(self, had: dict[XdsType, dict[str, str]]) -> Iterator[int]:
+        for type_ in (XdsType.CDS, XdsType.EDS, XdsType.LDS, XdsType.RDS):
+            if type_ is XdsType.EDS:
+                clusters = self._catalog.config(self._proxy).clusters
+                self._names[type_] = tuple(name for own in clusters for name in own.wants)
+            elif type_ is XdsType.RDS:
+                self._names[type_] = ("http_proxy",)
+            self._ask(type_, had.get(type_, {}))
+            yield from self.drain()
+
+    def _ask(self, type_: XdsType, had: dict[str, str]) -> None:
         names = self._names[type_]
-        self.stream.request(DiscoveryRequest(type_url=type_.url, resource_names=names, response_nonce=nonce), NOW)
+        request: Message = DiscoveryRequest(type_url=type_.url, resource_names=names)
+        if self._protocol is Incremental:
+            request = DeltaDiscoveryRequest(
+                type_url=type_.url, resource_names_subscribe=names, initial_resource_versions=had
+            )
+        self.stream.request(request, NOW)
+
+    def _answer(self, type_: XdsType, nonce: str) -> None:
+        """State of the world names everything again, where incremental names nothing."""
+        request: Message = DeltaDiscoveryRequest(type_url=type_.url, response_nonce=nonce)
+        if self._protocol is StateOfTheWorld:
+            request = DiscoveryRequest(type_url=type_.url, resource_names=self._names[type_], response_nonce=nonce)
+        self.stream.request(request, NOW)
 
 
 class Mesh:
@@ -155,7 +187,7 @@ def measured(catalog: Catalog, step: str, work: Callable[[], Iterable[int]]) -> 
     return Row(step, time.process_time() - started, catalog.compiled.made - made, len(sizes), sum(sizes))
 
 
-def rows(services: int, endpoints: int, proxies: int) -> Iterator[Row]:
+def rows(services: int, endpoints: int, proxies: int, protocol: StreamOf) -> Iterator[Row]:
     mesh = Mesh()
     catalog = mesh.catalog
     everything = list(objects(services, endpoints))
@@ -168,7 +200,9 @@ def rows(services: int, endpoints: int, proxies: int) -> Iterator[Row]:
     yield measured(catalog, "first snapshot from all objects", first_snapshot)
     clients = [
         Client(
-            catalog, Proxy(WorkloadKey(f"namespace-{number % services % NAMESPACES}", f"pod-{number}"), Role.SIDECAR)
+            catalog,
+            Proxy(WorkloadKey(f"namespace-{number % services % NAMESPACES}", f"pod-{number}"), Role.SIDECAR),
+            protocol,
         )
         for number in range(proxies)
     ]
@@ -186,6 +220,7 @@ def rows(services: int, endpoints: int, proxies: int) -> Iterator[Row]:
     yield measured(catalog, "a pod becomes unready", followed(pod(0, services, ready=False)))
     yield measured(catalog, "a weight changes", followed(virtual_service(replace(meta), 50)))
     yield measured(catalog, "a subset goes", followed(rule(replace(meta), whole=False)))
+    yield measured(catalog, "all come back", lambda: (size for own in clients for size in own.reconnect()))
 
 
 @click.command()
@@ -194,11 +229,12 @@ def rows(services: int, endpoints: int, proxies: int) -> Iterator[Row]:
 @click.option("--proxies", default=1_000, show_default=True)
 def main(services: int, endpoints: int, proxies: int) -> None:
     """Print how long each step takes, and what it compiles and sends."""
-    print(f"{services:,} services, {endpoints:,} endpoints, {proxies:,} proxies in {NAMESPACES} namespaces\n")
-    print(f"{'step':34}{'CPU s':>9}{'compiled':>10}{'responses':>11}{'MiB sent':>10}")
-    for row in rows(services, endpoints, proxies):
-        sent = row.sent / 2**20
-        print(f"{row.step:34}{row.seconds:9.3f}{row.compiled:10,}{row.responses:11,}{sent:10,.1f}", flush=True)
+    print(f"{services:,} services, {endpoints:,} endpoints, {proxies:,} proxies in {NAMESPACES} namespaces")
+    for protocol in (StateOfTheWorld, Incremental):
+        print(f"\n{protocol.__name__:34}{'CPU s':>9}{'compiled':>10}{'responses':>11}{'MiB sent':>10}")
+        for row in rows(services, endpoints, proxies, protocol):
+            sent = row.sent / 2**20
+            print(f"{row.step:34}{row.seconds:9.3f}{row.compiled:10,}{row.responses:11,}{sent:10,.2f}", flush=True)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\nmost memory resident: {memory:,.0f} MiB")
 

@@ -32,7 +32,7 @@ def bootstrap(settings: Settings) -> Json:
         "admin": {"address": _address(settings.address, ADMIN_PORT)},
         "dynamic_resources": {
             "ads_config": {
-                "api_type": "GRPC",
+                "api_type": "DELTA_GRPC" if settings.delta_xds else "GRPC",
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": True,
                 "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc", "retry_policy": _RECONNECT}}],

@@ -23,7 +23,10 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Addresses are `host:port`. Files are named relative to the working folder, which is the pod's own."""
+    """Addresses are `host:port`. Files are named relative to the working folder, which is the pod's own.
+
+    `delta_xds`: whether the proxy asks for changes, or for the state of the world each time.
+    """
 
     role: str
     pod: str
@@ -37,6 +40,7 @@ class Settings:
     concurrency: int
     cert_ttl_s: int
     drain_s: float
+    delta_xds: bool
     metadata: Mapping[str, Any]
 
     @property
@@ -70,6 +74,7 @@ def read_settings(arguments: list[str], environ: Mapping[str, str]) -> Settings:
         concurrency=_whole(environ, "PROXY_CONCURRENCY", 1),
         cert_ttl_s=_whole(environ, "SECRET_TTL_SECONDS", 3600),
         drain_s=float(_whole(environ, "TERMINATION_DRAIN_DURATION_SECONDS", 5)),
+        delta_xds=_flag(environ, "ISTIO_DELTA_XDS", True),
         metadata=metadata,
     )
 
@@ -101,3 +106,10 @@ def _whole(environ: Mapping[str, str], name: str, default: int) -> int:
     if not text.isdigit() or int(text) == 0:
         raise SettingsError(f'{name}="{text}" is not a whole number above 0')
     return int(text)
+
+
+def _flag(environ: Mapping[str, str], name: str, default: bool) -> bool:
+    text = environ.get(name, str(default)).lower()
+    if text not in ("true", "false"):
+        raise SettingsError(f'{name}="{text}" is neither true nor false')
+    return text == "true"

@@ -141,8 +141,8 @@ def _check_config_source(source: ConfigSource, path: str, has_ads: bool) -> None
 def _check_ads(ads: ApiConfigSource, clusters: set[str]) -> None:
     path = "dynamic_resources.ads_config"
     _supported(ads, path)
-    if ads.api_type != ApiConfigSource.GRPC:
-        raise _UnsupportedError(f"{path}.api_type", "only GRPC is supported")
+    if ads.api_type not in (ApiConfigSource.GRPC, ApiConfigSource.DELTA_GRPC):
+        raise _UnsupportedError(f"{path}.api_type", "only GRPC and DELTA_GRPC are supported")
     if ads.transport_api_version != ApiVersion.V3:
         raise _UnsupportedError(f"{path}.transport_api_version", "only V3 is supported")
     if len(ads.grpc_services) != 1:

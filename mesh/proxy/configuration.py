@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 from mesh.proxy import warming
 from mesh.proxy.plane import DataPlane
 from mesh.proxy.references import ENDPOINT, ROUTE, SECRET, Kind, Name, Reference
 from mesh.proxy.resources import Refused, Resources
+
+_NO_VERSIONS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +78,29 @@ class Configuration:
             mine: Mapping[str, Any] = getattr(self.static, kind)  # a static resource is not to be replaced
             await self._update(kind, {**messages, **mine}, version)
 
-    async def merge(self, kind: Kind, messages: Mapping[str, Any], version: str) -> None:
+    async def change(
+        self,
+        kind: Kind,
+        messages: Mapping[str, Any],
+        removed: Collection[str],
+        version: str,
+        versions: Mapping[str, str],
+    ) -> None:
+        """These dynamic resources of `kind` are new or changed, those are gone. Raises Refused, as `replace` does.
+
+        `versions` are those of single resources; what has none there has `version`.
+        """
+        async with self._serialised:
+            before = getattr(self.accepted, kind)
+            kept = {name: message for name, message in before.items() if name not in removed}
+            await self._update(kind, {**kept, **messages, **getattr(self.static, kind)}, version, versions)
+
+    async def merge(
+        self, kind: Kind, messages: Mapping[str, Any], version: str, versions: Mapping[str, str] = _NO_VERSIONS
+    ) -> None:
         """These resources of `kind` are new or changed, others stay. Raises Refused, and then nothing has changed."""
         async with self._serialised:
-            await self._update(kind, {**getattr(self.accepted, kind), **messages}, version)
+            await self._update(kind, {**getattr(self.accepted, kind), **messages}, version, versions)
 
     async def expire(self, names: frozenset[Name]) -> None:
         """Wait no longer for `names`: what refers to them serves without. Raises Refused."""
@@ -94,19 +116,26 @@ class Configuration:
             if name[1] not in getattr(self.accepted, name[0]) and name not in self._expired
         }
 
-    async def _update(self, kind: Kind, messages: Mapping[str, Any], version: str) -> None:
+    async def _update(
+        self, kind: Kind, messages: Mapping[str, Any], version: str, versions: Mapping[str, str] = _NO_VERSIONS
+    ) -> None:
         before: Mapping[str, Any] = getattr(self.accepted, kind)
         # An equal message keeps its identity, so that what was compiled from it is kept.
         same = {name: _kept(before.get(name), message) for name, message in messages.items()}
         try:
             await self._commit(replace(self.accepted, **{kind: same}))
         except Refused as error:
-            self.rejections[kind, error.resource_name] = Rejection(version, str(error), time.time())
+            refused = versions.get(error.resource_name, version)
+            self.rejections[kind, error.resource_name] = Rejection(refused, str(error), time.time())
             raise
         self.rejections = {name: rejection for name, rejection in self.rejections.items() if name[0] != kind}
         self.versions[kind] = version
-        stamp = Origin(version, time.time())
-        changed = {(kind, name): stamp for name, message in same.items() if before.get(name) is not message}
+        now = time.time()
+        changed = {
+            (kind, name): Origin(versions.get(name, version), now)
+            for name, message in same.items()
+            if before.get(name) is not message
+        }
         kept = {key: origin for key, origin in self.origins.items() if key[1] in getattr(self.accepted, key[0])}
         self.origins = {**kept, **changed}
 

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import Any
 
 from mesh.proxy.resources import Resources
-from mesh.proxy.xds_client.subscriptions import MESSAGES
+from mesh.proxy.xds_client.kinds import MESSAGES
 
 _LENGTH = struct.Struct("!I")
 

@@ -16,13 +16,15 @@ from xdskit.pki import Authority
 
 
 @asynccontextmanager
-async def served(authority: Authority, resources: Iterable[Resource]) -> AsyncIterator[tuple[DiscoveryServer, int]]:
-    """The server and its port, with `resources` as version 1 of the store."""
+async def served(
+    authority: Authority, resources: Iterable[Resource], port: int = 0
+) -> AsyncIterator[tuple[DiscoveryServer, int]]:
+    """The server and its port (0 picks a free one), with `resources` as version 1 of the store."""
     key, chain = authority.issue(DNSName("control"), IPAddress(ip_address("127.0.0.1")))
     credentials = grpc.ssl_server_credentials([(key, chain)], authority.root, require_client_auth=True)
     server = DiscoveryServer(MeshOptions())
     server.load(resources, 1)
-    port = await server.start("127.0.0.1", 0, credentials)
+    port = await server.start("127.0.0.1", port, credentials)
     try:
         yield server, port
     finally:

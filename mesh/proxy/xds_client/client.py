@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any
 
 import grpc
@@ -11,7 +11,6 @@ import grpc.aio
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.config.core.v3.config_source_pb2 import ApiConfigSource
 from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceStub
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from google.protobuf.duration_pb2 import Duration
 
 from mesh.proxy import logs, operation_stats
@@ -24,7 +23,10 @@ from mesh.proxy.secrets import SecretError
 from mesh.proxy.stats import Stats
 from mesh.proxy.xds_client.backoff import Backoff
 from mesh.proxy.xds_client.channel import Dialer
-from mesh.proxy.xds_client.subscriptions import KINDS, WILDCARDS, Subscriptions, unpack
+from mesh.proxy.xds_client.incremental import IncrementalSubscriptions
+from mesh.proxy.xds_client.kinds import KINDS, WILDCARDS
+from mesh.proxy.xds_client.subscriptions import Subscriptions
+from mesh.proxy.xds_client.update import Update
 
 _LOG = logs.logger("config")
 _BY_NAME = (ENDPOINT, ROUTE, SECRET)
@@ -57,11 +59,12 @@ class AdsClient:
         self._stats = stats
         self._control_plane = stats.group(ControlPlaneStats, "control_plane")
         self._refresh_secrets = refresh_secrets
-        self._subscriptions = Subscriptions(node)
+        self._is_incremental = ads.api_type == ApiConfigSource.DELTA_GRPC
+        self._subscriptions = IncrementalSubscriptions(node) if self._is_incremental else Subscriptions(node)
         self._kinds: set[Kind] = set()
         self._is_open = False
         self.answered = {kind: asyncio.Event() for kind in WILDCARDS}
-        self._requests: asyncio.Queue[DiscoveryRequest] = asyncio.Queue()
+        self._requests: asyncio.Queue[Any] = asyncio.Queue()
         # Soon, not at once, so that the ACK of what changed the configuration goes out first.
         configuration.watch(lambda: _soon(loop, self._subscribe))
 
@@ -88,7 +91,9 @@ class AdsClient:
     async def _stream(self) -> None:
         await self._refresh_secrets()
         async with self._dialer.channel(self._configuration.accepted.secrets) as channel:
-            call = AggregatedDiscoveryServiceStub(channel).StreamAggregatedResources(metadata=self._metadata)
+            stub = AggregatedDiscoveryServiceStub(channel)
+            method = stub.DeltaAggregatedResources if self._is_incremental else stub.StreamAggregatedResources
+            call = method(metadata=self._metadata)
             self._requests = asyncio.Queue()
             self._subscriptions.begin()
             self._is_open = True
@@ -108,42 +113,45 @@ class AdsClient:
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 return
 
-    async def _received(self, response: DiscoveryResponse) -> None:
+    async def _received(self, response: Any) -> None:
         kind = KINDS.get(response.type_url)
         if kind is None:
             _LOG.warning("the control plane sent a type nobody asked for: %s", response.type_url)
             return
         try:
-            messages = unpack(response)
+            update = self._subscriptions.read(response)
         except Refused as error:
             self._refuse(kind, response, error, self._counters(kind))
         else:
-            await self._judge(kind, response, messages)
+            await self._judge(kind, response, update)
         if kind in WILDCARDS:
             self.answered[kind].set()
 
-    async def _judge(self, kind: Kind, response: DiscoveryResponse, messages: Mapping[str, Any]) -> None:
-        version = response.version_info
-        counters = self._counters(kind, messages)
+    async def _judge(self, kind: Kind, response: Any, update: Update) -> None:
+        counters = self._counters(kind, update.messages)
         try:
-            if kind in WILDCARDS:
-                await self._configuration.replace(kind, messages, version)
-            else:
-                wanted = self._configuration.wanted
-                mine = {name: message for name, message in messages.items() if (kind, name) in wanted}
-                await self._configuration.merge(kind, mine, version)
+            await self._apply(kind, update)
         except Refused as error:
             self._refuse(kind, response, error, counters)
             return
-        _LOG.debug("accepted %d %s of version %s", len(messages), kind, version)
-        self._requests.put_nowait(self._subscriptions.accept(response))
+        _LOG.debug("accepted %d %s of version %s", len(update.messages), kind, update.version)
+        self._requests.put_nowait(self._subscriptions.accept(response, update))
         for counter in counters:
-            counter.succeeded(version)
+            counter.succeeded(update.version)
 
-    def _refuse(
-        self, kind: Kind, response: DiscoveryResponse, error: Refused, counters: Iterable[SubscriptionStats]
-    ) -> None:
-        _LOG.warning("refused %s of version %s: %s", kind, response.version_info, error)
+    async def _apply(self, kind: Kind, update: Update) -> None:
+        """Raises Refused. As Envoy does, what is referred to is kept though its source says that it is gone."""
+        if update.is_whole:
+            await self._configuration.replace(kind, update.messages, update.version)
+        elif kind in WILDCARDS:
+            await self._configuration.change(kind, update.messages, update.removed, update.version, update.versions)
+        else:
+            wanted = self._configuration.wanted
+            mine = {name: message for name, message in update.messages.items() if (kind, name) in wanted}
+            await self._configuration.merge(kind, mine, update.version, update.versions)
+
+    def _refuse(self, kind: Kind, response: Any, error: Refused, counters: Iterable[SubscriptionStats]) -> None:
+        _LOG.warning("refused %s: %s", kind, error)
         self._requests.put_nowait(self._subscriptions.refuse(response, str(error)))
         for counter in counters:
             counter.update_rejected += 1
@@ -156,7 +164,8 @@ class AdsClient:
         for kind in (CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET):
             if kind in WILDCARDS and kind not in self._kinds:
                 continue
-            request = self._subscriptions.subscribe(kind, wanted.get(kind, {}))
+            held = getattr(self._configuration.accepted, kind)
+            request = self._subscriptions.subscribe(kind, wanted.get(kind, {}), held)
             if request is not None:
                 for counter in self._counters(kind):
                     counter.update_attempt += 1

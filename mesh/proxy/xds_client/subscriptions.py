@@ -7,35 +7,16 @@ the version before is a NACK. (Envoy: "xDS REST and gRPC protocol".)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
 
-from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import Node
-from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
-from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
-from google.protobuf.message import DecodeError
 from google.rpc.code_pb2 import INVALID_ARGUMENT
 
-from mesh.proxy.references import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Kind
-from mesh.proxy.resources import Refused
-
-MESSAGES: Mapping[Kind, Any] = {
-    CLUSTER: Cluster,
-    ENDPOINT: ClusterLoadAssignment,
-    LISTENER: Listener,
-    ROUTE: RouteConfiguration,
-    SECRET: Secret,
-}
-TYPE_URLS: Mapping[Kind, str] = {
-    kind: f"type.googleapis.com/{message.DESCRIPTOR.full_name}" for kind, message in MESSAGES.items()
-}
-KINDS: Mapping[str, Kind] = {type_url: kind for kind, type_url in TYPE_URLS.items()}
-WILDCARDS = frozenset({CLUSTER, LISTENER})
+from mesh.proxy.references import Kind
+from mesh.proxy.xds_client.kinds import KINDS, MESSAGES, TYPE_URLS, WILDCARDS
+from mesh.proxy.xds_client.update import Update, unpack
 
 
 @dataclass(slots=True)
@@ -61,10 +42,17 @@ class Subscriptions:
             subscription.nonce = ""
             subscription.is_open = False
 
-    def subscribe(self, kind: Kind, names: Collection[str] = ()) -> DiscoveryRequest | None:
+    def read(self, response: DiscoveryResponse) -> Update:
+        """What `response` asks for. Raises Refused."""
+        kind = KINDS[response.type_url]
+        messages = unpack(kind, response.resources)
+        return Update(messages, response.version_info, is_whole=kind in WILDCARDS)
+
+    def subscribe(self, kind: Kind, names: Collection[str] = (), held: Collection[str] = ()) -> DiscoveryRequest | None:
         """The request that makes the stream deliver `names` of `kind` (all clusters, all listeners), if one is due.
 
-        No name asked for on a fresh subscription would mean a wildcard, so nothing is sent until there is one.
+        What is `held` already makes no difference here: every request names all. No name asked for on a fresh
+        subscription would mean a wildcard, so nothing is sent until there is one.
         """
         subscription = self._by_kind[kind]
         wanted = frozenset(names)
@@ -76,8 +64,8 @@ class Subscriptions:
         subscription.names = wanted
         return self._request(kind)
 
-    def accept(self, response: DiscoveryResponse) -> DiscoveryRequest:
-        """The ACK of `response`."""
+    def accept(self, response: DiscoveryResponse, update: Update) -> DiscoveryRequest:
+        """The ACK of `response`, which asked for `update`."""
         subscription = self._by_kind[KINDS[response.type_url]]
         subscription.version = response.version_info
         subscription.nonce = response.nonce
@@ -107,24 +95,3 @@ class Subscriptions:
             request.node.CopyFrom(self.node)
             self._node_sent = True
         return request
-
-
-def unpack(response: DiscoveryResponse) -> dict[str, Any]:
-    """The resources of `response` by name. Raises Refused for one of another type, without a name, or named twice."""
-    kind = KINDS[response.type_url]
-    found: dict[str, Any] = {}
-    for index, packed in enumerate(response.resources):
-        message = MESSAGES[kind]()
-        label = message.DESCRIPTOR.name
-        try:
-            if not packed.Unpack(message):
-                raise Refused(label, f"resources[{index}]", "", f"is a {packed.type_url}, not a {response.type_url}")
-        except DecodeError as error:
-            raise Refused(label, f"resources[{index}]", "", f"cannot be decoded: {error}") from error
-        name = message.cluster_name if kind == ENDPOINT else message.name
-        if not name:
-            raise Refused(label, f"resources[{index}]", "cluster_name" if kind == ENDPOINT else "name", "required")
-        if name in found:
-            raise Refused(label, name, "", f"duplicate {label.lower()} {name} found")
-        found[name] = message
-    return found

@@ -193,7 +193,8 @@ class NamedSubscription(Subscription):
         self.resumed |= bool(versions)
         self.forget(added & self.names)
         self.ask((self.names | added) - gone)
-        self.sent |= {name: version for name, version in versions.items() if name in added - self.awaited}
+        has = added - self.awaited
+        self.sent |= {name: version for name, version in versions.items() if name in has}
         self.awaited -= added
 
     def touch(self, names: frozenset[str] | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from mesh.xds.ads.status import SyncState
 
 WAIT_S = 30.0
 CALLERS, CHANGES = 4, 12
+EMPTY_RESPONSE = 120  # bytes: a version, a nonce and the type's URL
 ENGINES = pytest.mark.parametrize("engine", ["python", pytest.param("envoy", marks=pytest.mark.envoy)])
 PROTOCOLS = pytest.mark.parametrize("api_type", ["GRPC", "DELTA_GRPC"])
 MESH = """
@@ -102,10 +103,8 @@ async def two_pods(engine: str, folder: Path, api_type: str) -> AsyncIterator[tu
         run(folder / "client", pod="client-0", address=f"{block}.1", account="client", ads_port=port) as log,
         run(folder / "web", pod="web-0", address=f"{block}.2", account="web", ads_port=port) as other,
     ):
-        async with asyncio.timeout(WAIT_S):
-            while len(server.proxies()) < 2:
-                assert "error" not in log.read_text() + other.read_text()
-                await asyncio.sleep(0.05)
+        await connected(server, 2)
+        assert "error" not in log.read_text() + other.read_text()
         await synced(server, 1)
         yield server, block
 
@@ -165,6 +164,47 @@ def test_no_request_is_lost_while_rules_come_and_go(engine: str, api_type: str, 
             assert set(statuses) == {200}
 
     asyncio.run(scenario())
+
+
+@ENGINES
+def test_a_restarted_control_plane_sends_only_what_changed_meanwhile(engine: str, tmp_path: Path) -> None:
+    """Incremental xDS: a proxy that comes back says what it has."""
+
+    async def scenario() -> None:
+        block = free_block()
+        before = objects(MESH.format(block=block, app=1))
+        client = {"pod": "client-0", "address": f"{block}.1", "account": "client", "api_type": "DELTA_GRPC"}
+        authority = Authority()
+        async with AsyncExitStack() as stack:
+            async with served(authority, before) as (server, port):
+                await stack.enter_async_context(sidecar(authority, engine, tmp_path, **client, ads_port=port))
+                await connected(server, 1)
+                await synced(server, 1)
+                first = sizes(server)
+            async with served(authority, before, port) as (server, _):
+                await connected(server, 1)
+                await synced(server, 1)
+                assert sizes(server)["EDS"] == sizes(server)["RDS"] == 0
+                assert max(sizes(server).values()) < EMPTY_RESPONSE < min(first.values())
+            async with served(authority, objects(MESH.format(block=block, app=1), RULE), port) as (server, _):
+                await connected(server, 1)
+                await synced(server, 1)
+                assert await get(f"{block}.1", "/teapot") == 418
+                assert sizes(server)["LDS"] < EMPTY_RESPONSE
+
+    asyncio.run(scenario())
+
+
+async def connected(server: DiscoveryServer, proxies: int) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while len(server.proxies()) < proxies:  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0.05)
+
+
+def sizes(server: DiscoveryServer) -> dict[str, float]:
+    """Bytes sent so far, by type."""
+    metric = next(metric for metric in server.metrics() if metric.name == "pilot_xds_config_size_bytes")
+    return {labels[0][1]: value for labels, value in metric.samples}
 
 
 async def plaintext(address: str) -> None:

@@ -48,6 +48,7 @@ def test_a_missing_variable_is_named(name: str) -> None:
         ({"ISTIO_METAJSON_LABELS": "{"}, "ISTIO_METAJSON_LABELS is not JSON"),
         ({"PROXY_CONCURRENCY": "many"}, 'PROXY_CONCURRENCY="many"'),
         ({"SECRET_TTL_SECONDS": "0"}, 'SECRET_TTL_SECONDS="0"'),
+        ({"ISTIO_DELTA_XDS": "maybe"}, 'ISTIO_DELTA_XDS="maybe" is neither true nor false'),
     ],
 )
 def test_a_wrong_variable_is_named(changes: dict[str, str], message: str) -> None:
@@ -59,6 +60,12 @@ def test_a_wrong_variable_is_named(changes: dict[str, str], message: str) -> Non
 def test_other_arguments_get_the_usage(arguments: list[str]) -> None:
     with pytest.raises(SettingsError, match=r"usage: python -m mesh\.agent"):
         read_settings(arguments, ENVIRON)
+
+
+@pytest.mark.parametrize(("changes", "api_type"), [({}, "DELTA_GRPC"), ({"ISTIO_DELTA_XDS": "false"}, "GRPC")])
+def test_the_proxy_asks_for_changes_unless_it_is_told_otherwise(changes: dict[str, str], api_type: str) -> None:
+    document = bootstrap(settings(**changes))
+    assert document["dynamic_resources"]["ads_config"]["api_type"] == api_type
 
 
 @pytest.mark.parametrize(("engine", "metrics_port"), [("python", 15000), ("envoy", 15020)])

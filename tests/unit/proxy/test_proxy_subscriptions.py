@@ -8,12 +8,14 @@ import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from google.protobuf.any_pb2 import Any as Packed
 
 from mesh.proxy.references import CLUSTER, ENDPOINT, ROUTE
 from mesh.proxy.resources import Refused
-from mesh.proxy.xds_client.subscriptions import MESSAGES, TYPE_URLS, Subscriptions, unpack
+from mesh.proxy.xds_client.kinds import MESSAGES, TYPE_URLS
+from mesh.proxy.xds_client.subscriptions import Subscriptions
+from mesh.proxy.xds_client.update import Update
 
 
 def response(kind: Any, version: str, nonce: str, *messages: Any) -> DiscoveryResponse:
@@ -21,6 +23,10 @@ def response(kind: Any, version: str, nonce: str, *messages: Any) -> DiscoveryRe
     for message in messages:
         built.resources.add().Pack(message)
     return built
+
+
+def accept(subscriptions: Subscriptions, answered: DiscoveryResponse) -> DiscoveryRequest:
+    return subscriptions.accept(answered, subscriptions.read(answered))
 
 
 @pytest.fixture
@@ -45,13 +51,13 @@ def test_the_node_goes_with_the_first_request_of_a_stream_only(subscriptions: Su
 
 def test_an_ack_repeats_version_and_nonce(subscriptions: Subscriptions) -> None:
     subscriptions.subscribe(CLUSTER)
-    ack = subscriptions.accept(response(CLUSTER, "7", "n1"))
+    ack = accept(subscriptions, response(CLUSTER, "7", "n1"))
     assert (ack.version_info, ack.response_nonce, ack.HasField("error_detail")) == ("7", "n1", False)
 
 
 def test_a_nack_keeps_the_version_before_and_says_why(subscriptions: Subscriptions) -> None:
     subscriptions.subscribe(CLUSTER)
-    subscriptions.accept(response(CLUSTER, "7", "n1"))
+    accept(subscriptions, response(CLUSTER, "7", "n1"))
     nack = subscriptions.refuse(response(CLUSTER, "8", "n2"), "no such thing")
     assert (nack.version_info, nack.response_nonce, nack.error_detail.message) == ("7", "n2", "no such thing")
     assert nack.error_detail.code == 3
@@ -59,7 +65,7 @@ def test_a_nack_keeps_the_version_before_and_says_why(subscriptions: Subscriptio
 
 def test_new_names_are_asked_for_with_the_last_nonce(subscriptions: Subscriptions) -> None:
     subscriptions.subscribe(ENDPOINT, ["a"])
-    subscriptions.accept(response(ENDPOINT, "1", "n1"))
+    accept(subscriptions, response(ENDPOINT, "1", "n1"))
     request = subscriptions.subscribe(ENDPOINT, ["b", "a"])
     assert request is not None
     assert (list(request.resource_names), request.version_info, request.response_nonce) == (["a", "b"], "1", "n1")
@@ -76,15 +82,17 @@ def test_no_name_is_no_subscription_but_giving_the_last_one_up_is_said(subscript
 
 def test_a_new_stream_subscribes_with_the_known_version_and_no_nonce(subscriptions: Subscriptions) -> None:
     subscriptions.subscribe(CLUSTER)
-    subscriptions.accept(response(CLUSTER, "7", "n1"))
+    accept(subscriptions, response(CLUSTER, "7", "n1"))
     subscriptions.begin()
     request = subscriptions.subscribe(CLUSTER)
     assert request is not None
     assert (request.version_info, request.response_nonce) == ("7", "")
 
 
-def test_resources_are_unpacked_by_name() -> None:
-    assert list(unpack(response(CLUSTER, "1", "n", Cluster(name="a"), Cluster(name="b")))) == ["a", "b"]
+def test_a_response_of_clusters_is_all_of_them_and_one_of_endpoints_is_not(subscriptions: Subscriptions) -> None:
+    a, b = Cluster(name="a"), Cluster(name="b")
+    assert subscriptions.read(response(CLUSTER, "1", "n", a, b)) == Update({"a": a, "b": b}, "1", is_whole=True)
+    assert subscriptions.read(response(ENDPOINT, "1", "n")) == Update({}, "1")
 
 
 @pytest.mark.parametrize(
@@ -95,17 +103,19 @@ def test_resources_are_unpacked_by_name() -> None:
         ([Listener(name="a")], "is a type.googleapis.com/envoy.config.listener.v3.Listener, not a"),
     ],
 )
-def test_a_response_that_cannot_be_meant_is_refused_whole(messages: list[Any], said: str) -> None:
+def test_a_response_that_cannot_be_meant_is_refused_whole(
+    subscriptions: Subscriptions, messages: list[Any], said: str
+) -> None:
     with pytest.raises(Refused) as refusal:
-        unpack(response(CLUSTER, "1", "n", *messages))
+        subscriptions.read(response(CLUSTER, "1", "n", *messages))
     assert said in str(refusal.value)
 
 
-def test_bytes_that_are_no_message_are_refused() -> None:
+def test_bytes_that_are_no_message_are_refused(subscriptions: Subscriptions) -> None:
     broken = DiscoveryResponse(type_url=TYPE_URLS[CLUSTER])
     broken.resources.append(Packed(type_url=TYPE_URLS[CLUSTER], value=b"\xff\xff\xff"))
     with pytest.raises(Refused, match="cannot be decoded"):
-        unpack(broken)
+        subscriptions.read(broken)
 
 
 def test_every_kind_has_its_type_url() -> None:
