@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 _SERVER_NAME = 0
 _ALPN = 16
+_MOST_RECORDS = 32  # nobody cuts a hello so finely but to have it read again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,11 @@ def read_client_hello(data: bytes) -> ClientHello | None:
     TLS itself will refuse what is malformed, so nothing is checked here beyond what reading needs.
     """
     message = b""
-    at = 0
+    at = records = 0
     while len(message) < 4 or len(message) < 4 + int.from_bytes(message[1:4], "big"):
+        records += 1
+        if records > _MOST_RECORDS:
+            return ClientHello()
         if len(data) < at + 5:
             return None
         if data[at] != 0x16:

@@ -25,6 +25,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from mesh.proxy.connection_info import ConnectionInfo
     from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
     from mesh.proxy.http_config import HttpConfig
     from mesh.proxy.rescue import Failure
@@ -37,7 +38,7 @@ class ResponseEncoder(Protocol):
 
     `protocol` is as the access log has it (`HTTP/1.1`, `HTTP/2`), `connection_id` the worker's count of connections.
     `will_close` asks for the connection to end after its present streams (`connection: close`, or GOAWAY); `is_blocked`
-    is whether `block` is in force.
+    is whether `block` is in force. `info` is there from `connection_made` on.
     """
 
     config: HttpConfig
@@ -45,6 +46,7 @@ class ResponseEncoder(Protocol):
     peer: Peer | None
     scheme: bytes
     forwarded_proto: bytes
+    info: ConnectionInfo | None
     remote_address: str
     remote_ip: bytes
     local_address: str

@@ -195,6 +195,33 @@ class ListenerStats(Group):
 
 
 @dataclass(slots=True, eq=False)
+class TlsInspectorStats(Group):
+    """`tls_inspector.*`"""
+
+    alpn_found: int = 0
+    alpn_not_found: int = 0
+    client_hello_too_large: int = 0
+    sni_found: int = 0
+    sni_not_found: int = 0
+    tls_found: int = 0
+    tls_not_found: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class ProxyProtocolStats(Group):
+    """`proxy_proto.[<stat_prefix>.]*`"""
+
+    not_found_allowed: int = 0
+    not_found_disallowed: int = 0
+    versions__v1__disallowed: int = 0
+    versions__v1__error: int = 0
+    versions__v1__found: int = 0
+    versions__v2__disallowed: int = 0
+    versions__v2__error: int = 0
+    versions__v2__found: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class TcpStats(Group):
     """`tcp.<stat_prefix>.*`"""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import TYPE_CHECKING, cast
 
+from mesh.proxy.connection_info import ConnectionInfo, text_of
 from mesh.proxy.exchange import Exchange
 from mesh.proxy.http1.body import BODILESS, LAST_CHUNK, Body, chunk, last_chunk, request_body
 from mesh.proxy.http1.errors import HeadTooLargeError, MalformedError, NotRoutableError
@@ -34,8 +35,8 @@ class Downstream(asyncio.Protocol):
 
     __slots__ = (
         "_blocked", "_body", "_buffer", "_chunks", "_ended", "_is_unread", "_pumping", "_unsent", "config",
-        "connection_id", "deadline", "exchange", "forwarded_proto", "is_blocked", "local_address", "on_lost", "opened",
-        "peer", "remote_address", "remote_ip", "scheme", "transport", "will_close", "worker",
+        "connection_id", "deadline", "exchange", "forwarded_proto", "info", "is_blocked", "local_address", "on_lost",
+        "opened", "peer", "remote_address", "remote_ip", "scheme", "transport", "will_close", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +46,7 @@ class Downstream(asyncio.Protocol):
         self.config = config
         self.peer = peer
         self.on_lost = on_lost
+        self.info: ConnectionInfo | None = None  # set before connection_made where listener filters found it out
         self.scheme = b"http" if peer is None else b"https"
         self.forwarded_proto = b"x-forwarded-proto: %b" % self.scheme
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
@@ -65,11 +67,10 @@ class Downstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        remote = transport.get_extra_info("peername") or ("", 0)
-        local = transport.get_extra_info("sockname") or ("", 0)
-        self.remote_address = f"{remote[0]}:{remote[1]}"
-        self.local_address = f"{local[0]}:{local[1]}"
-        self.remote_ip = str(remote[0]).encode()
+        info = self.info = self.info or ConnectionInfo.of(transport)
+        self.remote_address = text_of(info.remote)
+        self.local_address = text_of(info.local)
+        self.remote_ip = info.remote[0].encode()
         self.connection_id = next(self.worker.connection_ids)
         self.opened = time.monotonic()
         stats = self.config.stats

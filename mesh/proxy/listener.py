@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
-from mesh.proxy.client_hello import ClientHello
+from mesh.proxy.connection_info import Address, ConnectionInfo
 from mesh.proxy.downstream import Downstream
-from mesh.proxy.filter_chain import ChainMatch, FilterChain, ListenerConfig
+from mesh.proxy.filter_chain import FilterChain, ListenerConfig
 from mesh.proxy.http_config import HttpConfig
-from mesh.proxy.peek import Closer, Peek
+from mesh.proxy.peek import Peek
+from mesh.proxy.socket_options import listening_socket
 from mesh.proxy.tcp import TcpDownstream
 from mesh.proxy.tls import Peer, TlsConnection
 from mesh.proxy.transport_socket import ServerTls
@@ -21,7 +22,6 @@ from mesh.proxy.transport_socket import ServerTls
 if TYPE_CHECKING:
     from mesh.proxy.runtime import Worker
 
-_BACKLOG = 1024
 # Istio's drainDuration: how long idle connections outlive the listener or filter chain that they came in by.
 REPLACED_DRAIN_S = 45.0
 
@@ -34,11 +34,22 @@ class Connection(Protocol):
 
 
 class ActiveListener:
-    """A listener that accepts. Its configuration can be replaced while its sockets stay open."""
+    """A listener that accepts. Its configuration can be replaced while its sockets stay open.
 
-    def __init__(self, worker: Worker, config: ListenerConfig, reuse_port: bool) -> None:
+    `of_destination` finds the listener for a connection's original destination.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        config: ListenerConfig,
+        of_destination: Callable[[Address], ActiveListener | None],
+        *,
+        reuse_port: bool,
+    ) -> None:
         self.worker = worker
         self.config = config
+        self.of_destination = of_destination
         self.connections: dict[Connection, FilterChain] = {}
         self._reuse_port = reuse_port
         self._servers: list[asyncio.Server] = []
@@ -50,11 +61,17 @@ class ActiveListener:
 
         Raises OSError, and then none is open.
         """
+        if not self.config.binds:
+            return
         at_hand = {each.getsockname()[:2]: each for listener in inherited for each in listener._sockets}
         try:
             for address in self.config.addresses:
                 known = at_hand.get(address)
-                self._sockets.append(known.dup() if known is not None else _bound(*address, self._reuse_port))
+                self._sockets.append(
+                    known.dup()
+                    if known is not None
+                    else listening_socket(*address, self.config.socket_options, reuse_port=self._reuse_port)
+                )
         except OSError:
             self.unbind()
             raise
@@ -67,7 +84,9 @@ class ActiveListener:
     async def accept(self) -> None:
         """Start accepting on the sockets that `bind` has opened."""
         for each in list(self._sockets):
-            server = await self.worker.loop.create_server(self._accepted, sock=each, backlog=_BACKLOG)
+            server = await self.worker.loop.create_server(
+                self._accepted, sock=each, backlog=self.config.socket_options.backlog
+            )
             self._servers.append(server)
 
     @property
@@ -77,7 +96,7 @@ class ActiveListener:
 
     def replace(self, config: ListenerConfig) -> None:
         """New connections get `config`; those of chains that changed end with their next response."""
-        kept = {chain.source for chain in config.chains}
+        kept = {chain.source for chain in (*config.chains, config.default_chain) if chain is not None}
         self.config = config
         for connection, chain in list(self.connections.items()):
             if chain.source not in kept:
@@ -105,43 +124,44 @@ class ActiveListener:
     # Accepting
 
     def _accepted(self) -> asyncio.Protocol:
-        config = self.config
-        config.stats.downstream_cx_total += 1
-        config.stats.downstream_cx_active += 1
-        if not config.needs_peek and len(config.chains) == 1 and config.chains[0].match == ChainMatch():
-            return self.serve(config.chains[0], ClientHello())
-        return Peek(self)
+        chain = self.config.only_chain
+        return Peek(self) if chain is None else self.serve(chain, None)
 
-    def serve(self, chain: FilterChain, hello: ClientHello) -> asyncio.Protocol:
-        """The protocol for a new connection on this chain."""
+    def serve(self, chain: FilterChain, info: ConnectionInfo | None) -> asyncio.Protocol:
+        """The protocol for a new connection on this chain; without `info` it looks at its socket itself."""
+        self.config.stats.downstream_cx_total += 1
+        self.config.stats.downstream_cx_active += 1
         if chain.tls is None:
-            return self._protocol(chain, None)
-        return self._tls(chain, chain.tls, hello)
+            return self._protocol(chain, None, info)
+        return self._tls(chain, chain.tls, info)
 
-    def _tls(self, chain: FilterChain, tls: ServerTls, hello: ClientHello) -> asyncio.Protocol:
+    def _tls(self, chain: FilterChain, tls: ServerTls, info: ConnectionInfo | None) -> asyncio.Protocol:
         stats = self.config.stats
         context = tls.context
         if context is None:
             stats.server_ssl_socket_factory__downstream_context_secrets_not_ready += 1
-            return Closer(self)
+            return _NotReady(self)
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         engine = context.wrap_bio(incoming, outgoing, server_side=True)
 
         def shaken(peer: Peer) -> asyncio.Protocol:
             if not tls.require_peer and not peer.uri_sans:
                 stats.ssl__no_certificate += not peer.subject
-            return self._protocol(chain, replace(peer, sni=hello.server_name))
+            if info is not None:
+                peer = replace(peer, sni=info.server_name)
+            return self._protocol(chain, peer, info)
 
         return TlsConnection(
             engine, incoming, outgoing, verify=tls.verify, stats=stats, make_inner=shaken, on_lost=self.gone
         )
 
-    def _protocol(self, chain: FilterChain, peer: Peer | None) -> asyncio.Protocol:
+    def _protocol(self, chain: FilterChain, peer: Peer | None, info: ConnectionInfo | None) -> asyncio.Protocol:
         connection: Downstream | TcpDownstream
         if isinstance(chain.config, HttpConfig):
             connection = Downstream(self.worker, chain.config, peer, self._lost)
         else:
             connection = TcpDownstream(self.worker, chain.config, peer, self._lost)
+        connection.info = info
         self.connections[connection] = chain
         return connection
 
@@ -157,16 +177,14 @@ class ActiveListener:
         self.config.stats.downstream_cx_destroy += 1
 
 
-def _bound(ip: str, port: int, reuse_port: bool) -> socket.socket:
-    bound = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bound.setblocking(False)
-        bound.bind((ip, port))
-        bound.listen(_BACKLOG)
-    except OSError:
-        bound.close()
-        raise
-    return bound
+class _NotReady(asyncio.Protocol):
+    """Ends a connection whose chain still waits for its certificate."""
+
+    def __init__(self, listener: ActiveListener) -> None:
+        self._listener = listener
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._listener.gone()

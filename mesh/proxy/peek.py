@@ -1,4 +1,4 @@
-"""The first bytes of a connection: looked at to choose its filter chain, then handed on to the chain's protocol."""
+"""The first bytes of a connection: shown to the listener filters one after the other, then handed on to its chain."""
 
 from __future__ import annotations
 
@@ -6,81 +6,121 @@ import asyncio
 from math import inf
 from typing import TYPE_CHECKING, cast
 
-from mesh.proxy.client_hello import ClientHello, read_client_hello
+from mesh.proxy.connection_info import ConnectionInfo
+from mesh.proxy.listener_filters.listener_filter import ListenerFilterFailed
 
 if TYPE_CHECKING:
     from mesh.proxy.listener import ActiveListener
-
-_HELLO_LIMIT = 16 * 1024
 
 
 class Closer(asyncio.Protocol):
     """Ends a connection that nobody can serve."""
 
-    def __init__(self, listener: ActiveListener) -> None:
-        self._listener = listener
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast(asyncio.Transport, transport).abort()
 
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._listener.gone()
-
 
 class Peek(asyncio.Protocol):
-    """Reads the first bytes of a connection, decides whether they are TLS and for whom, then steps aside."""
+    """Runs the listener filters on a connection, finds its chain, then steps aside.
 
-    __slots__ = ("_data", "_listener", "_transport", "deadline")
+    `hands_off` as long as the connection may go to the listener of its original destination.
+    """
 
-    def __init__(self, listener: ActiveListener) -> None:
-        self._listener = listener
+    __slots__ = ("_data", "_filters", "_hands_off", "_info", "_listener", "_next", "_transport", "deadline")
+
+    def __init__(self, listener: ActiveListener, *, hands_off: bool = True) -> None:
+        self._hands_off = hands_off
+        self._info: ConnectionInfo = None  # type: ignore[assignment] # until connection_made
+        self._transport: asyncio.Transport = None  # type: ignore[assignment] # likewise
         self._data = b""
-        self._transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
+        self._begin(listener)
+
+    def _begin(self, listener: ActiveListener) -> None:
+        self._listener = listener
+        self._filters = listener.config.filters
+        self._next = 0
         self.deadline = inf
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._info = ConnectionInfo.of(transport)
+        self._start()
+
+    def _start(self) -> None:
         config, worker = self._listener.config, self._listener.worker
         config.stats.downstream_pre_cx_active += 1
-        if not config.inspects_tls:
-            self._choose("raw_buffer", ClientHello())
-        elif config.inspection_timeout:
-            self.deadline = worker.loop.time() + config.inspection_timeout
-            worker.idle_deadlines.add(self)
+        if config.filters_timeout:
+            self.deadline = worker.loop.time() + config.filters_timeout
+            worker.deadlines.add(self)
+        self._enter()
+        self._proceed()
 
     def data_received(self, data: bytes) -> None:
         self._data += data
-        if self._data[0] != 0x16:
-            self._choose("raw_buffer", ClientHello())
-            return
-        hello = read_client_hello(self._data)
-        if hello is not None or len(self._data) > _HELLO_LIMIT:
-            self._choose("tls", hello or ClientHello())
+        self._proceed()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._leave()
         self._listener.config.stats.downstream_listener_filter_remote_close += 1
-        self._listener.gone()
 
     def deadline_passed(self, now: float) -> None:
-        self._listener.config.stats.downstream_pre_cx_timeout += 1
-        self._listener.worker.idle_deadlines.discard(self)
-        self._transport.abort()
+        config = self._listener.config
+        config.stats.downstream_pre_cx_timeout += 1
+        if config.continues_on_timeout:
+            self._choose()
+        else:
+            self._leave()
+            self._close()
+
+    def _enter(self) -> None:
+        """The filter whose turn it is sees the connection before any of its bytes."""
+        if self._next < len(self._filters):
+            self._filters[self._next].accepted(self._info, self._transport.get_extra_info("socket"))
+
+    def _proceed(self) -> None:
+        """As far as the bytes at hand allow."""
+        while self._next < len(self._filters):
+            current = self._filters[self._next]
+            if current.needs_data:
+                if not self._data:
+                    return
+                try:
+                    consumed = current.inspect(self._data, self._info)
+                except ListenerFilterFailed:
+                    self._leave()
+                    self._close()
+                    return
+                if consumed is None:
+                    return
+                self._data = self._data[consumed:]
+            self._next += 1
+            self._enter()
+        self._choose()
 
     def _leave(self) -> None:
-        self._listener.worker.idle_deadlines.discard(self)
+        self._listener.worker.deadlines.discard(self)
         self._listener.config.stats.downstream_pre_cx_active -= 1
 
-    def _choose(self, transport_protocol: str, hello: ClientHello) -> None:
-        listener, transport = self._listener, self._transport
-        port = transport.get_extra_info("sockname")[1]
-        chain = listener.config.find(port, transport_protocol, hello)
+    def _close(self) -> None:
+        self._transport.set_protocol(Closer())
+        self._transport.abort()
+
+    def _choose(self) -> None:
         self._leave()
+        if self._hands_off and self._listener.config.uses_original_dst and self._info.is_local_restored:
+            self._hands_off = False
+            other = self._listener.of_destination(self._info.local)
+            if other is not None and other is not self._listener:
+                self._begin(other)
+                self._start()
+                return
+        chain = self._listener.config.find(self._info)
         if chain is None:
-            listener.config.stats.no_filter_chain_match += 1
-            protocol: asyncio.Protocol = Closer(listener)
-        else:
-            protocol = listener.serve(chain, hello)
+            self._listener.config.stats.no_filter_chain_match += 1
+            self._close()
+            return
+        transport = self._transport
+        protocol = self._listener.serve(chain, self._info)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         if self._data and not transport.is_closing():

@@ -17,6 +17,7 @@ from mesh.proxy.compile.clusters import CompiledCluster, compile_cluster, compil
 from mesh.proxy.compile.listeners import CompiledListener, compile_listener
 from mesh.proxy.compile.routes import compile_routes
 from mesh.proxy.compile.tls import ContextPlan, check_secret
+from mesh.proxy.connection_info import Address
 from mesh.proxy.counters import ClusterStats
 from mesh.proxy.fields import Place
 from mesh.proxy.listener import REPLACED_DRAIN_S, ActiveListener
@@ -55,6 +56,7 @@ class Server:
         self._listeners: dict[str, CompiledListener] = {}
         self._clusters: dict[str, CompiledCluster] = {}
         self._active: dict[str, ActiveListener] = {}
+        self._by_address: dict[Address, ActiveListener] = {}
         self._draining: list[ActiveListener] = []
         self._is_settled = False
 
@@ -137,7 +139,7 @@ class Server:
         for name, compiled in plan.listeners.items():
             if name in staying:
                 continue
-            opened = ActiveListener(self.worker, compiled.config, self._reuse_port)
+            opened = ActiveListener(self.worker, compiled.config, self._of_destination, reuse_port=self._reuse_port)
             try:
                 opened.bind(leaving)
             except OSError as error:
@@ -150,7 +152,16 @@ class Server:
 
     def _keeps_ports(self, name: str, plan: _Plan) -> bool:
         active = self._active.get(name)
-        return active is not None and active.config.addresses == plan.listeners[name].config.addresses
+        if active is None:
+            return False
+        old, new = active.config, plan.listeners[name].config
+        return (old.addresses, old.binds, old.socket_options) == (new.addresses, new.binds, new.socket_options)
+
+    def _of_destination(self, address: Address) -> ActiveListener | None:
+        """The listener of this address, or else that of its port on every address."""
+        ip, port = address
+        found = self._by_address.get(address)
+        return found or self._by_address.get(("::" if ":" in ip else "0.0.0.0", port))  # noqa: S104 - looked up
 
     # Putting in force
 
@@ -223,6 +234,7 @@ class Server:
         for name, opened in plan.opened.items():
             self._active[name] = opened
             self.worker.spawn(opened.accept())
+        self._by_address = {address: active for active in self._active.values() for address in active.config.addresses}
 
     # The end
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, cast
 
+from mesh.proxy.connection_info import ConnectionInfo, text_of
 from mesh.proxy.counters import TcpStats
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class TcpDownstream(asyncio.Protocol):
 
     __slots__ = (
         "_connecting", "_ended", "_held", "attempts", "bytes_received", "bytes_sent", "cluster", "cluster_name",
-        "config", "connection_id", "deadline", "details", "elapsed", "flags", "got_eof", "host", "local_address",
-        "on_lost", "peer", "remote_address", "started", "transport", "transport_failure", "upstream",
+        "config", "connection_id", "deadline", "details", "elapsed", "flags", "got_eof", "host", "info",
+        "local_address", "on_lost", "peer", "remote_address", "started", "transport", "transport_failure", "upstream",
         "upstream_local_address", "upstream_peer", "worker",
     )  # fmt: skip
 
@@ -55,6 +56,7 @@ class TcpDownstream(asyncio.Protocol):
         self.config = config
         self.peer = peer
         self.on_lost = on_lost
+        self.info: ConnectionInfo | None = None  # set before connection_made where listener filters found it out
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
         self.upstream: TcpUpstream | None = None
         self.cluster: Cluster | None = None
@@ -75,9 +77,9 @@ class TcpDownstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.started = time.monotonic()
-        remote, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        self.remote_address = f"{remote[0]}:{remote[1]}"
-        self.local_address = f"{local[0]}:{local[1]}"
+        info = self.info = self.info or ConnectionInfo.of(transport)
+        self.remote_address = text_of(info.remote)
+        self.local_address = text_of(info.local)
         self.connection_id = next(self.worker.connection_ids)
         self.config.stats.downstream_cx_total += 1
         self.config.stats.downstream_cx_active += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from mesh.proxy.access_log import LogFiles
 from mesh.proxy.compile.access_log import log_steps
 from mesh.proxy.compile.routes import compile_routes
-from mesh.proxy.compile.values import seconds_or, unpack, value_or
+from mesh.proxy.compile.values import networks, seconds_or, unpack, value_or
 from mesh.proxy.counters import HttpStats
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.filters import registry
@@ -89,23 +88,15 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         normalize_path=normalizer(normalize=config.normalize_path.value, merge_slashes=config.merge_slashes),
         stream_idle_timeout=seconds_or(config, "stream_idle_timeout", 300.0),
         buffer_limit=around.buffer_limit,
-        internal_ranges=_ranges(config.internal_address_config, place.at("internal_address_config")),
+        internal_ranges=networks(
+            config.internal_address_config.cidr_ranges, place.at("internal_address_config.cidr_ranges")
+        ),
         delayed_close=seconds_or(config, "delayed_close_timeout", 1.0),
         proxy_100_continue=config.proxy_100_continue,
         max_headers=max_headers,
         max_trailers=max_headers if config.http_protocol_options.enable_trailers else 0,
         max_head=value_or(config, "max_request_headers_kb", 60) * 1024,
     )
-
-
-def _ranges(config: Any, place: Place) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    try:
-        return tuple(
-            ipaddress.ip_network(f"{each.address_prefix}/{each.prefix_len.value}", strict=False)
-            for each in config.cidr_ranges
-        )
-    except ValueError as error:
-        raise place.refuse(str(error), "cidr_ranges") from error
 
 
 def _filters(config: Any, around: Surroundings, stats: HttpStats, place: Place) -> registry.Steps:

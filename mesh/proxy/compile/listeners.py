@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import Any
 
 from envoy.config.core.v3.base_pb2 import INBOUND, Node
-from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 
 from mesh.proxy.access_log import LogFiles
 from mesh.proxy.compile import http, tcp, tls
-from mesh.proxy.compile.values import ADDRESS, seconds_or, socket_address, value_or
+from mesh.proxy.compile.listener_filters import compile_listener_filters
+from mesh.proxy.compile.values import ADDRESS, networks, seconds_or, socket_address, value_or
 from mesh.proxy.counters import ListenerStats
 from mesh.proxy.fields import OPAQUE, Place, check
-from mesh.proxy.filter_chain import ChainMatch, FilterChain, ListenerConfig
+from mesh.proxy.filter_chain import ChainMatch, FilterChain, ListenerConfig, Overlap, chain_finder
+from mesh.proxy.socket_options import BACKLOG, Option, SocketOptions
 from mesh.proxy.stats import Stats
 
 _L = "envoy.config.listener.v3."
@@ -21,13 +23,20 @@ SUPPORTED = {
     _L + "Listener": frozenset(
         ("name", "address", "additional_addresses", "stat_prefix", "filter_chains", "default_filter_chain",
          "per_connection_buffer_limit_bytes", "metadata", "listener_filters", "listener_filters_timeout",
-         "continue_on_listener_filters_timeout", "traffic_direction", "enable_reuse_port", "drain_type")
+         "continue_on_listener_filters_timeout", "traffic_direction", "enable_reuse_port", "drain_type",
+         "use_original_dst", "bind_to_port", "transparent", "freebind", "socket_options", "tcp_fast_open_queue_length",
+         "tcp_backlog_size")
     ),
     _L + "AdditionalAddress": frozenset(("address",)),
-    _L + "ListenerFilter": frozenset(("name", "typed_config")),
+    _L + "ListenerFilter": OPAQUE,  # checked with its own table
     _L + "FilterChain": frozenset(("filter_chain_match", "filters", "transport_socket", "name", "metadata")),
     _L + "FilterChainMatch": frozenset(
-        ("destination_port", "server_names", "transport_protocol", "application_protocols")
+        ("destination_port", "prefix_ranges", "server_names", "transport_protocol", "application_protocols",
+         "direct_source_prefix_ranges", "source_type", "source_prefix_ranges", "source_ports")
+    ),
+    "envoy.config.core.v3.CidrRange": frozenset(("address_prefix", "prefix_len")),
+    "envoy.config.core.v3.SocketOption": frozenset(
+        ("description", "level", "name", "int_value", "buf_value", "state")
     ),
     _L + "Filter": frozenset(("name", "typed_config")),
     "envoy.config.core.v3.Metadata": OPAQUE,
@@ -35,7 +44,9 @@ SUPPORTED = {
     "envoy.config.core.v3.TrafficDirection": OPAQUE,
     **ADDRESS,
 }  # fmt: skip
-_INSPECTION_TIMEOUT_S = 15.0
+_FILTERS_TIMEOUT_S = 15.0
+_IP_FREEBIND, _IP_TRANSPARENT = 15, 19  # linux/in.h, linux/in6.h
+_IPV6_FREEBIND, _IPV6_TRANSPARENT = 78, 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +78,10 @@ def compile_listener(listener: Any, node: Node, stats: Stats, files: LogFiles, p
         default = _chain(listener.default_filter_chain, around, place.at("default_filter_chain"), plans)
     if not chains and default is None:
         raise place.refuse("at least one filter chain is required", "filter_chains")
-    _unique(chains, place)
+    try:
+        find = chain_finder(chains, default)
+    except Overlap as error:
+        raise place.refuse(str(error), "filter_chains") from error
     ip, port = addresses[0]
     name = listener.stat_prefix or f"{ip}_{port}".replace(":", "_")
     return CompiledListener(
@@ -76,19 +90,35 @@ def compile_listener(listener: Any, node: Node, stats: Stats, files: LogFiles, p
             addresses=tuple(addresses),
             chains=chains,
             default_chain=default,
-            inspects_tls=_inspects_tls(listener, place),
-            inspection_timeout=seconds_or(listener, "listener_filters_timeout", _INSPECTION_TIMEOUT_S),
+            find=find,
+            filters=compile_listener_filters(listener.listener_filters, stats, place),
+            filters_timeout=seconds_or(listener, "listener_filters_timeout", _FILTERS_TIMEOUT_S),
+            continues_on_timeout=listener.continue_on_listener_filters_timeout,
+            uses_original_dst=listener.use_original_dst.value,
+            binds=value_or(listener, "bind_to_port", True),
+            socket_options=_socket_options(listener),
             stats=stats.group(ListenerStats, f"listener.{name}", (("envoy.listener_address", name),)),
         ),
         tuple(plans),
     )
 
 
-def _inspects_tls(listener: Any, place: Place) -> bool:
-    for index, each in enumerate(listener.listener_filters):
-        if not each.typed_config.Is(TlsInspector.DESCRIPTOR):
-            raise place.refuse(f"listener filter {each.name} is not supported", f"listener_filters[{index}]")
-    return len(listener.listener_filters) > 0
+def _socket_options(listener: Any) -> SocketOptions:
+    is_v6 = ":" in listener.address.socket_address.address
+    before_bind: list[Option] = []
+    bound: list[Option] = []
+    listening: list[Option] = []
+    if listener.transparent.value:
+        before_bind.append((socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1) if is_v6 else (0, _IP_TRANSPARENT, 1))
+    if listener.freebind.value:
+        before_bind.append((socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1) if is_v6 else (0, _IP_FREEBIND, 1))
+    if listener.HasField("tcp_fast_open_queue_length"):
+        listening.append((socket.IPPROTO_TCP, socket.TCP_FASTOPEN, listener.tcp_fast_open_queue_length.value))
+    for option in listener.socket_options:
+        value = option.buf_value if option.WhichOneof("value") == "buf_value" else option.int_value
+        (before_bind, bound, listening)[option.state].append((option.level, option.name, value))
+    backlog = value_or(listener, "tcp_backlog_size", BACKLOG)
+    return SocketOptions(tuple(before_bind), tuple(bound), tuple(listening), backlog)
 
 
 def _chain(chain: Any, around: http.Surroundings, place: Place, plans: list[tls.ContextPlan]) -> FilterChain:
@@ -100,27 +130,30 @@ def _chain(chain: Any, around: http.Surroundings, place: Place, plans: list[tls.
     transport, plan = tls.server_tls(chain.transport_socket, place.at("transport_socket"))
     if plan is not None:
         plans.append(plan)
-    match = chain.filter_chain_match
-    if match.transport_protocol not in ("", "tls", "raw_buffer"):
-        raise place.refuse("only tls and raw_buffer are known", "filter_chain_match.transport_protocol")
-    compiled_match = ChainMatch(
-        value_or(match, "destination_port", 0),
-        tuple(name.lower() for name in match.server_names),
-        match.transport_protocol,
-        tuple(match.application_protocols),
-    )
+    match = _match(chain.filter_chain_match, place.at("filter_chain_match"))
     if kind == http.TYPE:
         config: Any = http.compile_http(network.typed_config, around, inside)
     elif kind == tcp.TYPE:
         config = tcp.compile_tcp(network.typed_config, around, inside)
     else:
         raise inside.refuse(f"network filter {network.name} ({kind or 'no typed_config'}) is not supported")
-    return FilterChain(chain.name, compiled_match, transport, config, chain.SerializeToString(deterministic=True))
+    return FilterChain(chain.name, match, transport, config, chain.SerializeToString(deterministic=True))
 
 
-def _unique(chains: tuple[FilterChain, ...], place: Place) -> None:
-    seen: set[ChainMatch] = set()
-    for index, chain in enumerate(chains):
-        if chain.match in seen:
-            raise place.refuse("another chain matches the same", f"filter_chains[{index}].filter_chain_match")
-        seen.add(chain.match)
+def _match(match: Any, place: Place) -> ChainMatch:
+    if match.transport_protocol not in ("", "tls", "raw_buffer"):
+        raise place.refuse("only tls and raw_buffer are known", "transport_protocol")
+    for name in match.server_names:
+        if "*" in name.removeprefix("*."):
+            raise place.refuse(f"partial wildcard {name!r}", "server_names")
+    return ChainMatch(
+        value_or(match, "destination_port", 0),
+        networks(match.prefix_ranges, place.at("prefix_ranges")),
+        tuple(name.lower() for name in match.server_names),
+        match.transport_protocol,
+        tuple(match.application_protocols),
+        networks(match.direct_source_prefix_ranges, place.at("direct_source_prefix_ranges")),
+        match.source_type,
+        networks(match.source_prefix_ranges, place.at("source_prefix_ranges")),
+        tuple(match.source_ports),
+    )

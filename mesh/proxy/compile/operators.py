@@ -270,7 +270,7 @@ _OF_BOTH: Mapping[str, tuple[str, Kind]] = {
             "DOWNSTREAM_LOCAL": "@.local_address",
             "DOWNSTREAM_DIRECT_LOCAL": "@.local_address",
             "DOWNSTREAM_REMOTE": "x.remote_address",
-            "DOWNSTREAM_DIRECT_REMOTE": "@.remote_address",
+            "DOWNSTREAM_DIRECT_REMOTE": "@.info.direct_address",
         }
     ),
     "RESPONSE_CODE_DETAILS": ("x.details", Kind.TEXT),
@@ -291,7 +291,7 @@ _OF_BOTH: Mapping[str, tuple[str, Kind]] = {
     "DOWNSTREAM_PEER_SERIAL": ("serial(@.peer)", Kind.TEXT),
     "DOWNSTREAM_PEER_FINGERPRINT_256": ("fingerprint(@.peer, 'sha256')", Kind.TEXT),
     "DOWNSTREAM_PEER_FINGERPRINT_1": ("fingerprint(@.peer, 'sha1')", Kind.TEXT),
-    "REQUESTED_SERVER_NAME": ("(@.peer.sni if @.peer is not None else None)", Kind.TEXT),
+    "REQUESTED_SERVER_NAME": ("@.info.server_name", Kind.TEXT),
     "HOSTNAME": (repr(socket.gethostname()), Kind.ALWAYS),
     "UNIQUE_ID": ("unique_id()", Kind.ALWAYS),
     "VIRTUAL_CLUSTER_NAME": ("None", Kind.TEXT),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import random
 from collections.abc import Callable
 from typing import Any
@@ -59,6 +60,16 @@ def socket_address(address: Any, place: Place) -> tuple[str, int]:
     if address.socket_address.protocol != 0:
         raise place.refuse("only TCP is supported", "socket_address.protocol")
     return address.socket_address.address, address.socket_address.port_value
+
+
+def networks(ranges: Any, place: Place) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """CidrRange messages."""
+    try:
+        return tuple(
+            ipaddress.ip_network(f"{each.address_prefix}/{each.prefix_len.value}", strict=False) for each in ranges
+        )
+    except ValueError as error:
+        raise place.refuse(str(error)) from error
 
 
 def regex(matcher: Any, place: Place) -> Any:

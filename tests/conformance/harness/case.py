@@ -40,7 +40,9 @@ class Reply:
 
 @dataclass(frozen=True)
 class Request:
-    """What the client sends, and over which connection. `times` repeats the body or the list of chunks."""
+    """What the client sends, and over which connection. `times` repeats the body or the list of chunks; `preface` is
+    sent as it stands when the connection is new, before any TLS.
+    """
 
     method: str = "GET"
     path: str = "/"
@@ -61,6 +63,7 @@ class Request:
     via: str | None = None
     listener: str = "main"
     tls: dict[str, Any] | None = None
+    preface: str = ""
 
 
 @dataclass(frozen=True)

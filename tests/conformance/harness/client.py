@@ -36,11 +36,16 @@ class Connection:
         self.local = f"{address}:{port}"
 
     @classmethod
-    async def open(cls, address: str, port: int, context: ssl.SSLContext | None, sni: str | None) -> Connection:
-        """Connect, with TLS when a context is given. Raises OSError as asyncio does."""
-        name = (sni or "mesh.test") if context else None
-        opening = asyncio.open_connection(address, port, ssl=context, server_hostname=name)
-        reader, writer = await asyncio.wait_for(opening, PATIENCE)
+    async def open(
+        cls, address: str, port: int, context: ssl.SSLContext | None, sni: str | None, preface: str = ""
+    ) -> Connection:
+        """Connect, say the preface, and begin TLS when a context is given. Raises OSError as asyncio does."""
+        async with asyncio.timeout(PATIENCE):
+            reader, writer = await asyncio.open_connection(address, port)
+            if preface:
+                writer.write(preface.encode("latin-1"))
+            if context is not None:
+                await writer.start_tls(context, server_hostname=sni or "mesh.test")
         return cls(reader, writer)
 
     async def exchange(self, request: Request) -> Answer:

@@ -117,6 +117,10 @@ class Frame:
         value = dict(value)
         self.listeners[name] = (f"{self.block}.1", LISTENER_PORT + len(self.listeners))
         extra = value.pop("listener", {})
+        if filters := value.pop("listener_filters", None):
+            extra = {**extra, "listener_filters": [listener_filter(each) for each in filters]}
+        if default := value.pop("default_chain", None):
+            extra = {**extra, "default_filter_chain": self._chain(name, dict(default))}
         chains = value.pop("chains", None) or [value]
         return {
             "name": name,
@@ -187,6 +191,15 @@ def filter_type(kind: str) -> str:
     """The type of an HTTP filter by its short name."""
     name = {"fault": "HTTPFault", "cors": "Cors", "router": "Router"}[kind]
     return f"envoy.extensions.filters.http.{kind}.v3.{name}"
+
+
+def listener_filter(value: Any) -> dict[str, Any]:
+    """A listener filter by its short name, or as {short name: fields}."""
+    kind, fields = (value, {}) if isinstance(value, str) else next(iter(value.items()))
+    name = kind.title().replace("_", "")
+    return typed(
+        f"envoy.filters.listener.{kind}", f"envoy.extensions.filters.listener.{kind}.v3.{name}", **(fields or {})
+    )
 
 
 def typed(name: str, type_name: str, **fields: Any) -> dict[str, Any]:

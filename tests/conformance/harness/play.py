@@ -145,7 +145,7 @@ class Player:
         if request.tls is not None:
             context = ssl_context(self._scene.certificates, request.tls, server=False)
         address = self._scene.frame.listeners[request.listener]
-        connection = await Connection.open(*address, context, (request.tls or {}).get("sni"))
+        connection = await Connection.open(*address, context, (request.tls or {}).get("sni"), request.preface)
         if request.via is not None:
             self._connections[request.via] = connection
         return connection
