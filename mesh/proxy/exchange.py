@@ -9,6 +9,7 @@ and `rescue` (how a failure is answered). How requests and responses are written
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -175,7 +176,8 @@ class Exchange(Stream):
         self.idle_at = time.monotonic()
         if not body.keep(payload, self._buffer_limit()):
             if upstream is None:
-                self.connection.block()
+                if body.on_enough is None:
+                    self.connection.block()
             else:
                 self._retry = body.kept = None  # too large to send twice: this try is the last
                 if self.cluster is not None:
@@ -184,6 +186,8 @@ class Exchange(Stream):
             self._request_ended()
         if upstream is not None:
             upstream.send_payload(payload, done)
+        else:
+            body.came(done)
 
     def request_trailers(self, trailers: Head) -> None:
         """The request ends with these."""
@@ -193,6 +197,21 @@ class Exchange(Stream):
         self._request_ended()
         if upstream is not None:
             upstream.send_trailers(trailers)
+        else:
+            body.came(True)
+
+    def collect_body(self, limit: int, then: Callable[[], None]) -> bool:
+        body = self._body
+        if body is None or self.request_done or body.size > limit:
+            return False
+        body.enough, body.on_enough = limit, then
+        self.hold()
+        return True
+
+    @property
+    def request_body(self) -> bytes:
+        body = self._body
+        return b"".join(body.kept) if body is not None and body.kept is not None else b""
 
     def _request_ended(self) -> None:
         self.request_done = True

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mesh.proxy.counters import HttpStats
+from mesh.proxy.filters.steps import RequestStep, Step, Steps, Switches, chain
 from mesh.proxy.http1.head import Head, RequestHead
 
 if TYPE_CHECKING:
     from mesh.proxy.codec import ResponseEncoder
     from mesh.proxy.route import RouteTable
-    from mesh.proxy.stream import Stream
-
-RequestStep = Callable[["Stream"], bool]
-Step = Callable[["Stream"], None]
+_MAX_VARIANTS = 256
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +42,27 @@ class HttpConfig:
     max_trailers: int = 0  # 0: `enable_trailers` is not set, and trailers are dropped
     delayed_close: float = 1.0
     internal_ranges: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+
+    filters: tuple[Steps, ...] = ()
+    log_steps: tuple[Step, ...] = ()
+    _variants: dict[frozenset[tuple[str, bool]], HttpConfig] = field(default_factory=dict)
+
+    def switched(self, switches: Switches) -> HttpConfig:
+        """This with the filters that a route switches on or off."""
+        differing = [(each.name, switches[each.name]) for each in self.filters
+                     if switches.get(each.name, each.disabled) != each.disabled]  # fmt: skip
+        if not differing:
+            return self
+        key = frozenset(differing)
+        variant = self._variants.get(key)
+        if variant is None:
+            if len(self._variants) >= _MAX_VARIANTS:
+                self._variants.clear()
+            request, response, finish = chain(self.filters, switches)
+            variant = self._variants[key] = replace(
+                self, request_steps=request, response_steps=response, finish_steps=(*finish, *self.log_steps)
+            )
+        return variant
 
     def refuses_upgrade(self, head: RequestHead) -> bool:
         """Whether the client asks for a protocol that is not configured; h2c alone is an offer that may be ignored."""

@@ -14,6 +14,7 @@ from mesh.proxy.http1.head import Head, RequestHead
 from mesh.proxy.retry import RetryPolicy
 
 if TYPE_CHECKING:
+    from mesh.proxy.filters.steps import Switches
     from mesh.proxy.stream import Stream
 
 PathMatch = Callable[[bytes], bool]
@@ -57,6 +58,7 @@ class WeightedCluster:
     response_edit: HeaderEdit | None = None
     host_rewrite: bytes | None = None
     filter_config: Mapping[str, Any] = field(default_factory=dict)
+    switches: Switches | None = None  # of its filters, if anything is said of any
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class Route:
     request_edit: HeaderEdit | None = None
     response_edit: HeaderEdit | None = None
     filter_config: Mapping[str, Any] = field(default_factory=dict)
+    switches: Switches | None = None  # of its filters, if anything is said of any
     buffer_limit: int | None = None
     counts_attempts: bool = False
     counts_attempts_in_response: bool = False

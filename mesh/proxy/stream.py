@@ -8,7 +8,8 @@ upstream, is `Exchange`, which builds on this.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http1.names import HOP, INTERNAL
@@ -21,6 +22,7 @@ from mesh.proxy.timeouts import Timeouts
 if TYPE_CHECKING:
     from mesh.proxy.cluster import Host
     from mesh.proxy.codec import RequestEncoder, ResponseEncoder
+    from mesh.proxy.filters.steps import Switches
     from mesh.proxy.tls import Peer
     from mesh.proxy.workload import Workload
 
@@ -36,10 +38,10 @@ class Stream(Timeouts):
     """
 
     __slots__ = (
-        "_step", "answered", "attempts", "bytes_received", "bytes_sent", "cluster_name", "config", "connection",
-        "details", "elapsed", "flags", "head", "host", "is_over", "method", "request_done", "request_ended",
-        "response_edits", "response_head", "response_trailers", "route", "served_by", "source", "started", "status",
-        "target", "transport_failure",
+        "_metadata", "_step", "answered", "attempts", "bytes_received", "bytes_sent", "cluster_name", "config",
+        "connection", "details", "elapsed", "flags", "head", "host", "is_over", "method", "request_done",
+        "request_ended", "response_edits", "response_head", "response_trailers", "route", "served_by", "source",
+        "started", "status", "target", "transport_failure",
     )  # fmt: skip
 
     def __init__(self, connection: ResponseEncoder, head: RequestHead, received: int, done: bool) -> None:
@@ -92,7 +94,15 @@ class Stream(Timeouts):
         if route is not None and type(route.action) is Forward:
             target = self.target = route.action.pick(head)
             self.cluster_name = target.name
+        if route is not None and route.switches is not None:
+            self._switch_filters(route.switches)
         self.resume()
+
+    def _switch_filters(self, switches: Switches) -> None:
+        target = self.target
+        if target is not None and target.switches is not None:
+            switches = {**switches, **target.switches}
+        self.config = self.config.switched(switches)
 
     def resume(self) -> None:
         """Go on with the next filter's step."""
@@ -103,6 +113,46 @@ class Stream(Timeouts):
             if step(self):
                 return
         self.act()
+
+    # For filters
+
+    def of_route(self, name: str) -> Any:
+        """What the weighted cluster, the route or its virtual host says of a filter; None if nothing is said."""
+        target, route = self.target, self.route
+        if target is not None and name in target.filter_config:
+            return target.filter_config[name]
+        return route.filter_config.get(name) if route is not None else None
+
+    def hold(self, gone: Callable[[], None] | None = None) -> None:
+        """The request waits here until `go_on` or a reply; `gone` is called if the stream ends before."""
+        self._on_gone = gone
+        if self.idle_timeout:
+            self.rearm()
+
+    def go_on(self) -> None:
+        """What was held goes on with the next filter."""
+        self._on_gone = None
+        self.resume()
+
+    def collect_body(self, limit: int, then: Callable[[], None]) -> bool:
+        """Hold the request until all of its body is there or more than `limit` bytes are, then call `then`; false, and
+        nothing is held, if that is so already.
+        """
+        raise NotImplementedError
+
+    @property
+    def request_body(self) -> bytes:
+        """What is there of the request's body."""
+        raise NotImplementedError
+
+    @property
+    def metadata(self) -> dict[str, dict[str, Any]]:
+        """Dynamic metadata, by namespace; made when it is first asked for."""
+        try:
+            return self._metadata
+        except AttributeError:
+            self._metadata: dict[str, dict[str, Any]] = {}
+            return self._metadata
 
     def act(self) -> None:
         """The filters are through: do what the route says."""

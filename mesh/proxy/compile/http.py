@@ -17,6 +17,8 @@ from mesh.proxy.compile.values import networks, seconds_or, unpack, value_or
 from mesh.proxy.counters import HttpStats
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.filters import registry
+from mesh.proxy.filters.steps import Steps, chain
+from mesh.proxy.filters.steps import Surroundings as FilterSurroundings
 from mesh.proxy.http1.path import normalizer
 from mesh.proxy.http_config import HttpConfig
 from mesh.proxy.stats import Stats
@@ -69,16 +71,19 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         table = compile_routes(config.route_config, place.at("route_config"))
     elif not config.HasField("rds"):
         raise place.refuse("one of rds, route_config is required")
-    steps = _filters(config, around, stats, place)
+    filters = _filters(config, around, stats, place)
+    request, response, finish = chain(filters, {})
     logs = log_steps(config.access_log, around.files, place)
     max_headers = value_or(config.common_http_protocol_options, "max_headers_count", 100)
     return HttpConfig(
         stats=stats,
         table=table,
         route_name=config.rds.route_config_name,
-        request_steps=tuple(steps.request),
-        response_steps=tuple(steps.response),
-        finish_steps=(*steps.finish, *logs),
+        request_steps=request,
+        response_steps=response,
+        finish_steps=(*finish, *logs),
+        filters=filters,
+        log_steps=logs,
         server_line=b"server: %b" % (config.server_name or "envoy").encode(),
         server_transformation=_TRANSFORMATIONS[config.server_header_transformation],
         use_remote_address=config.use_remote_address.value,
@@ -99,9 +104,9 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
     )
 
 
-def _filters(config: Any, around: Surroundings, stats: HttpStats, place: Place) -> registry.Steps:
-    steps = registry.Steps()
-    surroundings = registry.Surroundings(around.node, around.is_inbound, stats, around.stats)
+def _filters(config: Any, around: Surroundings, stats: HttpStats, place: Place) -> tuple[Steps, ...]:
+    filters: list[Steps] = []
+    surroundings = FilterSurroundings(around.node, around.is_inbound, stats, around.stats, config.stat_prefix)
     ended = False
     for index, each in enumerate(config.http_filters):
         inside = place.at(f"http_filters[{index}]")
@@ -109,7 +114,11 @@ def _filters(config: Any, around: Surroundings, stats: HttpStats, place: Place) 
             raise inside.refuse("the router must be the last filter")
         if each.WhichOneof("config_type") not in ("typed_config", None):
             raise inside.refuse("only typed_config is supported")
-        ended = registry.add_filter(steps, each, surroundings, inside)
+        steps = registry.compile_filter(each, surroundings, inside)
+        if steps is None:
+            ended = True
+        else:
+            filters.append(steps)
     if not ended:
         raise place.refuse("the last filter must be the router", "http_filters")
-    return steps
+    return tuple(filters)

@@ -122,6 +122,7 @@ def _weighted(cluster: Any, place: Place) -> WeightedCluster:
         ),
         host_rewrite=cluster.host_rewrite_literal.encode() or None,
         filter_config=registry.per_route(cluster.typed_per_filter_config, place),
+        switches=registry.switches([cluster.typed_per_filter_config]) or None,
     )
 
 

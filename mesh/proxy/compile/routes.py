@@ -14,9 +14,10 @@ from mesh.proxy.route import Route, RouteTable, VirtualHost
 
 SUPPORTED = {
     "envoy.config.route.v3.RouteConfiguration": frozenset(
-        ("name", "virtual_hosts", "request_headers_to_add", "request_headers_to_remove", "response_headers_to_add",
-         "response_headers_to_remove", "validate_clusters", "max_direct_response_body_size_bytes",
-         "ignore_port_in_host_matching", "most_specific_header_mutations_wins", "metadata")
+        ("name", "virtual_hosts", "typed_per_filter_config", "request_headers_to_add", "request_headers_to_remove",
+         "response_headers_to_add", "response_headers_to_remove", "validate_clusters",
+         "max_direct_response_body_size_bytes", "ignore_port_in_host_matching", "most_specific_header_mutations_wins",
+         "metadata")
     ),
     "envoy.config.route.v3.VirtualHost": frozenset(
         ("name", "domains", "routes", "require_tls", "request_headers_to_add", "request_headers_to_remove",
@@ -52,10 +53,11 @@ SUPPORTED = {
 def compile_routes(config: Any, place: Place) -> RouteTable:
     """Raises Refused."""
     check(config, SUPPORTED, place)
+    of_config = registry.per_route(config.typed_per_filter_config, place)
     domains: dict[bytes, VirtualHost] = {}
     for index, host in enumerate(config.virtual_hosts):
         inside = place.at(f"virtual_hosts[{index}]")
-        compiled = _virtual_host(config, host, inside, place)
+        compiled = _virtual_host(config, host, inside, place, of_config)
         if not host.domains:
             raise inside.refuse("at least one domain is required", "domains")
         for domain in host.domains:
@@ -68,16 +70,19 @@ def compile_routes(config: Any, place: Place) -> RouteTable:
     return RouteTable(config.name, domains, config.ignore_port_in_host_matching)
 
 
-def _virtual_host(config: Any, host: Any, place: Place, outer: Place) -> VirtualHost:
+def _virtual_host(config: Any, host: Any, place: Place, outer: Place, of_config: Mapping[str, Any]) -> VirtualHost:
     routes = []
+    inherited = {**of_config, **registry.per_route(host.typed_per_filter_config, place)}
     for index, route in enumerate(host.routes):
         inside = place.at(f"routes[{index}]")
-        routes.append(_route(route, host, inside, [(route, inside), (host, place), (config, outer)]))
+        routes.append(_route(route, host, inside, [(route, inside), (host, place), (config, outer)], inherited))
     return VirtualHost(host.name, tuple(routes), host.require_tls != 0)
 
 
-def _route(route: Any, host: Any, place: Place, levels: list[tuple[Any, Place]]) -> Route:
-    (_, _), (_, host_place), (config, _) = levels
+def _route(route: Any, host: Any, place: Place, levels: list[tuple[Any, Place]], inherited: Mapping[str, Any]) -> Route:
+    config = levels[-1][0]
+    switches = registry.switches(level.typed_per_filter_config for level, _ in levels[::-1])
+    switched = switches or any(cluster.typed_per_filter_config for cluster in route.route.weighted_clusters.clusters)
     if config.most_specific_header_mutations_wins:
         levels.reverse()
     limit = value_or(route, "per_request_buffer_limit_bytes", value_or(host, "per_request_buffer_limit_bytes", None))
@@ -92,14 +97,9 @@ def _route(route: Any, host: Any, place: Place, levels: list[tuple[Any, Place]])
         response_edit=headers.header_edit(
             (level.response_headers_to_add, level.response_headers_to_remove, where) for level, where in levels
         ),
-        filter_config=_filter_config(host, route, place, host_place),
+        filter_config={**inherited, **registry.per_route(route.typed_per_filter_config, place)},
+        switches=switches if switched else None,
         buffer_limit=limit,
         counts_attempts=host.include_request_attempt_count,
         counts_attempts_in_response=host.include_attempt_count_in_response,
     )
-
-
-def _filter_config(host: Any, route: Any, place: Place, host_place: Place) -> Mapping[str, Any]:
-    """By filter name; the route's own stands over its virtual host's."""
-    of_host = registry.per_route(host.typed_per_filter_config, host_place)
-    return {**of_host, **registry.per_route(route.typed_per_filter_config, place)}

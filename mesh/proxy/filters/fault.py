@@ -16,7 +16,7 @@ from mesh.proxy.http1.head import RequestHead
 from mesh.proxy.rescue import RESCUE, Aborted
 
 if TYPE_CHECKING:
-    from mesh.proxy.filters.registry import Steps
+    from mesh.proxy.filters.steps import Steps, Surroundings
     from mesh.proxy.stream import Stream
 
 TYPE = HTTPFault.DESCRIPTOR.full_name
@@ -56,7 +56,7 @@ class FaultPolicy:
         return all(condition(stream.head) for condition in self.conditions)
 
 
-def compile_policy(packed: Any, place: Place) -> FaultPolicy:
+def compile_route(packed: Any, place: Place) -> FaultPolicy:
     """Raises Refused."""
     config = unpack(packed, HTTPFault, place)
     check(config, SUPPORTED, place)
@@ -79,15 +79,13 @@ def _never() -> bool:
     return False
 
 
-def add(steps: Steps, packed: Any, name: str, stats: HttpStats, place: Place) -> None:
+def add(steps: Steps, packed: Any, around: Surroundings, place: Place) -> None:
     """Add the filter's step. A route's own policy replaces the filter's."""
-    default = compile_policy(packed, place)
+    default = compile_route(packed, place)
+    name, stats = steps.name, around.http_stats
 
     def inject(stream: Stream) -> bool:
-        route = stream.route
-        policy = default
-        if route is not None and route.filter_config:
-            policy = route.filter_config.get(name, default)
+        policy = stream.of_route(name) or default
         if policy.delay == 0 and policy.status == 0:
             return False
         return _inject(stream, policy, stats)

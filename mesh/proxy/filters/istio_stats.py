@@ -10,7 +10,7 @@ from mesh.proxy.stats import Histogram, Labelled, Stats
 from mesh.proxy.workload import NOBODY, UNKNOWN, Workload, of_endpoint, of_metadata
 
 if TYPE_CHECKING:
-    from mesh.proxy.filters.registry import Steps
+    from mesh.proxy.filters.steps import Steps
     from mesh.proxy.stream import Stream
 
 NAME = "istio.stats"

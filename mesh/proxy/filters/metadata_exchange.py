@@ -17,7 +17,7 @@ from google.protobuf.struct_pb2 import Struct
 from mesh.proxy.workload import NOBODY, Workload, of_metadata
 
 if TYPE_CHECKING:
-    from mesh.proxy.filters.registry import Steps
+    from mesh.proxy.filters.steps import Steps
     from mesh.proxy.stream import Stream
 
 NAME = "istio.metadata_exchange"

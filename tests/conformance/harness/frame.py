@@ -148,10 +148,7 @@ class Frame:
 
     def _http(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
         hosts = value.pop("virtual_hosts", None) or [{"name": "all", "domains": ["*"], "routes": value.pop("routes")}]
-        filters = [
-            typed(f"envoy.filters.http.{kind}", filter_type(kind), **fields)
-            for kind, fields in [*value.pop("filters", {}).items(), ("router", {})]
-        ]
+        filters = [http_filter(*each) for each in [*value.pop("filters", {}).items(), ("router", {})]]
         return typed(
             "envoy.filters.network.http_connection_manager",
             HCM,
@@ -187,10 +184,15 @@ class Frame:
         return typed("envoy.access_loggers.file", type_name, path=str(path), log_format=log_format)
 
 
-def filter_type(kind: str) -> str:
-    """The type of an HTTP filter by its short name."""
-    name = {"fault": "HTTPFault", "cors": "Cors", "router": "Router"}[kind]
-    return f"envoy.extensions.filters.http.{kind}.v3.{name}"
+def http_filter(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """An HTTP filter by its kind, or `kind/any name` where a chain has two of it; `with` are fields of HttpFilter."""
+    kind, fields = name.partition("/")[0], dict(fields)
+    around = fields.pop("with", {})
+    names = {"fault": "HTTPFault", "jwt_authn": "JwtAuthentication", "local_ratelimit": "LocalRateLimit",
+             "ratelimit": "RateLimit", "rbac": "RBAC"}  # fmt: skip
+    type_name = names.get(kind) or kind.title().replace("_", "")
+    made = typed(f"envoy.filters.http.{name}", f"envoy.extensions.filters.http.{kind}.v3.{type_name}", **fields)
+    return {**made, **around}
 
 
 def listener_filter(value: Any) -> dict[str, Any]:
