@@ -5,63 +5,22 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Container, Coroutine
+from dataclasses import replace
 
 from mesh.proxy import breaker
-from mesh.proxy.balancing import policies
-from mesh.proxy.balancing.balancer import Balancer, Make, pick_untried
+from mesh.proxy.balancing.arrangement import arrange
+from mesh.proxy.balancing.balancer import Balancer, pick_untried
+from mesh.proxy.balancing.member import Locality, Standing
+from mesh.proxy.cluster_config import Assignment, ClusterConfig, EdsHealth, Endpoint
 from mesh.proxy.counters import ClusterStats
 from mesh.proxy.deadlines import Deadlines
-from mesh.proxy.outlier import Health, OutlierConfig, OutlierDetector
+from mesh.proxy.outlier import Health, OutlierDetector
 from mesh.proxy.pool import Pool
 from mesh.proxy.transport_socket import ClientTls
-from mesh.proxy.upstream_config import UpstreamConfig
 
 Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One address of a cluster, as configured. `workload` is Istio's endpoint metadata, empty if there is none."""
-
-    ip: str
-    port: int
-    weight: int = 1
-    is_healthy: bool = True
-    workload: str = ""
-    hostname: str = ""
-    metadata: Mapping[str, Mapping[str, str]] = field(default_factory=dict, compare=False)
-    match_metadata: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterConfig:
-    """What is compiled from `envoy.config.cluster.v3.Cluster`. Times in seconds; 0 means no limit."""
-
-    name: str
-    connect_timeout: float = 5.0
-    http: UpstreamConfig = field(default_factory=UpstreamConfig)
-    buffer_limit: int = 1024 * 1024
-    panic_threshold: float = 50.0
-    make_balancer: Make = policies.round_robin
-    thresholds: breaker.Thresholds = field(default_factory=breaker.Thresholds)
-    outlier: OutlierConfig | None = None
-    tls: ClientTls | None = None
-    tls_matches: tuple[tuple[tuple[tuple[str, str], ...], ClientTls | None], ...] = ()
-    services: tuple[tuple[str, str, str], ...] = ()  # (host, name, namespace) of metadata istio.services
-    eds_name: str = ""  # where its endpoints come from; empty if they are its own
-    endpoints: tuple[Endpoint, ...] = ()
-    dns: tuple[Endpoint, ...] = ()  # STRICT_DNS: `ip` holds the name
-    dns_refresh: float = 5.0
-
-    def tls_of(self, endpoint: Endpoint) -> ClientTls | None:
-        """The transport for an endpoint: the first match by its metadata (`transport_socket_matches`), else `tls`."""
-        mine = set(endpoint.match_metadata)
-        for wanted, tls in self.tls_matches:
-            if mine.issuperset(wanted):
-                return tls
-        return self.tls
+_BAD = frozenset((EdsHealth.UNHEALTHY, EdsHealth.DRAINING, EdsHealth.TIMEOUT))
 
 
 class Host:
@@ -69,7 +28,8 @@ class Host:
 
     __slots__ = (
         "active", "address", "cluster", "cx_active", "cx_connect_fail", "cx_total", "endpoint", "health",
-        "is_removed", "pool", "rq_error", "rq_success", "rq_timeout", "rq_total", "tls", "weight",
+        "healthy_since", "is_removed", "pool", "rq_error", "rq_success", "rq_timeout", "rq_total", "standing", "tls",
+        "weight",
     )  # fmt: skip
 
     def __init__(self, cluster: Cluster, endpoint: Endpoint, tls: ClientTls | None) -> None:
@@ -79,10 +39,42 @@ class Host:
         self.address = f"{endpoint.ip}:{endpoint.port}"
         self.weight = endpoint.weight
         self.health = Health()
+        self.standing = self._standing()
+        self.healthy_since: float | None = time.monotonic() if self.standing is Standing.HEALTHY else None
         self.is_removed = False
         self.active = self.cx_active = self.cx_total = self.cx_connect_fail = 0
         self.rq_total = self.rq_success = self.rq_error = self.rq_timeout = 0
         self.pool = Pool(cluster, self)
+
+    @property
+    def priority(self) -> int:
+        return self.endpoint.priority
+
+    @property
+    def locality(self) -> Locality:
+        return self.endpoint.locality
+
+    @property
+    def locality_weight(self) -> int:
+        return self.endpoint.locality_weight
+
+    @property
+    def hash_key(self) -> str:
+        """What places it in a ring or a Maglev table."""
+        endpoint = self.endpoint
+        if endpoint.hash_name:
+            return endpoint.hash_name
+        return endpoint.hostname if self.cluster.config.balancing.uses_hostnames else self.address
+
+    def judge(self) -> None:
+        """Work out `standing` anew."""
+        self.standing = self._standing()
+
+    def _standing(self) -> Standing:
+        status = self.endpoint.status
+        if self.health.ejected or status in _BAD:
+            return Standing.UNHEALTHY
+        return Standing.DEGRADED if status is EdsHealth.DEGRADED else Standing.HEALTHY
 
     async def connect(self, loop: asyncio.AbstractEventLoop, upstream: asyncio.Protocol) -> None:
         """Connect `upstream`, through TLS if the host wants it. Raises OSError."""
@@ -97,8 +89,9 @@ class Cluster:
     """Live state of one cluster. Made anew when its configuration changes, kept while only its endpoints do."""
 
     __slots__ = (
-        "_balancer", "_resolving", "_sweep", "breaker", "config", "connect_timeout", "hosts", "idle_deadlines",
-        "idle_timeout", "is_closed", "is_in_panic", "loop", "max_requests_per_connection", "outlier", "spawn", "stats",
+        "_balancer", "_resolving", "_rules", "_sweep", "breaker", "config", "connect_timeout", "hosts",
+        "idle_deadlines", "idle_timeout", "is_closed", "loop", "max_requests_per_connection", "outlier", "spawn",
+        "stats",
     )  # fmt: skip
 
     def __init__(
@@ -114,39 +107,48 @@ class Cluster:
         self.max_requests_per_connection = config.http.max_requests_per_connection
         self.breaker = breaker.Breaker(config.thresholds, stats)
         self.hosts: tuple[Host, ...] = ()
-        self.is_in_panic = False
+        self._rules = config.assignment.rules
         self.is_closed = False
-        self._balancer: Balancer = config.make_balancer(())
+        self._balancer: Balancer
         self._sweep: asyncio.TimerHandle | None = None
         self._resolving: asyncio.Task[None] | None = None
         self.outlier: OutlierDetector | None = None
         if config.outlier is not None:
             self.outlier = OutlierDetector(config.outlier, stats, time.monotonic, self.refresh)
             self._sweep = loop.call_later(config.outlier.interval, self._sweep_outliers)
+        self.refresh()
 
     @property
     def name(self) -> str:
         return self.config.name
 
-    def replace_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
+    def replace_endpoints(self, assignment: Assignment) -> None:
         """The cluster now has these endpoints. Hosts that stay keep their connections, counters and ejection."""
         known = {(host.endpoint.ip, host.endpoint.port, host.tls): host for host in self.hosts}
         hosts = []
-        for endpoint in endpoints:
+        for endpoint in assignment.endpoints:
             tls = self.config.tls_of(endpoint)
             host = known.pop((endpoint.ip, endpoint.port, tls), None) or Host(self, endpoint, tls)
             host.endpoint = endpoint
             host.weight = endpoint.weight
             hosts.append(host)
+        is_changed = bool(known) or len(hosts) != len(self.hosts)
         for gone in known.values():
             gone.is_removed = True
             gone.pool.close()
-        if known or len(hosts) != len(self.hosts):
-            self.stats.membership_change += 1
         self.hosts = tuple(hosts)
+        self._rules = assignment.rules
+        if is_changed:
+            self._membership_changed()
         if self.outlier is not None:
             self.outlier.replace_hosts([host.health for host in hosts])
         self.refresh()
+
+    def _membership_changed(self) -> None:
+        self.stats.membership_change += 1
+        if self.config.drains_on_change:
+            for host in self.hosts:
+                host.pool.close()
 
     def resolve(self) -> None:
         """STRICT_DNS: look the names up now, and again each `dns_refresh` seconds."""
@@ -156,7 +158,7 @@ class Cluster:
         while True:
             self.stats.update_attempt += 1
             endpoints: list[Endpoint] = []
-            for named in self.config.dns:
+            for named in self.config.assignment.endpoints:
                 try:
                     found = await self.loop.getaddrinfo(named.ip, named.port, type=socket.SOCK_STREAM)
                 except OSError:
@@ -164,24 +166,28 @@ class Cluster:
                 endpoints += [replace(named, ip=str(address[4][0]), hostname=named.ip) for address in found]
             else:
                 self.stats.update_success += 1
-                self.replace_endpoints(endpoints)
+                self.replace_endpoints(Assignment(tuple(endpoints), self._rules))
             await asyncio.sleep(self.config.dns_refresh)
 
     def refresh(self) -> None:
         """Work out anew which hosts may be picked."""
-        healthy = [host for host in self.hosts if host.endpoint.is_healthy and not host.health.ejected]
-        self.stats.membership_total = len(self.hosts)
-        self.stats.membership_healthy = len(healthy)
-        self.is_in_panic = len(self.hosts) > 0 and 100.0 * len(healthy) / len(self.hosts) < self.config.panic_threshold
-        self._balancer = self.config.make_balancer(self.hosts if self.is_in_panic else healthy)
+        hosts, stats = self.hosts, self.stats
+        for host in hosts:
+            host.judge()
+        stats.membership_total = len(hosts)
+        stats.membership_healthy = sum(host.standing is Standing.HEALTHY for host in hosts)
+        stats.membership_degraded = sum(host.standing is Standing.DEGRADED for host in hosts)
+        stats.membership_excluded = sum(host.standing is Standing.EXCLUDED for host in hosts)
+        self._balancer = arrange(hosts, self.config.balancing, self._rules, stats, self._active)
+
+    def _active(self) -> int:
+        return self.stats.upstream_rq_active
 
     def pick(self, key: int | None = None, tried: Container[Host] = (), attempts: int = 1) -> Host | None:
         """The host for the next request; avoids those in `tried` as far as `attempts` picks go.
 
         `key` is the request's hash by the route's `hash_policy`, a number of 64 bits; None if it has none.
         """
-        if self.is_in_panic:
-            self.stats.lb_healthy_panic += 1
         host = pick_untried(self._balancer, tried, attempts, key) if tried else self._balancer.pick(key)
         assert host is None or isinstance(host, Host)
         return host

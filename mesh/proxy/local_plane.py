@@ -8,6 +8,7 @@ from typing import TextIO
 from envoy.config.core.v3.base_pb2 import Node
 
 from mesh.proxy.cluster import Host
+from mesh.proxy.cluster_config import EdsHealth
 from mesh.proxy.plane import ClusterStatus, HostStatus, ListenerStatus, Thresholds
 from mesh.proxy.resources import Resources
 from mesh.proxy.runtime import Runtime
@@ -75,7 +76,7 @@ def _host(host: Host) -> HostStatus:
         port=host.endpoint.port,
         hostname=host.endpoint.hostname,
         weight=host.weight,
-        healthy=host.endpoint.is_healthy,
+        healthy=host.endpoint.status in (EdsHealth.UNKNOWN, EdsHealth.HEALTHY),
         ejected=host.health.ejected,
         cx_active=host.cx_active,
         cx_connect_fail=host.cx_connect_fail,

@@ -12,8 +12,10 @@ from typing import IO, Any
 
 from envoy.config.core.v3.base_pb2 import Node
 
-from mesh.proxy.cluster import Cluster, Endpoint
-from mesh.proxy.compile.clusters import CompiledCluster, compile_cluster, compile_endpoints
+from mesh.proxy.cluster import Cluster
+from mesh.proxy.cluster_config import Assignment
+from mesh.proxy.compile.clusters import CompiledCluster, compile_cluster
+from mesh.proxy.compile.endpoints import compile_endpoints
 from mesh.proxy.compile.listeners import CompiledListener, compile_listener
 from mesh.proxy.compile.routes import compile_routes
 from mesh.proxy.compile.tls import ContextPlan, check_secret
@@ -35,7 +37,7 @@ class _Plan:
     listeners: dict[str, CompiledListener] = field(default_factory=dict)
     routes: dict[str, RouteTable] = field(default_factory=dict)
     clusters: dict[str, CompiledCluster] = field(default_factory=dict)
-    endpoints: dict[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+    endpoints: dict[str, Assignment] = field(default_factory=dict)
     contexts: list[tuple[ContextPlan, ssl.SSLContext | None]] = field(default_factory=list)
     opened: dict[str, ActiveListener] = field(default_factory=dict)
 
@@ -210,10 +212,10 @@ class Server:
                 cluster.replace_endpoints(
                     compile_endpoints(assignment, Place("ClusterLoadAssignment", config.eds_name))
                 )
-        elif config.dns:
+        elif config.is_dns:
             cluster.resolve()
         else:
-            cluster.replace_endpoints(config.endpoints)
+            cluster.replace_endpoints(config.assignment)
         return cluster
 
     def _update_endpoints(self, cluster: Cluster, plan: _Plan) -> None:
@@ -221,7 +223,7 @@ class Server:
         if name and name in plan.endpoints:
             cluster.replace_endpoints(plan.endpoints[name])
         elif name and name not in plan.resources.endpoints and cluster.hosts:
-            cluster.replace_endpoints(())
+            cluster.replace_endpoints(Assignment())
 
     def _commit_listeners(self, plan: _Plan) -> None:
         for name, active in list(self._active.items()):

@@ -194,7 +194,7 @@ class Stage:
             self.worker.idle_deadlines,
             self.worker.spawn,
         )
-        cluster.replace_endpoints(config.endpoints)
+        cluster.replace_endpoints(config.assignment)
         return cluster
 
 

@@ -11,6 +11,11 @@ class Pickable(Protocol):
 
     weight: int
     active: int  # requests in flight
+    healthy_since: float | None  # monotonic seconds, None if it never was
+
+    @property
+    def hash_key(self) -> str:
+        """What places the host in a ring or a Maglev table."""
 
 
 class Balancer(Protocol):

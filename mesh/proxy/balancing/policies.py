@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Callable, Sequence
 
 from mesh.proxy.balancing.balancer import Balancer, Make, Pickable
+from mesh.proxy.balancing.schedule import Schedule
+from mesh.proxy.balancing.slow_start import SlowStart
+
+Weigh = Callable[[Pickable], float]
 
 
 class RoundRobin:
@@ -28,7 +31,7 @@ class RoundRobin:
 
 
 class Random:
-    """Any host, evenly."""
+    """Any host, evenly: Envoy's RANDOM looks at no weights."""
 
     __slots__ = ("_hosts",)
 
@@ -62,52 +65,74 @@ class LeastRequest:
         return best
 
 
-class Weighted:
-    """Earliest deadline first: a host of weight w comes up every 1/w, with the weight asked anew each time.
+class LeastOfAll:
+    """The least loaded host; of several, any (`selection_method: FULL_SCAN`)."""
 
-    Envoy balances unequal weights so for both round robin and least request; the latter divides a host's weight by
-    its requests in flight.
-    """
+    __slots__ = ("_hosts",)
 
-    __slots__ = ("_heap", "_order", "_weight")
-
-    def __init__(self, hosts: Sequence[Pickable], weight: Callable[[Pickable], float]) -> None:
-        self._weight = weight
-        self._order = len(hosts)
-        # A random first deadline keeps several sidecars from all starting with the heaviest host.
-        self._heap = [(random.random() / weight(host), index, host) for index, host in enumerate(hosts)]
-        heapq.heapify(self._heap)
+    def __init__(self, hosts: Sequence[Pickable]) -> None:
+        self._hosts = hosts
 
     def pick(self, key: int | None = None, attempt: int = 0) -> Pickable | None:
-        if not self._heap:
+        if not self._hosts:
             return None
-        deadline, _, host = self._heap[0]
-        self._order += 1
-        heapq.heapreplace(self._heap, (deadline + 1 / self._weight(host), self._order, host))
-        return host
+        least = min(host.active for host in self._hosts)
+        return random.choice([host for host in self._hosts if host.active == least])
+
+
+class Weighted:
+    """Hosts as often as they weigh. Envoy balances unequal weights so for both round robin and least request."""
+
+    __slots__ = ("_schedule",)
+
+    def __init__(self, hosts: Sequence[Pickable], weigh: Weigh) -> None:
+        self._schedule = Schedule(hosts, weigh)
+
+    def pick(self, key: int | None = None, attempt: int = 0) -> Pickable | None:
+        return self._schedule.next() if self._schedule else None
 
 
 def plain_weight(host: Pickable) -> float:
     return host.weight
 
 
-def loaded_weight(host: Pickable) -> float:
-    return host.weight / (host.active + 1)
+def loaded_weight(bias: float) -> Weigh:
+    """A host's weight, the less the more requests it has in flight (`active_request_bias`)."""
+    if bias == 0:
+        return plain_weight
+    if bias == 1:
+        return lambda host: host.weight / (host.active + 1)
+    return lambda host: host.weight / (host.active + 1) ** bias
 
 
 def round_robin(hosts: Sequence[Pickable]) -> Balancer:
     return Weighted(hosts, plain_weight) if _are_unequal(hosts) else RoundRobin(hosts)
 
 
-def least_request(choices: int) -> Make:
+def least_request(choices: int = 2, bias: float = 1.0, *, is_full_scan: bool = False) -> Make:
+    weigh = loaded_weight(bias)
+
     def make(hosts: Sequence[Pickable]) -> Balancer:
-        return Weighted(hosts, loaded_weight) if _are_unequal(hosts) else LeastRequest(hosts, choices)
+        if _are_unequal(hosts):
+            return Weighted(hosts, weigh)
+        return LeastOfAll(hosts) if is_full_scan else LeastRequest(hosts, choices)
 
     return make
 
 
 def random_choice(hosts: Sequence[Pickable]) -> Balancer:
     return Random(hosts)
+
+
+def slowly_started(settled: Make, weigh: Weigh, slow_start: SlowStart) -> Make:
+    """`settled`, except that hosts which are new to the cluster or healthy again get their share little by little."""
+
+    def make(hosts: Sequence[Pickable]) -> Balancer:
+        if any(slow_start.holds_back(host) for host in hosts):
+            return Weighted(hosts, lambda host: weigh(host) * slow_start.factor(host))
+        return settled(hosts)
+
+    return make
 
 
 def _are_unequal(hosts: Sequence[Pickable]) -> bool:

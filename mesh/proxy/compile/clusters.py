@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +9,10 @@ from typing import Any
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf.json_format import MessageToDict
 
-from mesh.proxy.balancing import policies
-from mesh.proxy.balancing.balancer import Make
 from mesh.proxy.breaker import Thresholds
-from mesh.proxy.cluster import ClusterConfig, Endpoint
-from mesh.proxy.compile import protocols, tls
-from mesh.proxy.compile.values import ADDRESS, seconds, seconds_or, socket_address, value_or
+from mesh.proxy.cluster_config import ClusterConfig
+from mesh.proxy.compile import endpoints, load_balancing, protocols, tls
+from mesh.proxy.compile.values import seconds, seconds_or, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.outlier import OutlierConfig
 
@@ -26,15 +23,11 @@ SUPPORTED = {
          "lb_policy", "load_assignment", "max_requests_per_connection", "circuit_breakers",
          "common_http_protocol_options", "http_protocol_options", "typed_extension_protocol_options",
          "outlier_detection", "common_lb_config", "transport_socket", "transport_socket_matches", "metadata",
-         "least_request_lb_config", "round_robin_lb_config", "dns_refresh_rate", "dns_lookup_family",
+         "least_request_lb_config", "round_robin_lb_config", "ring_hash_lb_config", "maglev_lb_config",
+         "load_balancing_policy", "dns_refresh_rate", "dns_lookup_family",
          "respect_dns_ttl", "upstream_connection_options", "track_cluster_stats", "cleanup_interval")
     ),
     _C + "Cluster.EdsClusterConfig": frozenset(("eds_config", "service_name")),
-    _C + "Cluster.LeastRequestLbConfig": frozenset(("choice_count",)),
-    _C + "Cluster.RoundRobinLbConfig": frozenset(),
-    _C + "Cluster.CommonLbConfig": frozenset(
-        ("healthy_panic_threshold", "update_merge_window")
-    ),
     _C + "Cluster.TransportSocketMatch": frozenset(("name", "match", "transport_socket")),
     _C + "CircuitBreakers": frozenset(("thresholds",)),
     _C + "CircuitBreakers.Thresholds": frozenset(
@@ -49,26 +42,13 @@ SUPPORTED = {
     ),
     _C + "UpstreamConnectionOptions": OPAQUE,  # keep-alive probes of the kernel
     _C + "TrackClusterStats": OPAQUE,
-    "envoy.type.v3.Percent": frozenset(("value",)),
-    "envoy.config.endpoint.v3.ClusterLoadAssignment": frozenset(("cluster_name", "endpoints", "policy")),
-    "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": frozenset(("overprovisioning_factor",)),
-    "envoy.config.endpoint.v3.LocalityLbEndpoints": frozenset(
-        ("locality", "lb_endpoints", "load_balancing_weight", "metadata", "priority")
-    ),
-    "envoy.config.core.v3.Locality": OPAQUE,
-    "envoy.config.endpoint.v3.LbEndpoint": frozenset(
-        ("endpoint", "health_status", "metadata", "load_balancing_weight")
-    ),
-    "envoy.config.endpoint.v3.Endpoint": frozenset(("address", "hostname")),
-    "envoy.config.core.v3.Metadata": OPAQUE,
     "envoy.config.core.v3.ConfigSource": OPAQUE,
     "envoy.config.core.v3.TransportSocket": frozenset(("name", "typed_config")),
-    **ADDRESS,
+    **endpoints.SUPPORTED,
+    **load_balancing.SUPPORTED,
     **protocols.SUPPORTED,
 }  # fmt: skip
 _KINDS = {Cluster.STATIC: "STATIC", Cluster.STRICT_DNS: "STRICT_DNS", Cluster.EDS: "EDS"}
-_HEALTHY = frozenset((0, 1))  # UNKNOWN, HEALTHY
-_MATCH_KEY = "envoy.transport_socket_match"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +64,24 @@ def compile_cluster(cluster: Any, place: Place) -> CompiledCluster:
         raise place.refuse("only STATIC, EDS and STRICT_DNS are supported", "type")
     kind = _KINDS[cluster.type]
     own, matches, contexts = _transports(cluster, place)
-    endpoints = compile_endpoints(cluster.load_assignment, place.at("load_assignment"), dns=kind == "STRICT_DNS")
+    is_dns = kind == "STRICT_DNS"
+    assignment = endpoints.compile_endpoints(cluster.load_assignment, place.at("load_assignment"), dns=is_dns)
     return CompiledCluster(
         ClusterConfig(
             name=cluster.name,
             connect_timeout=seconds_or(cluster, "connect_timeout", 5.0),
             http=protocols.upstream_config(cluster, place),
             buffer_limit=value_or(cluster, "per_connection_buffer_limit_bytes", 1024 * 1024),
-            panic_threshold=_panic_threshold(cluster),
-            make_balancer=_balancer(cluster, place),
+            balancing=load_balancing.compile_load_balancing(cluster, place),
+            drains_on_change=cluster.common_lb_config.close_connections_on_host_set_change,
             thresholds=_thresholds(cluster, place),
             outlier=_outlier(cluster, place.at("outlier_detection")),
             tls=own,
             tls_matches=matches,
             services=_services(cluster),
             eds_name=(cluster.eds_cluster_config.service_name or cluster.name) if kind == "EDS" else "",
-            endpoints=() if kind == "STRICT_DNS" else endpoints,
-            dns=endpoints if kind == "STRICT_DNS" else (),
+            assignment=assignment,
+            is_dns=is_dns,
             dns_refresh=seconds_or(cluster, "dns_refresh_rate", 5.0),
         ),
         contexts,
@@ -118,22 +99,6 @@ def _transports(cluster: Any, place: Place) -> tuple[Any, tuple[Any, ...], tuple
         wanted = MessageToDict(match.match)
         matches.append((tuple(sorted((key, str(value)) for key, value in wanted.items())), matched))
     return own, tuple(matches), tuple(plan for plan in plans if plan is not None)
-
-
-def _panic_threshold(cluster: Any) -> float:
-    common = cluster.common_lb_config
-    return common.healthy_panic_threshold.value if common.HasField("healthy_panic_threshold") else 50.0
-
-
-def _balancer(cluster: Any, place: Place) -> Make:
-    policy = cluster.lb_policy
-    if policy == Cluster.ROUND_ROBIN:
-        return policies.round_robin
-    if policy == Cluster.LEAST_REQUEST:
-        return policies.least_request(value_or(cluster.least_request_lb_config, "choice_count", 2))
-    if policy == Cluster.RANDOM:
-        return policies.random_choice
-    raise place.refuse("only ROUND_ROBIN, LEAST_REQUEST and RANDOM are supported", "lb_policy")
 
 
 def _thresholds(cluster: Any, place: Place) -> Thresholds:
@@ -183,38 +148,4 @@ def _services(cluster: Any) -> tuple[tuple[str, str, str], ...]:
         (str(each.get("host", "")), str(each.get("name", "")), str(each.get("namespace", "")))
         for each in services
         if isinstance(each, Mapping)
-    )
-
-
-def compile_endpoints(assignment: Any, place: Place, *, dns: bool = False) -> tuple[Endpoint, ...]:
-    """The endpoints of a ClusterLoadAssignment. Raises Refused. With `dns` an address may be a host name."""
-    check(assignment, SUPPORTED, place)
-    found = []
-    for i, locality in enumerate(assignment.endpoints):
-        inside = place.at(f"endpoints[{i}]")
-        if locality.priority != 0:
-            raise inside.refuse("only priority 0 is supported", "priority")
-        for j, each in enumerate(locality.lb_endpoints):
-            found.append(_endpoint(each, inside.at(f"lb_endpoints[{j}]"), dns))
-    return tuple(found)
-
-
-def _endpoint(each: Any, place: Place, dns: bool) -> Endpoint:
-    ip, port = socket_address(each.endpoint.address, place.at("endpoint.address"))
-    if not dns:
-        try:
-            ipaddress.ip_address(ip)
-        except ValueError as error:
-            raise place.refuse(f"malformed IP address: {ip}", "endpoint.address.socket_address.address") from error
-    metadata = {key: MessageToDict(value) for key, value in each.metadata.filter_metadata.items()}
-    wanted = metadata.get(_MATCH_KEY, {})
-    return Endpoint(
-        ip=ip,
-        port=port,
-        weight=value_or(each, "load_balancing_weight", 1),
-        is_healthy=each.health_status in _HEALTHY,
-        workload=str(metadata.get("istio", {}).get("workload", "")),
-        hostname=each.endpoint.hostname,
-        metadata=metadata,
-        match_metadata=tuple(sorted((key, str(value)) for key, value in wanted.items())),
     )

@@ -90,13 +90,14 @@ class Frame:
 
     def _cluster(self, name: str, value: Any) -> dict[str, Any]:
         value = {"endpoints": value} if isinstance(value, list) else dict(value)
-        endpoints = [self._endpoint(endpoint) for endpoint in value.pop("endpoints")]
+        localities = value.pop("localities", None) or [{"endpoints": value.pop("endpoints")}]
+        assignment = {"cluster_name": name, "endpoints": [self._locality(each) for each in localities]}
         tls = value.pop("tls", None)
         cluster = {
             "name": name,
             "connect_timeout": "1s",
             "type": "STATIC",
-            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
+            "load_assignment": assignment | value.pop("assignment", {}),
             **value,
         }
         if tls is not None:
@@ -105,6 +106,10 @@ class Frame:
             if "tls" in match:
                 match["transport_socket"] = self._tls(match.pop("tls"), upstream=True)
         return cluster
+
+    def _locality(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        value = dict(value)
+        return {"lb_endpoints": [self._endpoint(endpoint) for endpoint in value.pop("endpoints")], **value}
 
     def _endpoint(self, value: Any) -> dict[str, Any]:
         extra = {} if isinstance(value, str) else dict(value)

@@ -9,6 +9,7 @@ import pytest
 
 from mesh.proxy.balancing import policies
 from mesh.proxy.balancing.balancer import Balancer, Make, pick_untried
+from mesh.proxy.balancing.slow_start import SlowStart
 
 
 @dataclass(eq=False)
@@ -16,6 +17,11 @@ class Host:
     name: str
     weight: int = 1
     active: int = 0
+    healthy_since: float | None = None
+
+    @property
+    def hash_key(self) -> str:
+        return self.name
 
 
 HOSTS = [Host("a"), Host("b"), Host("c")]
@@ -64,3 +70,37 @@ def test_hosts_that_were_tried_are_avoided_while_attempts_last() -> None:
     for _ in range(5):
         assert pick_untried(chosen, {first}, 5) is not first
     assert pick_untried(policies.round_robin(HOSTS[:1]), set(HOSTS), 5) is HOSTS[0]
+
+
+def test_a_bias_of_zero_forgets_the_load() -> None:
+    chosen = policies.least_request(2, 0.0)([Host("a", 3, active=99), Host("b", 1)])
+    picks(chosen, 4)
+    assert picks(chosen, 400) == {"a": 300, "b": 100}
+
+
+def test_a_full_scan_finds_the_idle_host() -> None:
+    hosts = [Host(str(number), active=5) for number in range(50)]
+    hosts[33].active = 4
+    assert policies.least_request(2, is_full_scan=True)(hosts).pick() is hosts[33]
+
+
+def test_a_new_host_gets_its_share_little_by_little() -> None:
+    now = 0.0
+    slow_start = SlowStart(window=10.0, clock=lambda: now)
+    old, new = Host("old", healthy_since=-100.0), Host("new", healthy_since=0.0)
+    make = policies.slowly_started(policies.round_robin, policies.plain_weight, slow_start)
+    chosen = make([old, new])
+    assert picks(chosen, 1100)["new"] == pytest.approx(100, abs=2)
+    now = 5.0
+    assert picks(chosen, 300)["new"] == pytest.approx(100, abs=2)
+    now = 10.0
+    assert picks(chosen, 100)["new"] == pytest.approx(50, abs=2)
+    assert isinstance(make([old, new]), policies.RoundRobin)
+
+
+@pytest.mark.parametrize(("age", "aggression", "least", "factor"), [
+    (0.0, 1.0, 0.1, 0.1), (2.5, 1.0, 0.1, 0.25), (2.5, 2.0, 0.1, 0.5), (0.0, 1.0, 0.0, 0.0001), (10.0, 1.0, 0.1, 1.0),
+])  # fmt: skip
+def test_slow_starts_curve(age: float, aggression: float, least: float, factor: float) -> None:
+    slow_start = SlowStart(10.0, lambda: age, aggression, least)
+    assert slow_start.factor(Host("a", healthy_since=0.0)) == pytest.approx(factor)

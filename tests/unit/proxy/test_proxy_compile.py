@@ -173,11 +173,11 @@ def test_routes_that_cannot_be_honoured_are_refused_by_field(text: str, message:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("lb_policy: RING_HASH", "lb_policy: only ROUND_ROBIN, LEAST_REQUEST and RANDOM"),
+        ("lb_subset_config: {list_as_any: true}", "lb_subset_config: not supported"),
         ("health_checks: [{}]", "health_checks: not supported"),
         ("circuit_breakers: {thresholds: [{priority: HIGH}]}", "thresholds[0].priority: only DEFAULT"),
         ("outlier_detection: {enforcing_success_rate: 100}", "enforcing_success_rate: detection by success rate"),
-        ("load_assignment: {endpoints: [{priority: 1}]}", "load_assignment.endpoints[0].priority: only priority 0"),
+        ("load_assignment: {endpoints: [{priority: 129}]}", "load_assignment.endpoints[0].priority: at most 128"),
         (
             "load_assignment: {endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: "
             "{address: name, port_value: 1}}}}]}]}",
@@ -193,7 +193,7 @@ def test_clusters_that_cannot_be_honoured_are_refused_by_field(text: str, messag
 
 def test_a_cluster_with_its_defaults() -> None:
     config = cluster("").config
-    assert (config.connect_timeout, config.http.idle_timeout, config.panic_threshold) == (5, 3600, 50)
+    assert (config.connect_timeout, config.http.idle_timeout, config.balancing.panic_threshold) == (5, 3600, 50)
     assert config.thresholds.max_retries == 3
     assert config.outlier is None
 
@@ -209,7 +209,7 @@ def test_transport_follows_endpoint_metadata() -> None:
         f"transport_socket_matches: [{{name: m, match: {{tlsMode: istio}}, transport_socket: {tls}}}]\n"
         f"load_assignment: {{endpoints: [{{lb_endpoints: [{endpoint % (1, in_mesh)}, {endpoint % (2, '')}]}}]}}"
     ).config
-    chosen: list[Any] = [config.tls_of(each) for each in config.endpoints]
+    chosen: list[Any] = [config.tls_of(each) for each in config.assignment.endpoints]
     assert chosen[0].sni == "s"
     assert chosen[1] is None
 
