@@ -81,7 +81,7 @@ class HeardServerStream(_Heard, ServerStream):
     def head_received(self, head: RequestHead, done: bool) -> None:
         self.events.append(("request", self.number, head.method, head.target, head.authority, tuple(head.lines), done))
 
-    def head_refused(self, status: int, details: str) -> None:
+    def head_refused(self, head: RequestHead, status: int, details: str) -> None:
         self.events.append(("refuse", self.number, status, details))
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from math import inf
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
-from mesh.proxy.connection_info import ConnectionInfo, text_of
+from mesh.proxy.downstream_connection import DownstreamConnection
 from mesh.proxy.exchange import Exchange
 from mesh.proxy.http1.body import BODILESS, LAST_CHUNK, Body, chunk, last_chunk, request_body
 from mesh.proxy.http1.errors import HeadTooLargeError, MalformedError, NotRoutableError
@@ -28,80 +27,42 @@ _LINE_END = b"\r\n"
 _PIPELINE_LIMIT = 64 * 1024
 
 
-class Downstream(asyncio.Protocol):
+class Downstream(DownstreamConnection):
     """HTTP/1.1 server connection, and the `ResponseEncoder` of its present request: they are served one at a time, so
     responses cannot change order.
     """
 
     __slots__ = (
-        "_blocked", "_body", "_buffer", "_chunks", "_ended", "_is_unread", "_pumping", "_unsent", "config",
-        "connection_id", "deadline", "exchange", "forwarded_proto", "info", "is_blocked", "local_address", "on_lost",
-        "opened", "peer", "remote_address", "remote_ip", "scheme", "transport", "will_close", "worker",
+        "_blocked", "_body", "_buffer", "_chunks", "_is_unread", "_pumping", "exchange", "is_blocked", "will_close",
     )  # fmt: skip
 
-    def __init__(
-        self, worker: Worker, config: HttpConfig, peer: Peer | None, on_lost: Callable[[Downstream], None]
-    ) -> None:
-        self.worker = worker
-        self.config = config
-        self.peer = peer
-        self.on_lost = on_lost
-        self.info: ConnectionInfo | None = None  # set before connection_made where listener filters found it out
-        self.scheme = b"http" if peer is None else b"https"
-        self.forwarded_proto = b"x-forwarded-proto: %b" % self.scheme
-        self.transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
+    def __init__(self, worker: Worker, config: HttpConfig, peer: Peer | None, on_lost: Callable[[Any], None]) -> None:
+        DownstreamConnection.__init__(self, worker, config, peer, on_lost)
         self.exchange: Exchange | None = None
         self.will_close = False
-        self.deadline = inf
         self._body: Body | None = None
         self._chunks = False  # whether the present response is chunked
         self._buffer = b""
         self._pumping = False
         self._blocked = False
         self.is_blocked = False
-        self._ended = False
-        self._unsent = 0  # bytes of the response still to be taken by the client, when last looked at
         self._is_unread = False  # the client may still be sending what nobody will read
 
     # asyncio's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        info = self.info = self.info or ConnectionInfo.of(transport)
-        self.remote_address = text_of(info.remote)
-        self.local_address = text_of(info.local)
-        self.remote_ip = info.remote[0].encode()
-        self.connection_id = next(self.worker.connection_ids)
-        self.opened = time.monotonic()
-        stats = self.config.stats
-        stats.downstream_cx_total += 1
-        stats.downstream_cx_active += 1
-        stats.downstream_cx_http1_total += 1
-        stats.downstream_cx_http1_active += 1
-        if self.peer is not None:
-            stats.downstream_cx_ssl_total += 1
-            stats.downstream_cx_ssl_active += 1
-        if self.config.idle_timeout:
-            self.deadline = self.worker.loop.time() + self.config.idle_timeout
-            self.worker.idle_deadlines.add(self)
+        DownstreamConnection.connection_made(self, transport)
+        self.config.stats.downstream_cx_http1_total += 1
+        self.config.stats.downstream_cx_http1_active += 1
 
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._ended = True
-        self.worker.idle_deadlines.discard(self)
-        self.worker.deadlines.discard(self)
+    def lost(self) -> None:
         stats = self.config.stats
-        stats.downstream_cx_active -= 1
-        stats.downstream_cx_destroy += 1
         stats.downstream_cx_http1_active -= 1
-        if self.peer is not None:
-            stats.downstream_cx_ssl_active -= 1
-        stats.downstream_cx_length_ms.record((time.monotonic() - self.opened) * 1e3)
         exchange = self.exchange
         if exchange is not None:
             stats.downstream_cx_destroy_active_rq += 1
             stats.downstream_cx_destroy_remote_active_rq += 1
             exchange.downstream_lost()
-        self.on_lost(self)
 
     def data_received(self, data: bytes) -> None:
         self.config.stats.downstream_cx_rx_bytes_total += len(data)
@@ -114,11 +75,6 @@ class Downstream(asyncio.Protocol):
                 self._hold(data)
             return
         self._pump(self._buffer + data if self._buffer else data)
-
-    def eof_received(self) -> None:
-        """The client has gone, or says no more; as Envoy we take the one for the other."""
-        if not self._ended:
-            self._finish()
 
     def pause_writing(self) -> None:
         """The client reads slowly: let the upstream wait."""
@@ -334,49 +290,11 @@ class Downstream(asyncio.Protocol):
         else:
             self._finish()
 
-    def abort(self) -> None:
-        """Close at once; a request in flight ends here."""
-        self.transport.abort()
-
-    def _finish(self) -> None:
-        self._ended = True
-        self.transport.close()
-        self._unsent = self.transport.get_write_buffer_size()
-        if self._unsent:
-            self._await_end()
-
     def _linger(self) -> None:
-        """Say that no more comes, then wait a little for the client to stop: closing on bytes that it still sends
-        would reset the connection and could destroy the answer on its way (Envoy's delayed_close_timeout).
-        """
-        self._ended = True
         self.unblock()
-        if not self.config.delayed_close or not self.transport.can_write_eof():
-            self.transport.close()
-        else:
-            self.transport.write_eof()
-        self._unsent = self.transport.get_write_buffer_size()
-        self._await_end()
+        DownstreamConnection._linger(self)
 
-    def _await_end(self) -> None:
-        """Allow the client delayed_close_timeout from the last byte that it took, as Envoy does; 0 is for ever."""
-        self.worker.idle_deadlines.discard(self)
-        if self.config.delayed_close:
-            self.deadline = self.worker.loop.time() + self.config.delayed_close
-            self.worker.deadlines.add(self)
-
-    # Idle connections
-
-    def deadline_passed(self, now: float) -> None:
-        """A connection stays in the sweep for life; only one that is idle is closed."""
-        if self._ended:
-            before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
-            if self._unsent < before:
-                self.deadline = now + self.config.delayed_close
-                return
-            self.config.stats.downstream_cx_delayed_close_timeout += 1
-            self.transport.abort()
-            return
+    def _idled(self, now: float) -> None:
         if self.exchange is not None:
             self.deadline = now + self.config.idle_timeout
             return

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mesh.proxy.http1.head import RequestHead
 from mesh.proxy.http2 import errors
-from mesh.proxy.http2.connection import TOO_LARGE, Connection
+from mesh.proxy.http2.connection import Connection
 from mesh.proxy.http2.errors import ConnectionBroke, MessageBroke
 from mesh.proxy.http2.fields import Field, response_field
-from mesh.proxy.http2.heads import INVALID_MESSAGE, body_size, response_head
+from mesh.proxy.http2.heads import INVALID_MESSAGE, WRONG_SIZE, body_size, response_head
 from mesh.proxy.http2.options import Http2Options
 from mesh.proxy.http2.sending import Owner
 from mesh.proxy.http2.stats import Http2Stats
@@ -80,9 +80,9 @@ class ClientConnection(Connection[ClientStream]):
             self._response(stream, fields, done)
 
     def _response(self, stream: ClientStream, fields: list[Field], done: bool) -> None:
-        if self._is_too_large(fields):
+        if too_large := self._too_large(fields):
             self.reset(stream, errors.INTERNAL_ERROR)
-            stream.broke(TOO_LARGE)
+            stream.broke(too_large)
             return
         try:
             head = response_head(fields)
@@ -99,7 +99,7 @@ class ClientConnection(Connection[ClientStream]):
         if not stream.is_to_head and head.status != 304:
             if done and size > 0:
                 self.reset(stream, errors.PROTOCOL_ERROR)
-                stream.broke(INVALID_MESSAGE)
+                stream.broke(WRONG_SIZE)
                 return
             stream.expected = size
         if done:

@@ -12,13 +12,12 @@ from mesh.proxy.http2 import errors, frames
 from mesh.proxy.http2.decoder import Decoder
 from mesh.proxy.http2.errors import ConnectionBroke, MessageBroke
 from mesh.proxy.http2.fields import Field, Judge
-from mesh.proxy.http2.heads import INVALID_MESSAGE, trailers
+from mesh.proxy.http2.heads import INVALID_MESSAGE, TOO_LARGE, TOO_MANY, WRONG_SIZE, trailers
 from mesh.proxy.http2.options import DEFAULT_FRAME, DEFAULT_WINDOW, MAX_WINDOW, Http2Options
 from mesh.proxy.http2.sending import Owner, Sending, StreamT
 from mesh.proxy.http2.stats import Http2Stats
 
 _LARGEST_BLOCK = 1024 * 1024
-TOO_LARGE = "http2.too_many_headers"
 
 
 class Connection(Sending[StreamT]):
@@ -181,7 +180,7 @@ class Connection(Sending[StreamT]):
             if stream.expected < 0 or (done and stream.expected):
                 self._consumed(size)
                 self.reset(stream, errors.PROTOCOL_ERROR)
-                stream.broke(INVALID_MESSAGE)
+                stream.broke(WRONG_SIZE)
                 return
         if stream.is_paused:
             stream.held += size
@@ -244,15 +243,15 @@ class Connection(Sending[StreamT]):
     def _block_received(self, number: int, block: bytes, done: bool) -> None:
         raise NotImplementedError
 
-    def _is_too_large(self, fields: list[Field]) -> bool:
-        """Whether a head is over the limits: its bytes, or the number of its fields."""
+    def _too_large(self, fields: list[Field]) -> str:
+        """Envoy's detail of a head that is over the limits in bytes or in number of fields; empty if it is not."""
         if len(fields) > self._options.max_headers:
             self.stats.header_overflow += 1
-            return True
-        if sum([field[5] for field in fields]) > self._options.max_head:
+            return TOO_MANY
+        if sum([field[5] for field in fields]) - 32 * len(fields) > self._options.max_head:
             self.stats.header_list_size_too_large += 1
-            return True
-        return False
+            return TOO_LARGE
+        return ""
 
     def _trailers(self, stream: StreamT, fields: list[Field], done: bool) -> None:
         try:
@@ -262,13 +261,13 @@ class Connection(Sending[StreamT]):
         except MessageBroke as error:
             self._malformed(stream, error)
             return
-        if self._is_too_large(fields):
+        if too_large := self._too_large(fields):
             self.reset(stream, errors.INTERNAL_ERROR)
-            stream.broke(TOO_LARGE)
+            stream.broke(too_large)
             return
         if stream.expected > 0:
             self.reset(stream, errors.PROTOCOL_ERROR)
-            stream.broke(INVALID_MESSAGE)
+            stream.broke(WRONG_SIZE)
             return
         self.stats.trailers += 1
         self._remote_done(stream)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mesh.proxy.http1.head import RequestHead
+
 NO_ERROR = 0x0
 PROTOCOL_ERROR = 0x1
 INTERNAL_ERROR = 0x2
@@ -38,8 +40,9 @@ class MessageBroke(Exception):
 class NotRoutable(Exception):
     """A well-formed request that is answered at once: no route can be asked for its path."""
 
-    def __init__(self, status: int, details: str) -> None:
+    def __init__(self, head: RequestHead, status: int, details: str) -> None:
         super().__init__(details)
+        self.head = head
         self.status = status
         self.details = details
 

@@ -8,6 +8,9 @@ from mesh.proxy.http2.fields import COOKIE, DROPPED, MALFORMED, PLAIN, PSEUDO, F
 
 INVALID_FIELD = "http2.invalid.header.field"
 INVALID_MESSAGE = "http2.violation.of.messaging.rule"
+WRONG_SIZE = "http2.remote_reset"  # Envoy's words where a body is not as long as content-length says
+TOO_MANY = "http2.too_many_headers"
+TOO_LARGE = "http2.header_list_size_too_large"
 _SINGLE = frozenset((b"content-length", b"host"))
 _MAX_LENGTH_DIGITS = 18
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
@@ -45,7 +48,12 @@ def request_head(fields: list[Field], *, allow_connect: bool) -> RequestHead:
         target = _connect(pseudo, authority, marked, allow_connect=allow_connect)
     else:
         target = _target(pseudo, method)
-    return RequestHead(method, target, authority, lines, marked)
+    head = RequestHead(method, target, authority, lines, marked)
+    if target == b"*":
+        raise NotRoutable(head, 404, "absolute_path_rejected")
+    if b"#" in target:
+        raise NotRoutable(head, 400, "path_normalization_failed")
+    return head
 
 
 def _target(pseudo: dict[bytes, bytes], method: bytes) -> bytes:
@@ -55,14 +63,10 @@ def _target(pseudo: dict[bytes, bytes], method: bytes) -> bytes:
             raise MessageBroke(INVALID_MESSAGE)
     except KeyError:
         raise MessageBroke(INVALID_MESSAGE) from None
-    if target[:1] != b"/":
-        if target != b"*" or method != b"OPTIONS":
-            raise MessageBroke(INVALID_MESSAGE if target else INVALID_FIELD)
-        raise NotRoutable(404, "absolute_path_rejected")
+    if target[:1] != b"/" and (target != b"*" or method != b"OPTIONS"):
+        raise MessageBroke(INVALID_MESSAGE if target else INVALID_FIELD)
     if b" " in target or b"\t" in target:
         raise MessageBroke(INVALID_FIELD)
-    if b"#" in target:
-        raise NotRoutable(400, "path_normalization_failed")
     return target
 
 

@@ -6,10 +6,10 @@ from typing import Protocol
 
 from mesh.proxy.http1.head import RequestHead
 from mesh.proxy.http2 import errors, frames
-from mesh.proxy.http2.connection import TOO_LARGE, Connection
+from mesh.proxy.http2.connection import Connection
 from mesh.proxy.http2.errors import ConnectionBroke, MessageBroke, NotRoutable
 from mesh.proxy.http2.fields import Field, request_field
-from mesh.proxy.http2.heads import INVALID_MESSAGE, body_size, request_head
+from mesh.proxy.http2.heads import WRONG_SIZE, body_size, request_head
 from mesh.proxy.http2.options import Http2Options
 from mesh.proxy.http2.sending import Owner
 from mesh.proxy.http2.stats import Http2Stats
@@ -99,22 +99,22 @@ class ServerConnection(Connection[ServerStream]):
             self._malformed(stream, error)
             return
         except NotRoutable as error:
-            stream.head_refused(error.status, error.details)
+            stream.head_refused(error.head, error.status, error.details)
             return
         if accepted is not None:
             stream.head_received(accepted, done)
 
     def _head(self, stream: ServerStream, fields: list[Field], block: bytes, done: bool) -> RequestHead | None:
-        if self._is_too_large(fields):
+        if too_large := self._too_large(fields):
             self.reset(stream, errors.INTERNAL_ERROR)
-            stream.broke(TOO_LARGE)
+            stream.broke(too_large)
             return None
         head = request_head(fields, allow_connect=self._options.allow_connect)
         if b"content-length" in head.marked:
             size = body_size(head)
             if done and size:
                 self.reset(stream, errors.PROTOCOL_ERROR)
-                stream.broke(INVALID_MESSAGE)
+                stream.broke(WRONG_SIZE)
                 return None
             stream.expected = size
         elif len(block) <= _LONGEST_BLOCK_KEPT and len(self._decoder.heads) < _MOST_BLOCKS_KEPT:

@@ -70,7 +70,7 @@ class ServerStream(Stream):
         """The request's head."""
         raise NotImplementedError
 
-    def head_refused(self, status: int, details: str) -> None:
+    def head_refused(self, head: RequestHead, status: int, details: str) -> None:
         """A request that HTTP/2 allows but that cannot be routed: answer it with `status`."""
         raise NotImplementedError
 
