@@ -339,12 +339,12 @@ class AsyncRequest(AsyncStream):
         assert self._retry is not None
         assert self.cluster is not None
         if self._retries is None:
-            self._retries = Retries(self.cluster, self._retry.count)
+            self._retries = Retries(self.cluster, self._retry)
         if self._retries.claim(self.host):
             return False
         self.is_over = False  # while it waits it can still be cancelled
         self.host = None
-        self.deadline = time.monotonic() + self._retry.back_off(self._attempts)
+        self.deadline = time.monotonic() + self._retries.pause(self._attempts, None)
         self.worker.deadlines.add(self)
         return True
 

@@ -76,6 +76,11 @@ class Host:
             return Standing.UNHEALTHY
         return Standing.DEGRADED if status is EdsHealth.DEGRADED else Standing.HEALTHY
 
+    @property
+    def is_canary(self) -> bool:
+        """Whether its metadata say so (`envoy.lb`, `canary`)."""
+        return self.endpoint.metadata.get("envoy.lb", {}).get("canary") is True
+
     async def connect(self, loop: asyncio.AbstractEventLoop, upstream: asyncio.Protocol) -> None:
         """Connect `upstream`, through TLS if the host wants it. Raises OSError."""
         ip, port = self.endpoint.ip, self.endpoint.port

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 from mesh.proxy.balancing.arrangement import LoadBalancing, Rules
 from mesh.proxy.balancing.member import Locality
@@ -40,7 +41,7 @@ class Endpoint:
     status: EdsHealth = EdsHealth.UNKNOWN
     workload: str = ""
     hostname: str = ""
-    metadata: Mapping[str, Mapping[str, str]] = field(default_factory=dict, compare=False)
+    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
     match_metadata: Pairs = ()
     locality_match_metadata: Pairs = ()
     hash_name: str = ""

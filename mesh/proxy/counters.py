@@ -62,6 +62,7 @@ class ClusterStats(Group):
     upstream_rq_retry_overflow: int = 0
     upstream_rq_retry_limit_exceeded: int = 0
     upstream_rq_retry_backoff_exponential: int = 0
+    upstream_rq_retry_backoff_ratelimited: int = 0
     retry_or_shadow_abandoned: int = 0
     upstream_flow_control_paused_reading_total: int = 0
     upstream_flow_control_resumed_reading_total: int = 0

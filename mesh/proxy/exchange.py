@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,9 @@ class Exchange(Stream):
     ends it in time.
     """
 
-    __slots__ = ("_body", "_retries", "_retry", "_sent", "_was_informed", "cluster", "upstream", "upstream_started")
+    __slots__ = (
+        "_body", "_key", "_retries", "_retry", "_sent", "_was_informed", "cluster", "upstream", "upstream_started",
+    )  # fmt: skip
 
     def __init__(
         self, connection: ResponseEncoder, head: RequestHead, payload: bytes, done: bool, has_body: bool
@@ -60,6 +63,7 @@ class Exchange(Stream):
         self._retries: Retries | None = None
         self._sent = False
         self._was_informed = False
+        self._key: int | None = None  # what the cluster's balancer may hash by
 
     # The way out
 
@@ -101,10 +105,13 @@ class Exchange(Stream):
             self.response_edits = (target.response_edit, *self.response_edits)
         if action.idle_timeout is not None:
             self.idle_timeout = action.idle_timeout
-        timeout, self._retry, expected = action.timeout, action.retry, action.expected_timeout
+        timeout, retry, expected = action.timeout, action.retry, action.expected_timeout
         if b"x-envoy-internal" in head.marked:
-            timeout, self._retry = steered(head, timeout, self._retry)
-            expected = expected_timeout(timeout, self._retry)
+            timeout, retry = steered(head, timeout, retry)
+            expected = expected_timeout(timeout, retry)
+        if retry is not None and retry.request_headers and not retry.concerns(head):
+            retry = replace(retry, on=frozenset())
+        self._retry = retry
         if expected is not None:
             head.lines.append(expected)
             self.route_timeout = timeout
@@ -114,6 +121,8 @@ class Exchange(Stream):
             route.request_edit.apply(head, self)
         if action.rewrites or target.host_rewrite is not None:
             rewrite(head, action, target.host_rewrite)
+        if action.hash_key is not None:
+            self._key = action.hash_key(self)
         if self.request_done:
             self.start_route_timeout()
         elif self.idle_timeout:
@@ -126,10 +135,10 @@ class Exchange(Stream):
         assert cluster is not None
         assert route is not None
         retry = self._retry
-        if self._retries is not None and retry is not None and retry.skips_tried_hosts:
-            host = cluster.pick(None, self._retries.tried, retry.host_attempts)
+        if self._retries is not None and retry is not None:
+            host = cluster.pick(self._key, self._retries, retry.host_attempts)
         else:
-            host = cluster.pick()
+            host = cluster.pick(self._key)
         if host is None:
             cluster.stats.upstream_cx_none_healthy += 1
             self.fail(NoHealthyUpstream())
@@ -255,9 +264,12 @@ class Exchange(Stream):
             host.rq_error += 1
         else:
             host.rq_success += 1
-        if self._retry is not None and self._retry.wants_response(head) and self._try_again(complete=done):
-            stats.retry_codes.count(status)
-            return
+        retry = self._retry
+        if retry is not None and retry.wants_response(head):
+            reset_after = retry.reset_after(head) if retry.reset_headers else None
+            if self._try_again(done, reset_after):
+                stats.retry_codes.count(status)
+                return
         stats.codes.count(status)
         service_ms = (now - self.upstream_started) * 1e3
         stats.upstream_rq_time.record(service_ms)
@@ -314,15 +326,15 @@ class Exchange(Stream):
             cluster.stats.codes.count(rescue.status)
         self.fail(failure)
 
-    def _try_again(self, complete: bool) -> bool:
-        """Begin the next try after its back-off; false if there may be none."""
+    def _try_again(self, complete: bool, reset_after: float | None = None) -> bool:
+        """Begin the next try after its back-off, or `reset_after` seconds; false if there may be none."""
         cluster, retry = self.cluster, self._retry
         assert cluster is not None
         assert retry is not None
         if not self.request_done and (self._body is None or self._body.kept is None):
             return False
         if self._retries is None:
-            self._retries = Retries(cluster, retry.count)
+            self._retries = Retries(cluster, retry)
         refusal = self._retries.claim(self.host)
         if refusal:
             self.add_flag(refusal)
@@ -331,7 +343,7 @@ class Exchange(Stream):
         if upstream is not None and not complete:
             upstream.abandon()
         self.try_deadline = inf
-        self.park(retry.back_off(self.attempts), self._try)
+        self.park(self._retries.pause(self.attempts, reset_after), self._try)
         return True
 
     def timed_out(self, failure: Failure) -> None:

@@ -7,6 +7,8 @@ the route asks for it.
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from mesh.proxy.route import Forward
     from mesh.proxy.stream import Stream
 
+_STATUS = re.compile(rb"\d{1,3}")
+_TOO_LONG = 20  # digits of a number that may not fit into 64 bits
 # The part of this process in its request ids: version 4, variant 10 (RFC 9562 section 5.4), and where it counts from.
 _OURS = b"-%04x-4%03x-%04x-" % (random.getrandbits(16), random.getrandbits(12), random.getrandbits(14) | 0x8000)
 _next = count(random.getrandbits(47)).__next__
@@ -73,22 +77,32 @@ def steered(head: RequestHead, timeout: float, policy: RetryPolicy | None) -> tu
     if wanted is not None:
         timeout = wanted / 1000
     before = policy or RetryPolicy(frozenset())
-    on = marked.get(b"x-envoy-retry-on", b"").decode("latin-1")
+    on = b"%b,%b" % (marked.get(b"x-envoy-retry-on", b""), marked.get(b"x-envoy-retry-grpc-on", b""))
     codes = marked.get(b"x-envoy-retriable-status-codes", b"").split(b",")
     per_try = _number(marked.get(b"x-envoy-upstream-rq-per-try-timeout-ms"))
     count = _number(marked.get(b"x-envoy-max-retries"))
     after = replace(
         before,
-        on=before.on | {name.strip() for name in on.split(",") if name.strip()},
-        statuses=before.statuses | {int(code) for code in codes if code.strip().isdigit()},
+        on=before.on | {name.strip() for name in on.decode("latin-1").split(",") if name.strip()},
+        statuses=before.statuses | {int(code) for code in codes if _STATUS.fullmatch(code.strip())},
+        headers=before.headers + _present(marked.get(b"x-envoy-retriable-header-names")),
         per_try_timeout=before.per_try_timeout if per_try is None else per_try / 1000,
         count=before.count if count is None else count,
     )
-    return timeout, after if after.on else policy
+    return timeout, after if after.on or after.per_try_timeout else policy
+
+
+def _present(names: bytes | None) -> tuple[Callable[[ResponseHead], bool], ...]:
+    """That a response has one of the headers which an internal client names."""
+    if not names:
+        return ()
+    wanted = [name.strip().lower() for name in names.split(b",")]
+    return (lambda head: any(head.get(name) is not None for name in wanted),)
 
 
 def _number(value: bytes | None) -> int | None:
-    return int(value) if value is not None and value.isdigit() else None
+    """A decimal number that fits into 64 bits, as Envoy reads it."""
+    return int(value) if value is not None and value.isdigit() and len(value) < _TOO_LONG else None
 
 
 def expected_timeout(timeout: float, policy: RetryPolicy | None) -> bytes | None:
@@ -101,10 +115,9 @@ def expected_timeout(timeout: float, policy: RetryPolicy | None) -> bytes | None
 
 def rewrite(head: RequestHead, action: Forward, host: bytes | None) -> None:
     """Host and path as the route wants them; `host` is what the weighted cluster wants."""
-    host = host or action.host_rewrite
-    if action.host_rewrite_header is not None:
-        host = head.get(action.host_rewrite_header) or host
-    if host is not None:
+    if host is None and action.host_rewrite is not None:
+        host = action.host_rewrite(head)
+    if host:
         rewrite_host(head, host, action.append_x_forwarded_host)
     if action.rewrite_path is not None:
         path, question, query = head.target.partition(b"?")

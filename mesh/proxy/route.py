@@ -5,20 +5,25 @@ Everything here is immutable and was decided by `compile`; a request only calls 
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from mesh.proxy.hash_policy import HashKey
 from mesh.proxy.http1.head import Head, RequestHead
 from mesh.proxy.retry import RetryPolicy
+from mesh.proxy.route_index import RouteIndex
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Switches
     from mesh.proxy.stream import Stream
 
+_PARAMETERS = re.compile(rb";[^/]*")
+
 PathMatch = Callable[[bytes], bool]
 Condition = Callable[[RequestHead], bool]
+Circumstance = Callable[["Stream"], bool]
 Value = Callable[["Stream"], bytes]
 
 
@@ -63,40 +68,25 @@ class WeightedCluster:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """`RouteAction`: send it to a cluster. `timeout` 0 means none."""
+    """`RouteAction`: send it to a cluster: `only`, if there is no choice, or what `pick` finds.
 
-    clusters: tuple[WeightedCluster, ...]
-    total_weight: int = 0
-    header_name: bytes | None = None
+    `timeout` 0 means none.
+    """
+
+    only: WeightedCluster | None
+    pick: Callable[[Stream], WeightedCluster]
+    names: frozenset[str]  # of the clusters that are known beforehand
     timeout: float = 15.0
     idle_timeout: float | None = None
     retry: RetryPolicy | None = None
     rewrite_path: Callable[[bytes], bytes] | None = None
-    host_rewrite: bytes | None = None
+    host_rewrite: Callable[[RequestHead], bytes | None] | None = None
     auto_host_rewrite: bool = False
-    host_rewrite_header: bytes | None = None
     append_x_forwarded_host: bool = False
     no_cluster_status: int = 503
     expected_timeout: bytes | None = None  # the header line of `timeout`
     rewrites: bool = False  # whether host or path may change, by what stands above
-
-    def pick(self, head: Head) -> WeightedCluster:
-        """The cluster for this request, by weight: random, or predictable from the header that `header_name` names."""
-        if len(self.clusters) == 1:
-            return self.clusters[0]
-        value = None
-        if self.header_name is not None:
-            text = head.get(self.header_name)
-            # Envoy takes an unsigned 64-bit decimal and falls back to chance for anything else.
-            if text and text.isdigit() and (number := int(text)) < 1 << 64:
-                value = number % self.total_weight
-        if value is None:
-            value = int(random.random() * self.total_weight)
-        for cluster in self.clusters:
-            value -= cluster.weight
-            if value < 0:
-                return cluster
-        return self.clusters[-1]
+    hash_key: HashKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +105,8 @@ class DirectResponse:
 
 @dataclass(frozen=True, slots=True)
 class Route:
+    """`Route`. `conditions` ask the head alone, `circumstances` whatever else is known of the stream."""
+
     name: str
     path: PathMatch
     conditions: tuple[Condition, ...]
@@ -126,34 +118,35 @@ class Route:
     buffer_limit: int | None = None
     counts_attempts: bool = False
     counts_attempts_in_response: bool = False
+    circumstances: tuple[Circumstance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class VirtualHost:
+    """`requires_tls` is empty, `EXTERNAL_ONLY` or `ALL`; `index` is there if the routes are many."""
+
     name: str
     routes: tuple[Route, ...]
-    requires_tls: bool = False
+    requires_tls: str = ""
+    index: RouteIndex | None = None
 
 
 class RouteTable:
     """`RouteConfiguration`: virtual hosts by domain; exact, then longest suffix, then longest prefix, then `*`."""
 
-    __slots__ = ("_default", "_exact", "_ignores_port", "_prefixes", "_suffixes", "hosts", "name")
+    __slots__ = ("_default", "_exact", "_prefixes", "_suffixes", "hosts", "name")
 
-    def __init__(self, name: str, domains: Mapping[bytes, VirtualHost], ignores_port: bool = False) -> None:
+    def __init__(self, name: str, domains: Mapping[bytes, VirtualHost]) -> None:
         self.name = name
         self.hosts = tuple({id(host): host for host in domains.values()}.values())
-        self._ignores_port = ignores_port
         self._default = domains.get(b"*")
         self._exact = {domain: host for domain, host in domains.items() if b"*" not in domain}
-        wild = sorted(((d, h) for d, h in domains.items() if b"*" in d and d != b"*"), key=lambda item: -len(item[0]))
-        self._suffixes = tuple((domain[1:], host) for domain, host in wild if domain.startswith(b"*"))
-        self._prefixes = tuple((domain[:-1], host) for domain, host in wild if domain.endswith(b"*"))
+        wild = [(domain, host) for domain, host in domains.items() if b"*" in domain and domain != b"*"]
+        self._suffixes = _by_length((domain[1:], host) for domain, host in wild if domain.startswith(b"*"))
+        self._prefixes = _by_length((domain[:-1], host) for domain, host in wild if domain.endswith(b"*"))
 
     def host_of(self, authority: bytes) -> VirtualHost | None:
         """The virtual host of an authority."""
-        if self._ignores_port:
-            authority = without_port(authority)
         host = self._exact.get(authority)
         if host is not None:
             return host
@@ -161,26 +154,86 @@ class RouteTable:
         host = self._exact.get(authority)
         if host is not None:
             return host
-        for suffix, host in self._suffixes:
-            if len(authority) > len(suffix) and authority.endswith(suffix):
+        size = len(authority)
+        for length, suffixes in self._suffixes:
+            if size > length and (host := suffixes.get(authority[-length:])) is not None:
                 return host
-        for prefix, host in self._prefixes:
-            if len(authority) > len(prefix) and authority.startswith(prefix):
+        for length, prefixes in self._prefixes:
+            if size > length and (host := prefixes.get(authority[:length])) is not None:
                 return host
         return self._default
 
-    def match(self, head: RequestHead) -> Route | None:
+    def match(self, stream: Stream) -> Route | None:
         """The first route that matches; None if no virtual host or no route does."""
-        host = self.host_of(head.authority)
-        if host is None or head.target[0] != 0x2F:  # `*` and CONNECT's authority are paths to nowhere
-            return None
-        if host.requires_tls and head.marked.get(b"x-forwarded-proto") != b"https":
-            return _TO_TLS
+        head = stream.head
+        return _first_match(self.host_of(head.authority), head.target.partition(b"?")[0], stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What of a request a RouteConfiguration reads in another way than plainly."""
+
+    ignores_port: bool = False  # ignore_port_in_host_matching
+    cuts_parameters: bool = False  # ignore_path_parameters_in_path_matching
+    host_header: bytes | None = None  # vhost_header
+    internal_only: frozenset[bytes] = frozenset()  # internal_only_headers
+
+
+class ParticularRouteTable(RouteTable):
+    """A table that reads requests in a way of its own, so that plain ones need not ask whether they do."""
+
+    __slots__ = ("_reading",)
+
+    def __init__(self, name: str, domains: Mapping[bytes, VirtualHost], reading: Reading) -> None:
+        RouteTable.__init__(self, name, domains)
+        self._reading = reading
+
+    def match(self, stream: Stream) -> Route | None:
+        head, reading = stream.head, self._reading
+        if reading.internal_only and b"x-envoy-internal" not in head.marked:
+            head.remove(reading.internal_only)
+        authority = head.authority
+        if reading.host_header is not None:
+            value = head.get(reading.host_header)
+            if value is None:
+                return None
+            authority = value
+        if reading.ignores_port:
+            authority = without_port(authority)
         path = head.target.partition(b"?")[0]
-        for route in host.routes:
-            if route.path(path) and (not route.conditions or _all(route.conditions, head)):
-                return route
+        if reading.cuts_parameters:
+            path = _PARAMETERS.sub(b"", path)
+        return _first_match(self.host_of(authority), path, stream)
+
+
+def _first_match(host: VirtualHost | None, path: bytes, stream: Stream) -> Route | None:
+    if host is None or path[0] != 0x2F:  # `*` and CONNECT's authority are paths to nowhere
         return None
+    head = stream.head
+    if host.requires_tls and _wants_tls(host, head):
+        return _TO_TLS
+    for route in host.routes if host.index is None else host.index.candidates(path):
+        if (
+            route.path(path)
+            and (not route.conditions or _all(route.conditions, head))
+            and (not route.circumstances or _all(route.circumstances, stream))
+        ):
+            return route
+    return None
+
+
+def _by_length(domains: Iterable[tuple[bytes, VirtualHost]]) -> tuple[tuple[int, Mapping[bytes, VirtualHost]], ...]:
+    """By the length of what is not the wildcard, longest first."""
+    found: dict[int, dict[bytes, VirtualHost]] = {}
+    for text, host in domains:
+        found.setdefault(len(text), {})[text] = host
+    return tuple(sorted(found.items(), reverse=True))
+
+
+def _wants_tls(host: VirtualHost, head: RequestHead) -> bool:
+    if head.marked.get(b"x-forwarded-proto") == b"https":
+        return False
+    return host.requires_tls == "ALL" or b"x-envoy-internal" not in head.marked
 
 
 def _to_tls(head: RequestHead, scheme: bytes) -> bytes:
@@ -189,10 +242,12 @@ def _to_tls(head: RequestHead, scheme: bytes) -> bytes:
 
 _TO_TLS = Route("", lambda path: True, (), Redirect(301, _to_tls))
 
+_Asked = TypeVar("_Asked")
 
-def _all(conditions: tuple[Condition, ...], head: RequestHead) -> bool:
+
+def _all(conditions: tuple[Callable[[_Asked], bool], ...], asked: _Asked) -> bool:
     for condition in conditions:  # noqa: SIM110 - a generator costs more than the loop
-        if not condition(head):
+        if not condition(asked):
             return False
     return True
 

@@ -7,6 +7,7 @@ upstream, is `Exchange`, which builds on this.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -38,8 +39,8 @@ class Stream(Timeouts):
     """
 
     __slots__ = (
-        "_metadata", "_step", "answered", "attempts", "bytes_received", "bytes_sent", "cluster_name", "config",
-        "connection", "details", "elapsed", "flags", "head", "host", "is_over", "method", "request_done",
+        "_draw", "_metadata", "_step", "answered", "attempts", "bytes_received", "bytes_sent", "cluster_name",
+        "config", "connection", "details", "elapsed", "flags", "head", "host", "is_over", "method", "request_done",
         "request_ended", "response_edits", "response_head", "response_trailers", "route", "served_by", "source",
         "started", "status", "target", "transport_failure",
     )  # fmt: skip
@@ -89,14 +90,40 @@ class Stream(Timeouts):
         if b"x-request-id" not in marked and config.generate_request_id:
             request_id = marked[b"x-request-id"] = new_request_id()
             head.lines.append(b"x-request-id: %b" % request_id)
-        table = config.table or self.worker.runtime.routes.get(config.route_name)
-        route = self.route = table.match(head) if table is not None else None
-        if route is not None and type(route.action) is Forward:
-            target = self.target = route.action.pick(head)
-            self.cluster_name = target.name
-        if route is not None and route.switches is not None:
-            self._switch_filters(route.switches)
+        self.find_route()
         self.resume()
+
+    def find_route(self) -> None:
+        """Find route and cluster for the head as it is now; again, when a filter has changed what routes look at."""
+        table = self.config.table or self.worker.runtime.routes.get(self.config.route_name)
+        route = self.route = table.match(self) if table is not None else None
+        self.target = None
+        if route is None:
+            return
+        if type(route.action) is Forward:
+            action = route.action
+            target = self.target = action.only or action.pick(self)
+            self.cluster_name = target.name
+        if route.switches is not None:
+            self._switch_filters(route.switches)
+
+    @property
+    def draw(self) -> int:
+        """The request's random number of 64 bits: as in Envoy one for all the fractions and weights of its routes."""
+        try:
+            return self._draw
+        except AttributeError:
+            self._draw: int = random.getrandbits(64)
+            return self._draw
+
+    def set_cookie(self, cookie: bytes) -> None:
+        """Give the client a cookie with the upstream's response."""
+
+        def add(head: Head, stream: Stream) -> None:
+            if stream.details == "via_upstream":
+                head.add(b"set-cookie", cookie)
+
+        self.response_edits = (*self.response_edits, HeaderEdit(steps=(add,)))
 
     def _switch_filters(self, switches: Switches) -> None:
         target = self.target

@@ -66,14 +66,14 @@ def _addition(option: Any, place: Place) -> tuple[bytes | None, Step | None]:
     action = option.append_action
     if option.HasField("append"):
         action = _APPEND if option.append.value else _OVERWRITE_OR_ADD
-    text = option.header.value or option.header.raw_value.decode("latin-1")
+    text = option.header.value or option.header.raw_value.decode("utf-8", "surrogateescape")
     if "%" in text:
-        render = compile_text(text, place.at("header.value"))
-        step = _step(name, action, lambda stream: render(stream).encode("latin-1"))
-        if text.count("%") == 2 and text[0] == text[-1] == "%" and not option.keep_empty_value:
-            return None, lambda head, stream: step(head, stream) if render(stream) != "-" else None
-        return None, step
-    constant = text.replace("%%", "%").encode("latin-1")
+        render = compile_text(text, place.at("header.value"), omit_empty=True)
+        step = _step(name, action, lambda stream: render(stream).encode("utf-8", "surrogateescape"))
+        if option.keep_empty_value:
+            return None, step
+        return None, lambda head, stream: step(head, stream) if render(stream) else None
+    constant = text.replace("%%", "%").encode("utf-8", "surrogateescape")
     if not constant and not option.keep_empty_value:
         return None, None
     if action == _APPEND and not is_marked(name):

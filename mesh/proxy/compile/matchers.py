@@ -1,4 +1,4 @@
-"""Route matchers: path, headers, query parameters and runtime fraction, as predicates over a request head."""
+"""Route matchers: path, headers and query parameters as predicates over a request head, the rest over its stream."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from collections.abc import Callable
 from operator import methodcaller
 from typing import Any
 
-from mesh.proxy.compile.values import BytesMatch, chance, full_match, plain_match, string_match
+from mesh.proxy.compile.metadata import metadata_match
+from mesh.proxy.compile.values import BytesMatch, full_match, parts_of, plain_match, string_match
 from mesh.proxy.fields import Place
-from mesh.proxy.http1.head import RequestHead
-from mesh.proxy.route import Condition, PathMatch
+from mesh.proxy.http1.head import RequestHead, ResponseHead
+from mesh.proxy.route import Circumstance, Condition, PathMatch
+from mesh.proxy.route_index import PathKey
 
-_INTEGER = re.compile(rb"[+-]?\d+")
+_INTEGER = re.compile(rb"[+-]?\d{1,19}")
+# What a regular expression says plainly before its first choice. A character that a quantifier follows is not plain.
+_PLAIN_START = re.compile(rb"(?:[\w/!@#%&=:;<>,~'\"-](?![*?{]))*")
+_GRPC = re.compile(rb"application/grpc(\+.*)?", re.DOTALL)
 
 Lookup = Callable[[RequestHead], bytes | None]
 
@@ -42,17 +47,60 @@ def _plain_path(kind: str, wanted: bytes) -> PathMatch:
     return methodcaller("startswith", wanted)
 
 
+def path_keys(match: Any) -> list[PathKey]:
+    """By what an index may find the route: every path that matches is equal to a key or begins with it."""
+    kind = match.WhichOneof("path_specifier")
+    if kind == "safe_regex":
+        text = match.safe_regex.regex.encode().removeprefix(b"^")
+        start = _PLAIN_START.match(text) if b"|" not in text else None
+        return [PathKey(start[0] if start else b"", is_exact=False)]
+    text = getattr(match, kind).encode()
+    is_folded = match.HasField("case_sensitive") and not match.case_sensitive.value
+    if is_folded:
+        text = text.lower()
+    if kind == "path_separated_prefix":
+        return [PathKey(text, True, is_folded), PathKey(text + b"/", False, is_folded)]
+    return [PathKey(text, kind == "path", is_folded)]
+
+
 def conditions(match: Any, place: Place) -> tuple[Condition, ...]:
-    """Everything of a RouteMatch besides its path; all must hold."""
+    """What a RouteMatch asks of the head besides its path; all must hold."""
     found: list[Condition] = []
+    if match.HasField("grpc"):
+        found.append(lambda head: _GRPC.fullmatch(head.get(b"content-type") or b"") is not None)
     for index, header in enumerate(match.headers):
         found.append(header_match(header, place.at(f"headers[{index}]")))
     for index, parameter in enumerate(match.query_parameters):
         found.append(_query_match(parameter, place.at(f"query_parameters[{index}]")))
-    if match.HasField("runtime_fraction"):
-        draw = chance(match.runtime_fraction.default_value)
-        found.append(lambda head: draw())
     return tuple(found)
+
+
+def circumstances(match: Any, place: Place) -> tuple[Circumstance, ...]:
+    """What a RouteMatch asks of the stream besides its head; all must hold."""
+    found: list[Circumstance] = []
+    if match.HasField("runtime_fraction"):
+        found.append(fraction_match(match.runtime_fraction.default_value))
+    for name in ("presented", "validated"):
+        if match.tls_context.HasField(name):
+            # Whoever presents a certificate that is not valid does not get past the handshake.
+            wanted = getattr(match.tls_context, name).value
+            found.append(lambda stream, wanted=wanted: _has_certificate(stream) == wanted)  # type: ignore[misc]
+    for index, matcher in enumerate(match.dynamic_metadata):
+        found.append(metadata_match(matcher, place.at(f"dynamic_metadata[{index}]")))
+    return tuple(found)
+
+
+def fraction_match(fraction: Any) -> Circumstance:
+    """Whether the stream's draw falls into a FractionalPercent."""
+    numerator, parts = fraction.numerator, parts_of(fraction)
+    if numerator >= parts:
+        return lambda stream: True
+    return lambda stream: stream.draw % parts < numerator
+
+
+def _has_certificate(stream: Any) -> bool:
+    peer = stream.connection.peer
+    return peer is not None and peer.session is not None and peer.session.getpeercert(True) is not None
 
 
 def lookup(name: str) -> Lookup:
@@ -69,9 +117,19 @@ def lookup(name: str) -> Lookup:
     return lambda head: head.get(wanted)
 
 
-def header_match(matcher: Any, place: Place) -> Condition:
-    """A HeaderMatcher. An absent header matches nothing, also inverted, unless it is to be taken as empty (Envoy)."""
-    get = lookup(matcher.name)
+def response_lookup(name: str) -> Callable[[ResponseHead], bytes | None]:
+    """How a header is read from a response, its status included."""
+    if name == ":status":
+        return lambda head: b"%d" % head.status
+    wanted = name.lower().encode()
+    return lambda head: head.get(wanted)
+
+
+def header_match(matcher: Any, place: Place, look_up: Callable[[str], Callable[[Any], bytes | None]] = lookup) -> Any:
+    """A HeaderMatcher, over what `look_up` finds of its name. An absent header matches nothing, also inverted, unless
+    it is to be taken as empty (Envoy).
+    """
+    get = look_up(matcher.name)
     kind = matcher.WhichOneof("header_match_specifier")
     inverted = matcher.invert_match
     if kind == "present_match" or kind is None:

@@ -5,36 +5,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mesh.proxy.compile import headers, route_actions
-from mesh.proxy.compile.matchers import conditions, path_match
+from mesh.proxy.compile import headers, metadata, route_actions
+from mesh.proxy.compile.matchers import circumstances, conditions, path_keys, path_match
 from mesh.proxy.compile.values import STRING_MATCHER, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.filters import registry
-from mesh.proxy.route import Route, RouteTable, VirtualHost
+from mesh.proxy.route import ParticularRouteTable, Reading, Route, RouteTable, VirtualHost
+from mesh.proxy.route_index import WORTH_INDEXING, RouteIndex
 
 SUPPORTED = {
     "envoy.config.route.v3.RouteConfiguration": frozenset(
         ("name", "virtual_hosts", "typed_per_filter_config", "request_headers_to_add", "request_headers_to_remove",
          "response_headers_to_add", "response_headers_to_remove", "validate_clusters",
          "max_direct_response_body_size_bytes", "ignore_port_in_host_matching", "most_specific_header_mutations_wins",
-         "metadata")
+         "metadata", "internal_only_headers", "ignore_path_parameters_in_path_matching", "vhost_header")
     ),
     "envoy.config.route.v3.VirtualHost": frozenset(
         ("name", "domains", "routes", "require_tls", "request_headers_to_add", "request_headers_to_remove",
          "response_headers_to_add", "response_headers_to_remove", "typed_per_filter_config",
          "include_request_attempt_count", "include_attempt_count_in_response", "retry_policy",
-         "per_request_buffer_limit_bytes", "metadata")
+         "per_request_buffer_limit_bytes", "request_body_buffer_limit", "metadata")
     ),
     "envoy.config.route.v3.Route": frozenset(
         ("name", "match", "route", "redirect", "direct_response", "metadata", "decorator", "typed_per_filter_config",
          "request_headers_to_add", "request_headers_to_remove", "response_headers_to_add",
-         "response_headers_to_remove", "per_request_buffer_limit_bytes")
+         "response_headers_to_remove", "per_request_buffer_limit_bytes", "request_body_buffer_limit")
     ),
     "envoy.config.route.v3.Decorator": OPAQUE,  # a span's name: tracing is not done here
     "envoy.config.route.v3.RouteMatch": frozenset(
         ("prefix", "path", "safe_regex", "path_separated_prefix", "case_sensitive", "runtime_fraction", "headers",
-         "query_parameters")
+         "query_parameters", "grpc", "tls_context", "dynamic_metadata")
     ),
+    "envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions": frozenset(),
+    "envoy.config.route.v3.RouteMatch.TlsContextMatchOptions": frozenset(("presented", "validated")),
     "envoy.config.core.v3.RuntimeFractionalPercent": frozenset(("default_value", "runtime_key")),
     "envoy.type.v3.FractionalPercent": frozenset(("numerator", "denominator")),
     "envoy.config.route.v3.HeaderMatcher": frozenset(
@@ -45,9 +48,11 @@ SUPPORTED = {
     "envoy.config.route.v3.QueryParameterMatcher": frozenset(("name", "string_match", "present_match")),
     "envoy.config.core.v3.Metadata": OPAQUE,
     **STRING_MATCHER,
+    **metadata.SUPPORTED,
     **headers.SUPPORTED,
     **route_actions.SUPPORTED,
 }  # fmt: skip
+_REQUIRES_TLS = {0: "", 1: "EXTERNAL_ONLY", 2: "ALL"}
 
 
 def compile_routes(config: Any, place: Place) -> RouteTable:
@@ -67,7 +72,15 @@ def compile_routes(config: Any, place: Place) -> RouteTable:
             if key in domains:
                 raise inside.refuse(f"domain {domain!r} is in another virtual host too", "domains")
             domains[key] = compiled
-    return RouteTable(config.name, domains, config.ignore_port_in_host_matching)
+    reading = Reading(
+        ignores_port=config.ignore_port_in_host_matching,
+        cuts_parameters=config.ignore_path_parameters_in_path_matching,
+        host_header=config.vhost_header.lower().encode() or None,
+        internal_only=frozenset(name.lower().encode() for name in config.internal_only_headers),
+    )
+    if reading == Reading():
+        return RouteTable(config.name, domains)
+    return ParticularRouteTable(config.name, domains, reading)
 
 
 def _virtual_host(config: Any, host: Any, place: Place, outer: Place, of_config: Mapping[str, Any]) -> VirtualHost:
@@ -75,22 +88,27 @@ def _virtual_host(config: Any, host: Any, place: Place, outer: Place, of_config:
     inherited = {**of_config, **registry.per_route(host.typed_per_filter_config, place)}
     for index, route in enumerate(host.routes):
         inside = place.at(f"routes[{index}]")
-        routes.append(_route(route, host, inside, [(route, inside), (host, place), (config, outer)], inherited))
-    return VirtualHost(host.name, tuple(routes), host.require_tls != 0)
+        routes.append(_route(route, [(route, inside), (host, place), (config, outer)], inherited))
+    index_of_many = None
+    if len(routes) > WORTH_INDEXING:
+        keys = [path_keys(route.match) for route in host.routes]
+        index_of_many = RouteIndex(list(zip(keys, routes, strict=True)))
+    return VirtualHost(host.name, tuple(routes), _REQUIRES_TLS[host.require_tls], index_of_many)
 
 
-def _route(route: Any, host: Any, place: Place, levels: list[tuple[Any, Place]], inherited: Mapping[str, Any]) -> Route:
-    config = levels[-1][0]
+def _route(route: Any, levels: list[tuple[Any, Place]], inherited: Mapping[str, Any]) -> Route:
+    (_, place), (host, _), (config, _) = levels
     switches = registry.switches(level.typed_per_filter_config for level, _ in levels[::-1])
     switched = switches or any(cluster.typed_per_filter_config for cluster in route.route.weighted_clusters.clusters)
     if config.most_specific_header_mutations_wins:
         levels.reverse()
-    limit = value_or(route, "per_request_buffer_limit_bytes", value_or(host, "per_request_buffer_limit_bytes", None))
+    inside = place.at("match")
     return Route(
         name=route.name,
-        path=path_match(route.match, place.at("match")),
-        conditions=conditions(route.match, place.at("match")),
-        action=route_actions.compile_action(route, host, place),
+        path=path_match(route.match, inside),
+        conditions=conditions(route.match, inside),
+        circumstances=circumstances(route.match, inside),
+        action=route_actions.compile_action(route, host, config, place),
         request_edit=headers.header_edit(
             (level.request_headers_to_add, level.request_headers_to_remove, where) for level, where in levels
         ),
@@ -99,7 +117,13 @@ def _route(route: Any, host: Any, place: Place, levels: list[tuple[Any, Place]],
         ),
         filter_config={**inherited, **registry.per_route(route.typed_per_filter_config, place)},
         switches=switches if switched else None,
-        buffer_limit=limit,
+        buffer_limit=_buffer_limit(route, _buffer_limit(host, None)),
         counts_attempts=host.include_request_attempt_count,
         counts_attempts_in_response=host.include_attempt_count_in_response,
     )
+
+
+def _buffer_limit(level: Any, outer: int | None) -> int | None:
+    old = value_or(level, "per_request_buffer_limit_bytes", outer)
+    limit: int | None = value_or(level, "request_body_buffer_limit", old)
+    return limit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ ADDRESS = {
     "envoy.config.core.v3.Address": frozenset(("socket_address",)),
     "envoy.config.core.v3.SocketAddress": frozenset(("protocol", "address", "port_value", "resolver_name")),
 }
+_SUBSTITUTION = re.compile(rb"([^\\]+)|\\(.?)", re.DOTALL)
 PARTS = {0: 100, 1: 10_000, 2: 1_000_000}
 
 
@@ -43,9 +45,14 @@ def value_or(message: Any, field: str, default: Any) -> Any:
     return getattr(message, field).value if message.HasField(field) else default
 
 
+def parts_of(fraction: Any) -> int:
+    """What a FractionalPercent's numerator is a part of."""
+    return PARTS[fraction.denominator]
+
+
 def chance(fraction: Any) -> Callable[[], bool]:
     """A fresh draw with the probability of a FractionalPercent."""
-    share = fraction.numerator / PARTS[fraction.denominator]
+    share = fraction.numerator / parts_of(fraction)
     if share >= 1:
         return lambda: True
     if share <= 0:
@@ -81,6 +88,25 @@ def regex(matcher: Any, place: Place) -> Any:
         return re2.compile(matcher.regex.encode(), options)
     except re2.error as error:
         raise place.refuse(f"bad regex {matcher.regex!r}: {error}", "regex") from error
+
+
+def replacer(rewrite: Any, place: Place) -> Callable[[bytes], bytes]:
+    """A RegexMatchAndSubstitute: every match replaced; `\\1` is a group, `\\0` the match, `\\\\` a backslash (RE2)."""
+    pattern = regex(rewrite.pattern, place.at("pattern"))
+    parts: list[bytes | int] = []
+    for literal, escaped in _SUBSTITUTION.findall(rewrite.substitution.encode()):
+        if literal or escaped == b"\\":
+            parts.append(literal or escaped)
+        elif escaped.isdigit() and int(escaped) <= pattern.groups:
+            parts.append(int(escaped))
+        else:
+            raise place.refuse(f"bad escape in {rewrite.substitution!r}", "substitution")
+    if all(isinstance(part, bytes) for part in parts):
+        constant = b"".join(part for part in parts if isinstance(part, bytes))
+        return lambda text: pattern.sub(lambda match: constant, text)
+    return lambda text: pattern.sub(
+        lambda match: b"".join((match[part] or b"") if isinstance(part, int) else part for part in parts), text
+    )
 
 
 def full_match(matcher: Any, place: Place) -> BytesMatch:

@@ -48,11 +48,8 @@ class FaultPolicy:
 
     def concerns(self, stream: Stream) -> bool:
         """Whether the fault is meant for this request at all."""
-        if self.upstream_cluster:
-            route = stream.route
-            clusters = getattr(route.action, "clusters", ()) if route is not None else ()
-            if all(cluster.name != self.upstream_cluster for cluster in clusters):
-                return False
+        if self.upstream_cluster and stream.cluster_name != self.upstream_cluster:
+            return False
         return all(condition(stream.head) for condition in self.conditions)
 
 
