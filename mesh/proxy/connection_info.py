@@ -12,10 +12,11 @@ class ConnectionInfo:
 
     `direct_remote` is the other end of the socket; `remote` differs from it where a PROXY header told another. `local`
     is where the client wanted to go: `is_local_restored` if a listener filter told so and not the socket.
+    `cluster_name` stands over what a tcp_proxy is configured with.
     """
 
     __slots__ = (
-        "application_protocols", "direct_remote", "is_local_restored", "local", "remote", "server_name",
+        "application_protocols", "cluster_name", "direct_remote", "is_local_restored", "local", "remote", "server_name",
         "transport_protocol",
     )  # fmt: skip
 
@@ -25,6 +26,7 @@ class ConnectionInfo:
         self.is_local_restored = False
         self.server_name = ""
         self.transport_protocol = ""
+        self.cluster_name = ""
         self.application_protocols: tuple[str, ...] = ()
 
     @classmethod

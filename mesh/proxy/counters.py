@@ -223,6 +223,16 @@ class ProxyProtocolStats(Group):
 
 
 @dataclass(slots=True, eq=False)
+class ConnectionLimitStats(Group):
+    """`connection_limit.<stat_prefix>.*`"""
+
+    GAUGES: ClassVar[frozenset[str]] = frozenset({"active_connections"})
+
+    active_connections: int = 0
+    limited_connections: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class TcpStats(Group):
     """`tcp.<stat_prefix>.*`"""
 

@@ -15,6 +15,7 @@ from mesh.proxy.connection_info import ConnectionInfo
 from mesh.proxy.counters import ListenerStats
 from mesh.proxy.http_config import HttpConfig
 from mesh.proxy.listener_filters.listener_filter import ListenerFilter
+from mesh.proxy.network_filters.network_filter import NetworkFilter
 from mesh.proxy.socket_options import SocketOptions
 from mesh.proxy.tcp import TcpConfig
 from mesh.proxy.transport_socket import ServerTls
@@ -40,11 +41,14 @@ class ChainMatch:
 
 @dataclass(slots=True, eq=False)
 class FilterChain:
-    """One filter chain. `source` is its protobuf's bytes: chains that stay the same keep their connections."""
+    """One filter chain: `filters` admit a connection, `config` serves it. `source` is its protobuf's bytes: chains
+    that stay the same keep their connections.
+    """
 
     name: str
     match: ChainMatch
     tls: ServerTls | None
+    filters: tuple[NetworkFilter, ...]
     config: HttpConfig | TcpConfig
     source: bytes
 
@@ -69,13 +73,10 @@ class ListenerConfig:
     @property
     def only_chain(self) -> FilterChain | None:
         """The chain of every connection, if nothing has to be known of it first."""
-        is_plain = (
-            not self.filters
-            and not self.uses_original_dst
-            and len(self.chains) == 1
-            and self.chains[0].match == ChainMatch()
-        )
-        return self.chains[0] if is_plain else None
+        if self.filters or self.uses_original_dst or len(self.chains) != 1:
+            return None
+        only = self.chains[0]
+        return only if only.match == ChainMatch() and not only.filters else None
 
 
 class Overlap(ValueError):

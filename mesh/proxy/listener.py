@@ -13,6 +13,7 @@ from mesh.proxy.connection_info import Address, ConnectionInfo
 from mesh.proxy.downstream import Downstream
 from mesh.proxy.filter_chain import FilterChain, ListenerConfig
 from mesh.proxy.http_config import HttpConfig
+from mesh.proxy.network_filters.network_filter import NotAdmitted, admit
 from mesh.proxy.peek import Peek
 from mesh.proxy.socket_options import listening_socket
 from mesh.proxy.tcp import TcpDownstream
@@ -140,7 +141,7 @@ class ActiveListener:
         context = tls.context
         if context is None:
             stats.server_ssl_socket_factory__downstream_context_secrets_not_ready += 1
-            return _NotReady(self)
+            return _Ended(self)
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         engine = context.wrap_bio(incoming, outgoing, server_side=True)
 
@@ -157,6 +158,11 @@ class ActiveListener:
 
     def _protocol(self, chain: FilterChain, peer: Peer | None, info: ConnectionInfo | None) -> asyncio.Protocol:
         connection: Downstream | TcpDownstream
+        if chain.filters and info is not None:
+            try:
+                admit(chain.filters, info, peer)
+            except NotAdmitted as error:
+                return self._turned_away(chain, peer, info, str(error))
         if isinstance(chain.config, HttpConfig):
             connection = Downstream(self.worker, chain.config, peer, self._lost)
         else:
@@ -165,8 +171,18 @@ class ActiveListener:
         self.connections[connection] = chain
         return connection
 
+    def _turned_away(self, chain: FilterChain, peer: Peer | None, info: ConnectionInfo, why: str) -> asyncio.Protocol:
+        if isinstance(chain.config, HttpConfig):
+            return _Ended(self)
+        connection = TcpDownstream(self.worker, chain.config, peer, lambda lost: self.gone())
+        connection.info = info
+        connection.turn_away(why)
+        return connection
+
     def _lost(self, connection: Connection) -> None:
-        del self.connections[connection]
+        chain = self.connections.pop(connection)
+        for each in chain.filters:
+            each.released()
         if not self.connections:
             self._empty.set()
         self.gone()
@@ -177,8 +193,8 @@ class ActiveListener:
         self.config.stats.downstream_cx_destroy += 1
 
 
-class _NotReady(asyncio.Protocol):
-    """Ends a connection whose chain still waits for its certificate."""
+class _Ended(asyncio.Protocol):
+    """Ends a connection that is not to be served: its chain waits for a certificate, or a filter did not admit it."""
 
     def __init__(self, listener: ActiveListener) -> None:
         self._listener = listener

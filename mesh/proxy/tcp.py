@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, cast
 
+from mesh.proxy.balancing.digests import xxh64
 from mesh.proxy.connection_info import ConnectionInfo, text_of
 from mesh.proxy.counters import TcpStats
 
@@ -27,10 +28,14 @@ class TcpConfig:
     clusters: tuple[tuple[str, int], ...]
     total_weight: int
     idle_timeout: float
+    max_duration: float
+    max_duration_jitter: float
+    hashes_source_ip: bool
     max_connect_attempts: int
     finish_steps: tuple[Callable[[TcpDownstream], None], ...]
 
     def pick(self) -> str:
+        """A cluster by weight."""
         value = int(random.random() * self.total_weight)
         for name, weight in self.clusters:
             value -= weight
@@ -43,10 +48,10 @@ class TcpDownstream(asyncio.Protocol):
     """The client's side. It reads nothing before there is somewhere to send it."""
 
     __slots__ = (
-        "_connecting", "_ended", "_held", "attempts", "bytes_received", "bytes_sent", "cluster", "cluster_name",
-        "config", "connection_id", "deadline", "details", "elapsed", "flags", "got_eof", "host", "info",
-        "local_address", "on_lost", "peer", "remote_address", "started", "transport", "transport_failure", "upstream",
-        "upstream_local_address", "upstream_peer", "worker",
+        "_connecting", "_ended", "_ends_at", "_held", "attempts", "bytes_received", "bytes_sent", "cluster",
+        "cluster_name", "config", "connection_id", "deadline", "details", "elapsed", "flags", "got_eof", "host", "info",
+        "local_address", "on_lost", "peer", "remote_address", "started", "termination", "transport",
+        "transport_failure", "upstream", "upstream_local_address", "upstream_peer", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -64,11 +69,12 @@ class TcpDownstream(asyncio.Protocol):
         self.host: Host | None = None
         self.bytes_received = self.bytes_sent = 0
         self.flags = self.details = self.transport_failure = ""
+        self.termination: str | None = None  # why a filter did not admit it
         self.upstream_local_address = ""
         self.upstream_peer: Peer | None = None
         self.attempts = 0
         self.elapsed = 0.0
-        self.deadline = inf
+        self.deadline = self._ends_at = inf
         self._connecting: asyncio.Task[None] | None = None
         self._held: list[bytes] = []
         self.got_eof = False
@@ -81,10 +87,22 @@ class TcpDownstream(asyncio.Protocol):
         self.remote_address = text_of(info.remote)
         self.local_address = text_of(info.local)
         self.connection_id = next(self.worker.connection_ids)
-        self.config.stats.downstream_cx_total += 1
-        self.config.stats.downstream_cx_active += 1
+        config = self.config
+        config.stats.downstream_cx_total += 1
+        config.stats.downstream_cx_active += 1
+        if self.termination is not None:
+            self.transport.abort()
+            return
+        if config.max_duration:
+            jitter = 1 + random.random() * config.max_duration_jitter
+            self.deadline = self._ends_at = self.worker.loop.time() + config.max_duration * jitter
+            self.worker.idle_deadlines.add(self)
         self.transport.pause_reading()
         self._connecting = self.worker.spawn(self._connect())
+
+    def turn_away(self, why: str) -> None:
+        """End it as soon as it is made: a network filter does not admit it."""
+        self.termination = why
 
     def data_received(self, data: bytes) -> None:
         self.bytes_received += len(data)
@@ -93,7 +111,7 @@ class TcpDownstream(asyncio.Protocol):
         if self.upstream is None:
             self._held.append(data)  # what came with the TLS handshake, before reading was paused
         else:
-            self.upstream.transport.write(data)
+            self.upstream.send(data)
 
     def eof_received(self) -> bool:
         """The client sends no more; the connection ends when the host does not either."""
@@ -139,14 +157,15 @@ class TcpDownstream(asyncio.Protocol):
 
     async def _connect(self) -> None:
         """Try hosts until one answers or the attempts are used up."""
-        self.cluster_name = self.config.pick()
+        assert self.info is not None
+        self.cluster_name = self.info.cluster_name or self.config.pick()
         self.cluster = self.worker.runtime.clusters.get(self.cluster_name)
         if self.cluster is None:
             self.config.stats.downstream_cx_no_route += 1
             self._give_up("NC", "cluster_not_found")
             return
         for _ in range(self.config.max_connect_attempts):
-            self.host = self.cluster.pick()
+            self.host = self.cluster.pick(self._hash())
             if self.host is None:
                 self.cluster.stats.upstream_cx_none_healthy += 1
                 self._give_up("UH", "no_healthy_upstream")
@@ -159,6 +178,10 @@ class TcpDownstream(asyncio.Protocol):
                 return
         self.cluster.stats.upstream_cx_connect_attempts_exceeded += 1
         self._give_up("UF,URX", f"upstream_reset_before_response_started{{{self.transport_failure.replace(' ', '_')}}}")
+
+    def _hash(self) -> int | None:
+        assert self.info is not None
+        return xxh64(self.info.remote[0].encode()) if self.config.hashes_source_ip else None
 
     async def _connect_to(self, cluster: Cluster, host: Host) -> bool:
         upstream = TcpUpstream(self, cluster, host)
@@ -194,7 +217,7 @@ class TcpDownstream(asyncio.Protocol):
         self.upstream_local_address = f"{local[0]}:{local[1]}"
         self.upstream_peer = upstream.transport.get_extra_info("peer")
         for data in self._held:
-            upstream.transport.write(data)
+            upstream.send(data)
         self._held.clear()
         if self.got_eof:
             upstream.half_close()
@@ -207,12 +230,18 @@ class TcpDownstream(asyncio.Protocol):
 
     def touch(self) -> None:
         """Something moved."""
-        self.deadline = self.worker.loop.time() + self.config.idle_timeout
+        if self.config.idle_timeout:
+            self.deadline = min(self.worker.loop.time() + self.config.idle_timeout, self._ends_at)
 
     def deadline_passed(self, now: float) -> None:
-        self.config.stats.idle_timeout += 1
         self.worker.idle_deadlines.discard(self)
-        self.transport.abort()
+        if now >= self._ends_at:
+            self.config.stats.max_downstream_connection_duration += 1
+            self.flags = "DT"
+            self.transport.close()
+        else:
+            self.config.stats.idle_timeout += 1
+            self.transport.abort()
 
     def upstream_ended(self, reset: bool) -> None:
         """The host closed or reset its connection."""
@@ -246,13 +275,18 @@ class TcpUpstream(asyncio.Protocol):
         self._host.cx_active += 1
         self._host.cx_total += 1
         self._host.active += 1
-        self._cluster.stats.upstream_cx_total += 1
-        self._cluster.stats.upstream_cx_active += 1
+        stats = self._cluster.stats
+        stats.upstream_cx_total += 1
+        stats.upstream_cx_active += 1
+        stats.upstream_rq_pending_total += 1
+        stats.upstream_rq_total += 1
+        stats.upstream_rq_active += 1
         self._downstream.connected(self)
 
     def data_received(self, data: bytes) -> None:
         downstream = self._downstream
         downstream.bytes_sent += len(data)
+        self._cluster.stats.upstream_cx_rx_bytes_total += len(data)
         downstream.config.stats.downstream_cx_tx_bytes_total += len(data)
         downstream.touch()
         downstream.transport.write(data)
@@ -268,9 +302,16 @@ class TcpUpstream(asyncio.Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._host.cx_active -= 1
         self._host.active -= 1
-        self._cluster.stats.upstream_cx_active -= 1
-        self._cluster.stats.upstream_cx_destroy += 1
+        stats = self._cluster.stats
+        stats.upstream_cx_active -= 1
+        stats.upstream_rq_active -= 1
+        stats.upstream_cx_destroy += 1
         self._downstream.upstream_ended(reset=exc is not None)
+
+    def send(self, data: bytes) -> None:
+        """More of what the client says."""
+        self._cluster.stats.upstream_cx_tx_bytes_total += len(data)
+        self.transport.write(data)
 
     def pause_writing(self) -> None:
         self._downstream.transport.pause_reading()

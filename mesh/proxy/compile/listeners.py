@@ -11,6 +11,7 @@ from envoy.config.core.v3.base_pb2 import INBOUND, Node
 from mesh.proxy.access_log import LogFiles
 from mesh.proxy.compile import http, tcp, tls
 from mesh.proxy.compile.listener_filters import compile_listener_filters
+from mesh.proxy.compile.network_filters import compile_network_filters
 from mesh.proxy.compile.values import ADDRESS, networks, seconds_or, socket_address, value_or
 from mesh.proxy.counters import ListenerStats
 from mesh.proxy.fields import OPAQUE, Place, check
@@ -122,10 +123,10 @@ def _socket_options(listener: Any) -> SocketOptions:
 
 
 def _chain(chain: Any, around: http.Surroundings, place: Place, plans: list[tls.ContextPlan]) -> FilterChain:
-    if len(chain.filters) != 1:
-        raise place.refuse("exactly one network filter is supported", "filters")
-    network = chain.filters[0]
-    inside = place.at("filters[0].typed_config")
+    if not chain.filters:
+        raise place.refuse("a network filter is required", "filters")
+    *before, network = chain.filters
+    inside = place.at(f"filters[{len(before)}].typed_config")
     kind = network.typed_config.TypeName()
     transport, plan = tls.server_tls(chain.transport_socket, place.at("transport_socket"))
     if plan is not None:
@@ -136,8 +137,9 @@ def _chain(chain: Any, around: http.Surroundings, place: Place, plans: list[tls.
     elif kind == tcp.TYPE:
         config = tcp.compile_tcp(network.typed_config, around, inside)
     else:
-        raise inside.refuse(f"network filter {network.name} ({kind or 'no typed_config'}) is not supported")
-    return FilterChain(chain.name, match, transport, config, chain.SerializeToString(deterministic=True))
+        raise inside.refuse(f"network filter {network.name} ({kind or 'no typed_config'}) is not supported as the last")
+    filters = compile_network_filters(before, around.stats, place)
+    return FilterChain(chain.name, match, transport, filters, config, chain.SerializeToString(deterministic=True))
 
 
 def _match(match: Any, place: Place) -> ChainMatch:

@@ -319,6 +319,7 @@ _OF_HTTP: Mapping[str, tuple[str, Kind]] = {
 _OF_TCP: Mapping[str, tuple[str, Kind]] = {
     "PROTOCOL": ("None", Kind.TEXT),
     "RESPONSE_CODE": ("0", Kind.NUMBER),
+    "CONNECTION_TERMINATION_DETAILS": ("x.termination", Kind.TEXT),
     "ROUTE_NAME": ("None", Kind.TEXT),
     "STREAM_ID": ("unique_id()", Kind.ALWAYS),
     "UPSTREAM_PROTOCOL": ("None", Kind.TEXT),

@@ -19,12 +19,16 @@ _P = "envoy.extensions.filters.network.tcp_proxy.v3."
 TYPE = TcpProxy.DESCRIPTOR.full_name
 SUPPORTED = {
     _P + "TcpProxy": frozenset(
-        ("stat_prefix", "cluster", "weighted_clusters", "idle_timeout", "access_log", "max_connect_attempts")
+        ("stat_prefix", "cluster", "weighted_clusters", "idle_timeout", "access_log", "max_connect_attempts",
+         "hash_policy", "max_downstream_connection_duration", "max_downstream_connection_duration_jitter_percentage")
     ),
+    "envoy.type.v3.HashPolicy": frozenset(("source_ip",)),
+    "envoy.type.v3.HashPolicy.SourceIp": frozenset(),
+    "envoy.type.v3.Percent": frozenset(("value",)),
     _P + "TcpProxy.WeightedCluster": frozenset(("clusters",)),
     _P + "TcpProxy.WeightedCluster.ClusterWeight": frozenset(("name", "weight")),
     "envoy.config.accesslog.v3.AccessLog": OPAQUE,  # checked with its own table
-}
+}  # fmt: skip
 
 
 def compile_tcp(packed: Any, around: Surroundings, place: Place) -> TcpConfig:
@@ -42,6 +46,9 @@ def compile_tcp(packed: Any, around: Surroundings, place: Place) -> TcpConfig:
         stats=around.stats.group(TcpStats, f"tcp.{prefix}", (("envoy.tcp_prefix", prefix),)),
         clusters=clusters,
         total_weight=total,
+        max_duration=seconds_or(config, "max_downstream_connection_duration", 0.0),
+        max_duration_jitter=config.max_downstream_connection_duration_jitter_percentage.value / 100,
+        hashes_source_ip=len(config.hash_policy) > 0,
         idle_timeout=seconds_or(config, "idle_timeout", 3600.0),
         max_connect_attempts=value_or(config, "max_connect_attempts", 1),
         finish_steps=log_steps(config.access_log, around.files, place, tcp=True),

@@ -140,7 +140,8 @@ class Frame:
             chain["filter_chain_match"] = match
         if tls := value.pop("tls", None):
             chain["transport_socket"] = self._tls(tls, upstream=False)
-        chain["filters"] = [self._tcp_proxy(name, value) if "tcp" in value else self._http(name, value)]
+        before = [network_filter(kind, fields or {}) for kind, fields in value.pop("network", {}).items()]
+        chain["filters"] = [*before, self._tcp_proxy(name, value) if "tcp" in value else self._http(name, value)]
         if value:
             raise CaseError(f"unknown keys in listener {name}: {sorted(value)}")
         return chain
@@ -207,6 +208,12 @@ def listener_filter(value: Any) -> dict[str, Any]:
     return typed(
         f"envoy.filters.listener.{kind}", f"envoy.extensions.filters.listener.{kind}.v3.{name}", **(fields or {})
     )
+
+
+def network_filter(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A network filter by its short name."""
+    name = kind.title().replace("_", "")
+    return typed(f"envoy.filters.network.{kind}", f"envoy.extensions.filters.network.{kind}.v3.{name}", **fields)
 
 
 def typed(name: str, type_name: str, **fields: Any) -> dict[str, Any]:
