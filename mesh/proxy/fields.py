@@ -54,7 +54,7 @@ def check(message: Message, supported: Supported, place: Place) -> None:
             _check_field(field, value, supported, place)
 
 
-_LEAVES = frozenset(
+LEAVES = frozenset(
     f"google.protobuf.{name}"
     for name in (
         "Any",
@@ -72,11 +72,11 @@ _LEAVES = frozenset(
 
 def _check_field(field: Any, value: Any, supported: Supported, place: Place) -> None:
     kind = field.message_type
-    if kind.full_name in _LEAVES:
+    if kind.full_name in LEAVES:
         return
     if kind.GetOptions().map_entry:
         content = kind.fields_by_name["value"]
-        if content.type == FieldDescriptor.TYPE_MESSAGE and content.message_type.full_name not in _LEAVES:
+        if content.type == FieldDescriptor.TYPE_MESSAGE and content.message_type.full_name not in LEAVES:
             for key in value:
                 check(value[key], supported, place.at(f"{field.name}[{key}]"))
     elif isinstance(value, Message):

@@ -35,6 +35,7 @@ def compile_listener_filters(filters: Any, stats: Stats, place: Place) -> tuple[
 
 
 def _filter(message: Any, stats: Stats, place: Place) -> ListenerFilter:
+    check(message, SUPPORTED, place)
     entry = _KINDS.get(message.typed_config.TypeName())
     if entry is None:
         raise place.refuse(f"listener filter {message.name} is not supported by this sidecar")

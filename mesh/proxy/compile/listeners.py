@@ -42,7 +42,6 @@ SUPPORTED = {
     _L + "Filter": frozenset(("name", "typed_config")),
     "envoy.config.core.v3.Metadata": OPAQUE,
     "envoy.config.core.v3.TransportSocket": frozenset(("name", "typed_config")),
-    "envoy.config.core.v3.TrafficDirection": OPAQUE,
     **ADDRESS,
 }  # fmt: skip
 _FILTERS_TIMEOUT_S = 15.0
