@@ -14,7 +14,9 @@ What crosses the seam:
   `content-length` in `marked` has a known size.
 - `done` ends a message with what it comes with. A message with trailers ends with them instead.
 - Trailers as a `Head` whose `marked` is empty.
-- After a 101, or a 2xx to CONNECT, payload is what the two ends say to each other, in both directions.
+- An upgrade as HTTP/1.1 has it: GET with `connection` and `upgrade`, which a 101 answers; HTTP/2's extended CONNECT and
+  its 200 are translated at the codec's side. The request's payload is then whatever the client says, and has no end;
+  after the 101 (`Requested.is_tunnel`) so is the response's.
 
 Encoders keep no body: what the other side does not take yet is in the transport's buffer, or in the HTTP/2 stream's.
 They say when that is too much (`client_blocked`, `upstream_blocked`), and the stream stops the other side (`block`).
@@ -144,6 +146,7 @@ class Requested(Protocol):
 
     method: bytes
     request_done: bool
+    is_tunnel: bool  # the head that is sent now agrees to an upgrade: what follows has no framing
 
     def start(self) -> None: ...
 

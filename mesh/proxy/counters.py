@@ -116,6 +116,7 @@ class HttpStats(Group):
 
     GAUGES: ClassVar[frozenset[str]] = frozenset(
         {"downstream_cx_active", "downstream_rq_active", "downstream_cx_ssl_active", "downstream_cx_http1_active",
+         "downstream_cx_upgrades_active",
          "fault__active_faults"}
     )  # fmt: skip
 
@@ -132,6 +133,8 @@ class HttpStats(Group):
     downstream_cx_destroy_local_active_rq: int = 0
     downstream_cx_destroy_remote_active_rq: int = 0
     downstream_cx_drain_close: int = 0
+    downstream_cx_upgrades_total: int = 0
+    downstream_cx_upgrades_active: int = 0
     downstream_cx_idle_timeout: int = 0
     downstream_cx_protocol_error: int = 0
     downstream_cx_rx_bytes_total: int = 0
@@ -149,6 +152,7 @@ class HttpStats(Group):
     downstream_rq_response_before_rq_complete: int = 0
     downstream_rq_non_relative_path: int = 0
     downstream_rq_too_large: int = 0
+    downstream_rq_ws_on_non_ws_route: int = 0
     no_route: int = 0
     no_cluster: int = 0
     rq_total: int = 0

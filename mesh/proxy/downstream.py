@@ -203,7 +203,10 @@ class Downstream(DownstreamConnection):
         exchange = self.exchange
         assert exchange is not None
         lines = head.lines
-        if self.will_close or self._body is not None or self.worker.is_draining or exchange.method == b"CONNECT":
+        if self.will_close or self._body is not None or self.worker.is_draining:
+            if exchange.is_tunnel:
+                self.transport.write(_RESPONSE % (STATUS_LINES[head.status], b"\r\n".join(lines), payload))
+                return
             self.will_close = True  # the rest of a request that is answered already is not waited for
             lines.append(b"connection: close")
         if b"content-length" in head.marked:
@@ -220,7 +223,7 @@ class Downstream(DownstreamConnection):
     def _frame(self, head: ResponseHead, payload: bytes, done: bool, is_to_head: bool) -> bytes:
         """Say how a body of unknown size ends (RFC 9112 section 6.3), and put its first piece so."""
         self._chunks = False
-        if head.status in BODILESS:
+        if head.status in BODILESS or head.status < 200:
             return payload
         if done and not payload and not is_to_head:
             head.lines.append(b"content-length: 0")
@@ -251,12 +254,9 @@ class Downstream(DownstreamConnection):
         self.exchange = None
         if self._ended:
             return
-        if reset:
-            self._ended = True
-            self.transport.abort()
-        elif self._is_unread or self._body is not None:
+        if self._is_unread or self._body is not None:
             self._linger()
-        elif self.will_close:
+        elif reset or self.will_close:
             self._finish()
         else:
             if self.is_blocked:

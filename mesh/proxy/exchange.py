@@ -15,6 +15,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
+from mesh.proxy.http1.upgrade import restore
 from mesh.proxy.request_body import RequestBody
 from mesh.proxy.request_head import expected_timeout, rewrite, rewrite_host, steered
 from mesh.proxy.rescue import (
@@ -35,6 +36,7 @@ from mesh.proxy.response_head import prepare, restore_server
 from mesh.proxy.retry import Retries, RetryPolicy
 from mesh.proxy.route import DirectResponse, Forward, Redirect, Route
 from mesh.proxy.stream import Stream
+from mesh.proxy.upgrade import WEBSOCKET
 
 if TYPE_CHECKING:
     from mesh.proxy.cluster import Cluster
@@ -49,7 +51,8 @@ class Exchange(Stream):
     """
 
     __slots__ = (
-        "_body", "_key", "_retries", "_retry", "_sent", "_was_informed", "cluster", "upstream", "upstream_started",
+        "_awaits_handshake", "_body", "_key", "_retries", "_retry", "_sent", "_was_informed", "cluster", "upstream",
+        "upstream_started",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +67,7 @@ class Exchange(Stream):
         self._sent = False
         self._was_informed = False
         self._key: int | None = None  # what the cluster's balancer may hash by
+        self._awaits_handshake = False  # a WebSocket's: until then nothing of the client's goes further
 
     # The way out
 
@@ -123,7 +127,8 @@ class Exchange(Stream):
             rewrite(head, action, target.host_rewrite)
         if action.hash_key is not None:
             self._key = action.hash_key(self)
-        if self.request_done:
+        self._awaits_handshake = self.upgrade == WEBSOCKET
+        if self.request_done or self._awaits_handshake:
             self.start_route_timeout()
         elif self.idle_timeout:
             self.rearm()
@@ -165,13 +170,15 @@ class Exchange(Stream):
         self.upstream_started = time.monotonic()
         if self.connection.is_blocked:
             self.connection.unblock()
-        if self._retry is not None and self._retry.per_try_timeout and done:
+        if self._retry is not None and self._retry.per_try_timeout and (done or self._awaits_handshake):
             self.start_try_timeout(self._retry.per_try_timeout)
         if body is None:
             upstream.send_request(self.head, None, done)
             return
         pieces, trailers = body.kept, body.trailers
-        if self._retry is None:
+        if self._awaits_handshake:
+            pieces = []
+        elif self._retry is None:
             body.kept = None
         upstream.send_request(self.head, pieces, done and trailers is None)
         if trailers is not None and self.upstream is upstream:
@@ -179,7 +186,7 @@ class Exchange(Stream):
 
     def request_payload(self, payload: bytes, done: bool) -> None:
         """More of the request's body, straight to the upstream, or kept while there is none or a retry may need it."""
-        body, upstream = self._body, self.upstream
+        body, upstream = self._body, None if self._awaits_handshake else self.upstream
         assert body is not None
         self.bytes_received += len(payload)
         self.idle_at = time.monotonic()
@@ -276,13 +283,35 @@ class Exchange(Stream):
         if self.attempts > 1 and status < 500:
             stats.upstream_rq_retry_success += 1
         self.try_deadline = inf
+        prepare(self, head, now, service_ms)
+        if self.upgrade:
+            payload, done = self._upgrade_answered(head, payload, done)
         if self._body is not None:
             self._body.kept = None
-        prepare(self, head, now, service_ms)
         self.details = self.details or "via_upstream"
         if done:
             self.upstream = None
         self.send_head(head, payload, done)
+
+    def _upgrade_answered(self, head: ResponseHead, payload: bytes, done: bool) -> tuple[bytes, bool]:
+        """Open the tunnel, if this agrees to it. Otherwise it is a response, of which Envoy passes on the head alone if
+        it is none of an error.
+        """
+        was_awaited, self._awaits_handshake = self._awaits_handshake, False
+        if not done and head.status == 101:
+            self.is_tunnel = True
+            restore(head)
+            self.stop_route_timeout()
+            assert self.upstream is not None
+            if was_awaited and self._body is not None and self._body.kept:
+                self.upstream.send_payload(b"".join(self._body.kept), False)
+        elif was_awaited and head.status < 400 and head.status != 101:
+            self.details = "websocket_handshake_unsuccessful"
+            if not done:
+                self._abandon_upstream()
+            head.remove((b"content-length",))
+            return b"", True
+        return payload, done
 
     def payload_received(self, payload: bytes, done: bool) -> None:
         """More of the upstream's response body."""

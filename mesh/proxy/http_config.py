@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,7 @@ class HttpConfig:
     max_head: int = 60 * 1024
     max_headers: int = 100
     proxy_100_continue: bool = False
+    upgrades: Mapping[bytes, bool] = field(default_factory=dict)
     max_trailers: int = 0  # 0: `enable_trailers` is not set, and trailers are dropped
     delayed_close: float = 1.0
     internal_ranges: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
@@ -63,11 +64,6 @@ class HttpConfig:
                 self, request_steps=request, response_steps=response, finish_steps=(*finish, *self.log_steps)
             )
         return variant
-
-    def refuses_upgrade(self, head: RequestHead) -> bool:
-        """Whether the client asks for a protocol that is not configured; h2c alone is an offer that may be ignored."""
-        connection = head.marked.get(b"connection", b"").lower()
-        return b"upgrade" in connection and head.marked[b"upgrade"].lower() != b"h2c"
 
     def is_internal(self, head: RequestHead, connection: ResponseEncoder) -> bool:
         """Whether the client may steer retries and timeouts by headers: only from the addresses named as internal."""

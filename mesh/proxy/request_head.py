@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from mesh.proxy.http1.head import RequestHead, ResponseHead
 from mesh.proxy.http1.names import INTERNAL
+from mesh.proxy.http1.upgrade import is_upgrade, restore
 from mesh.proxy.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ def clean(stream: Stream) -> None:
             stream.connection.will_close = True
         if listed := listed_headers(connection):
             head.remove(listed)
+    if b"upgrade" in marked and is_upgrade(head):
+        stream.upgrade = marked[b"upgrade"].lower()
+        restore(head)
     if marked.get(b"te", b"").lower() == b"trailers":
         head.lines.append(b"te: trailers")
     expected = marked.get(b"expect")

@@ -19,6 +19,7 @@ from mesh.proxy.rescue import RESCUE, Failure
 from mesh.proxy.response_head import local_head
 from mesh.proxy.route import Forward, HeaderEdit, Route, WeightedCluster
 from mesh.proxy.timeouts import Timeouts
+from mesh.proxy.upgrade import admit
 
 if TYPE_CHECKING:
     from mesh.proxy.cluster import Host
@@ -40,9 +41,10 @@ class Stream(Timeouts):
 
     __slots__ = (
         "_draw", "_metadata", "_step", "answered", "attempts", "bytes_received", "bytes_sent", "cluster_name",
-        "config", "connection", "details", "elapsed", "flags", "head", "host", "is_over", "method", "request_done",
+        "config", "connection", "details", "elapsed", "flags", "head", "host", "is_over", "is_tunnel", "method",
+        "request_done",
         "request_ended", "response_edits", "response_head", "response_trailers", "route", "served_by", "source",
-        "started", "status", "target", "transport_failure",
+        "started", "status", "target", "transport_failure", "upgrade",
     )  # fmt: skip
 
     def __init__(self, connection: ResponseEncoder, head: RequestHead, received: int, done: bool) -> None:
@@ -71,6 +73,8 @@ class Stream(Timeouts):
         self.host: Host | None = None
         self.served_by: RequestEncoder | None = None
         self.attempts = 0
+        self.upgrade = b""  # the protocol that the client asks for, in lower case
+        self.is_tunnel = False  # whether the upstream has agreed to it
         self._step = 0
 
     # The request: connection manager and filters
@@ -83,14 +87,14 @@ class Stream(Timeouts):
             head.target = config.normalize_path(head.target)
         if not _TO_CLEAN.isdisjoint(marked) or config.use_remote_address:
             clean(self)
-            if b"upgrade" in marked and config.refuses_upgrade(head):
-                self.reply(403, b"", "", "upgrade_failed")
-                return
         config.mark_origin(head, self.connection)
         if b"x-request-id" not in marked and config.generate_request_id:
             request_id = marked[b"x-request-id"] = new_request_id()
             head.lines.append(b"x-request-id: %b" % request_id)
         self.find_route()
+        if self.upgrade and not admit(self):
+            self.reply(403, b"", "", "upgrade_failed")
+            return
         self.resume()
 
     def find_route(self) -> None:
@@ -250,6 +254,8 @@ class Stream(Timeouts):
         self.let_go()
         stats = self.config.stats
         stats.downstream_rq_active -= 1
+        if self.upgrade:
+            stats.downstream_cx_upgrades_active -= 1
         if self.status:
             stats.codes.count(self.status)
         self.elapsed = time.monotonic() - self.started

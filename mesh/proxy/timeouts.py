@@ -52,6 +52,10 @@ class Timeouts:
         elif self.idle_timeout:
             self.rearm()
 
+    def stop_route_timeout(self) -> None:
+        """The response is one that takes its time."""
+        self._route_deadline = inf
+
     def start_try_timeout(self, seconds: float) -> None:
         """The try's request is on its way."""
         self.try_deadline = time.monotonic() + seconds

@@ -5,12 +5,14 @@ again.
 from __future__ import annotations
 
 import asyncio
+from types import NoneType
 from typing import TYPE_CHECKING, cast
 
-from mesh.proxy.http1.body import LAST_CHUNK, Body, Chunked, UntilClose, chunk, last_chunk, response_body
+from mesh.proxy.http1.body import LAST_CHUNK, Body, Chunked, Tunnel, UntilClose, chunk, last_chunk, response_body
 from mesh.proxy.http1.errors import MalformedError
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http1.parse import MAX_HEAD, parse_response
+from mesh.proxy.http1.upgrade import is_upgrade
 from mesh.proxy.rescue import UpstreamBroke, UpstreamClosed
 
 if TYPE_CHECKING:
@@ -31,8 +33,20 @@ class Upstream(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_body", "_buffer", "_chunks", "_request_done", "_reusable", "caller", "connected_at", "deadline",
-        "local_address", "peer", "pool", "requests", "transport",
+        "_body",
+        "_buffer",
+        "_chunks",
+        "_request_done",
+        "_reusable",
+        "_upgrades",
+        "caller",
+        "connected_at",
+        "deadline",
+        "local_address",
+        "peer",
+        "pool",
+        "requests",
+        "transport",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -48,6 +62,7 @@ class Upstream(asyncio.Protocol):
         self._body: Body | None = None
         self._chunks = False  # whether the present request is chunked
         self._request_done = False
+        self._upgrades = False  # whether the present request asks for another protocol
         self._reusable = True
 
     # For the exchange: see `codec.RequestEncoder`
@@ -58,11 +73,14 @@ class Upstream(asyncio.Protocol):
 
     def send_request(self, head: RequestHead, pieces: list[bytes] | None, done: bool) -> None:
         self._request_done = done
+        self._upgrades = False
         if pieces is None:
             form = _REQUEST if head.method in _BODILESS or b"content-length" in head.marked else _EMPTY_REQUEST
             self.transport.write(form % (head.method, head.target, b"\r\n".join(head.lines)))
             return
-        chunks = self._chunks = b"content-length" not in head.marked
+        if b"upgrade" in head.marked:
+            self._upgrades = is_upgrade(head)
+        chunks = self._chunks = b"content-length" not in head.marked and not self._upgrades
         wire = (_CHUNKED_REQUEST if chunks else _REQUEST) % (head.method, head.target, b"\r\n".join(head.lines))
         if chunks:
             pieces = [chunk(piece) for piece in pieces]
@@ -125,7 +143,7 @@ class Upstream(asyncio.Protocol):
             return
         if type(self._body) is UntilClose and exc is None:
             caller.payload_received(b"", True)
-        elif exc is None and (self._buffer or self._body is not None):
+        elif exc is None and (self._buffer or type(self._body) not in (NoneType, Tunnel)):
             self.pool.stats.upstream_cx_protocol_error += 1
             caller.upstream_failed(UpstreamBroke())  # it ended in the middle of a message
         else:
@@ -161,7 +179,7 @@ class Upstream(asyncio.Protocol):
     def _head_received(self, caller: Requester, data: bytes) -> None:
         self._buffer = b""
         head, rest = None, data
-        while head is None or head.status < 200:
+        while head is None or (head.status < 200 and head.status != 101):
             end = rest.find(b"\r\n\r\n")
             if end < 0:
                 if len(rest) > MAX_HEAD:
@@ -169,15 +187,19 @@ class Upstream(asyncio.Protocol):
                 self._buffer = rest
                 return
             head, rest = parse_response(rest[:end]), rest[end + 4 :]
-            if head.status == 101:
-                raise MalformedError("http1.codec_error")
-            if head.status < 200:
+            if head.status < 200 and head.status != 101:
                 response_body(head, caller.method)
                 caller.informational_received(head)
         body = response_body(head, caller.method, self.pool.cluster.config.http.max_trailers)
         marked = head.marked
         if head.status == 204 and b"content-length" in marked:
             head.remove((b"content-length",))
+        if head.status == 101:
+            self._reusable = False
+            if self._upgrades and is_upgrade(head):
+                self._body = Tunnel()
+                caller.response_received(head, rest, False)
+                return
         if head.http_10 or b"connection" in marked:
             self._reusable = _keeps_alive(head)
         payload = b""

@@ -13,6 +13,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from mesh.proxy.access_log import LogFiles
 from mesh.proxy.compile.access_log import log_steps
 from mesh.proxy.compile.routes import compile_routes
+from mesh.proxy.compile.upgrades import SUPPORTED as UPGRADES
+from mesh.proxy.compile.upgrades import upgrades
 from mesh.proxy.compile.values import networks, seconds_or, unpack, value_or
 from mesh.proxy.counters import HttpStats
 from mesh.proxy.fields import OPAQUE, Place, check
@@ -31,13 +33,14 @@ SUPPORTED = {
          "http_protocol_options", "server_name", "server_header_transformation", "max_request_headers_kb",
          "stream_idle_timeout", "delayed_close_timeout", "access_log", "use_remote_address", "generate_request_id",
          "preserve_external_request_id", "proxy_100_continue", "normalize_path", "merge_slashes",
-         "internal_address_config")
+         "internal_address_config", "upgrade_configs")
     ),
     _H + "Rds": frozenset(("config_source", "route_config_name")),
     _H + "HttpFilter": frozenset(("name", "typed_config", "is_optional", "disabled")),
     "envoy.config.core.v3.ConfigSource": OPAQUE,
     "envoy.config.route.v3.RouteConfiguration": OPAQUE,  # compiled with its own table
     "envoy.config.accesslog.v3.AccessLog": OPAQUE,  # likewise
+    **UPGRADES,
     "envoy.config.core.v3.HttpProtocolOptions": frozenset(("idle_timeout", "max_headers_count")),
     _H + "HttpConnectionManager.InternalAddressConfig": frozenset(("cidr_ranges",)),
     "envoy.config.core.v3.CidrRange": frozenset(("address_prefix", "prefix_len")),
@@ -97,6 +100,7 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
             config.internal_address_config.cidr_ranges, place.at("internal_address_config.cidr_ranges")
         ),
         delayed_close=seconds_or(config, "delayed_close_timeout", 1.0),
+        upgrades=upgrades(config.upgrade_configs, place),
         proxy_100_continue=config.proxy_100_continue,
         max_headers=max_headers,
         max_trailers=max_headers if config.http_protocol_options.enable_trailers else 0,

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from mesh.proxy.compile import destinations, hash_policy, redirects, retries
+from mesh.proxy.compile.upgrades import SUPPORTED as UPGRADES
+from mesh.proxy.compile.upgrades import upgrades
 from mesh.proxy.compile.values import replacer, seconds_or, value_or
 from mesh.proxy.fields import Place
 from mesh.proxy.http1.head import RequestHead
@@ -17,8 +19,9 @@ SUPPORTED = {
         ("cluster", "cluster_header", "weighted_clusters", "cluster_not_found_response_code", "prefix_rewrite",
          "regex_rewrite", "host_rewrite_literal", "auto_host_rewrite", "host_rewrite_header",
          "host_rewrite_path_regex", "append_x_forwarded_host", "timeout", "idle_timeout", "retry_policy",
-         "hash_policy")
+         "hash_policy", "upgrade_configs")
     ),
+    **UPGRADES,
     **destinations.SUPPORTED,
     **hash_policy.SUPPORTED,
     **redirects.SUPPORTED,
@@ -58,6 +61,7 @@ def _forward(route: Any, host: Any, place: Place) -> Forward:
         host_rewrite=host_rewrite,
         auto_host_rewrite=value_or(action, "auto_host_rewrite", False),
         append_x_forwarded_host=action.append_x_forwarded_host,
+        upgrades=upgrades(action.upgrade_configs, place),
         no_cluster_status=_NOT_FOUND[action.cluster_not_found_response_code],
         expected_timeout=expected_timeout(timeout, retry),
         rewrites=rewrite_path is not None or host_rewrite is not None,

@@ -13,6 +13,7 @@ from mesh.proxy.http1.errors import CodingRefusedError, HeadTooLargeError, Malfo
 from mesh.proxy.http1.head import Head, ResponseHead
 from mesh.proxy.http1.names import REQUEST_NAMES
 from mesh.proxy.http1.parse import CONTROLS, MAX_HEAD
+from mesh.proxy.http1.upgrade import is_upgrade
 
 _MAX_CHUNK_LINE = 4096
 _HEX = frozenset(b"0123456789abcdefABCDEF")
@@ -68,6 +69,12 @@ class UntilClose:
 
     def take(self, data: bytes) -> bytes:
         return data
+
+
+class Tunnel(UntilClose):
+    """What two ends say to each other when HTTP is over; the connection's end is not a clean one."""
+
+    __slots__ = ()
 
 
 class Chunked:
@@ -171,6 +178,8 @@ def request_body(head: Head, max_head: int = MAX_HEAD, max_trailers: int = 0) ->
     marked = head.marked
     length = marked.get(b"content-length")
     coding = marked.get(b"transfer-encoding")
+    if b"upgrade" in marked and is_upgrade(head):
+        return Tunnel()
     if coding is None:
         return None if length is None or (size := content_length(length)) == 0 else Sized(size)
     if coding.lower() != b"chunked":

@@ -19,7 +19,10 @@ class CaseError(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """What a scripted upstream does with one request. `times` repeats the body or the list of chunks."""
+    """What a scripted upstream does with one request. `times` repeats the body or the list of chunks.
+
+    `tunnel` is what it does with the bytes after its head, as `tcp` is for a whole connection.
+    """
 
     status: int = 200
     reason: str = "OK"
@@ -36,6 +39,20 @@ class Reply:
     early: bool = False
     end: str = "keep"
     tcp: str | None = None
+    tunnel: str | None = None
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """What the client sends once its request was answered by 101 or, for CONNECT, 2xx, and how many bytes it awaits.
+
+    `end` is then `close`, `half` (say no more, read on to the end) or `read` (read to the end).
+    """
+
+    send: str = ""
+    times: int = 1
+    receive: int = 0
+    end: str = "close"
 
 
 @dataclass(frozen=True)
@@ -60,6 +77,7 @@ class Request:
     half_close: bool = False
     abandon: bool = False
     tcp: bool = False
+    tunnel: Any = None
     via: str | None = None
     listener: str = "main"
     tls: dict[str, Any] | None = None
@@ -147,6 +165,8 @@ def decode_request(data: Any, where: str) -> Request:
     if isinstance(data, str):
         method, _, path = data.partition(" ")
         data = {"method": method, "path": path}
+    if isinstance(data.get("tunnel"), Mapping):
+        data = {**data, "tunnel": decode(Tunnel, data["tunnel"], where)}
     return decode(Request, data, where)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from dataclasses import dataclass, field
 
-from harness.case import Request, pairs
+from harness.case import Request, Tunnel, pairs
 from harness.upstream import render_chunks
 from harness.wire import Message, MessageCut, read_response
 
@@ -88,12 +88,29 @@ class Connection:
             if response is None:
                 answer.connection = "closed"
                 return
-            if response.status >= 200:
+            is_tunnel = response.status == 101 or (request.method == "CONNECT" and response.status < 300)
+            if request.tunnel is not None and is_tunnel:
+                answer.responses.append(response)
+                await self._through(request.tunnel, response, answer)
+                return
+            if response.status >= 200 or response.status == 101:
                 answer.responses.append(response)
                 continue
             answer.informational.append(response.status)
             if response.status == 100 and request.continued is not None:
                 self._writer.write(request.continued.encode("latin-1"))
+
+    async def _through(self, tunnel: Tunnel, response: Message, answer: Answer) -> None:
+        """Speak through the tunnel that the response has opened; what comes back is taken as the response's body."""
+        self._writer.write(tunnel.send.encode("latin-1") * tunnel.times)
+        if tunnel.end == "half":
+            self._writer.write_eof()
+        while len(response.body) < tunnel.receive or tunnel.end != "close":
+            piece = await self._reader.read(1 << 16)
+            if not piece:
+                answer.connection = "closed"
+                return
+            response.body += piece
 
     async def _receive_bytes(self, request: Request, answer: Answer) -> None:
         """Read as many bytes as `responses` says, or to the end when the client has closed its half."""

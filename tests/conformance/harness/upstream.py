@@ -95,6 +95,9 @@ class Upstream:
             await self._read_rest(reader, record)
         await self._pause(reply, reader)
         keep = await self._answer(reply, message, writer)
+        if reply.tunnel is not None:
+            await self._serve_bytes(reply.tunnel, reply, record, reader, writer)
+            return False
         if reply.early and keep:
             await self._read_rest(reader, record)
         return keep
@@ -139,14 +142,20 @@ class Upstream:
     ) -> None:
         record = Record(self.name, number, Message("", []), complete=False)
         self.records.append(record)
-        if reply.tcp == "greet":
+        await self._serve_bytes(reply.tcp or "", reply, record, reader, writer)
+
+    @staticmethod
+    async def _serve_bytes(
+        how: str, reply: Reply, record: Record, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if how in ("greet", "hang-up"):
             writer.write((reply.body or "").encode())
-        while reply.tcp != "refuse" and (piece := await reader.read(1 << 16)):
+        while how not in ("refuse", "hang-up") and (piece := await reader.read(1 << 16)):
             record.message.body += piece
-            if reply.tcp == "echo":
+            if how == "echo":
                 writer.write(piece)
                 await writer.drain()
-        if reply.tcp == "after-eof":
+        if how == "after-eof":
             writer.write(b"got " + record.message.body)
         record.complete = True
 
@@ -155,7 +164,7 @@ def render_reply(reply: Reply, message: Message) -> bytes:
     """The bytes of a reply; content-length or chunked is added unless the case frames it itself."""
     headers = pairs(reply.headers)
     names = {name.lower() for name, _ in headers}
-    bodiless = message.start.startswith("HEAD ") or reply.status in BODILESS
+    bodiless = message.start.startswith("HEAD ") or reply.status in BODILESS or reply.tunnel is not None
     body = (reply.body or "").encode("latin-1") * reply.times
     if reply.chunks is not None:
         headers.append(("transfer-encoding", "chunked"))

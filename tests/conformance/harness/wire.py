@@ -91,7 +91,8 @@ async def _read_chunks(reader: asyncio.StreamReader, message: Message) -> None:
 async def read_response(reader: asyncio.StreamReader, method: str) -> Message | None:
     """The next response to `method`, or None when the peer closed before one began."""
     message = await read_head(reader)
-    if message is None or message.status < 200 or method == "HEAD" or message.status in BODILESS:
+    is_tunnel = method == "CONNECT" and message is not None and message.status < 300
+    if message is None or message.status < 200 or method == "HEAD" or message.status in BODILESS or is_tunnel:
         return message
     await read_body(reader, message, until_close=True)
     return message
