@@ -13,7 +13,6 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from mesh.proxy.access_log import LogFiles
 from mesh.proxy.compile.access_log import log_steps
 from mesh.proxy.compile.routes import compile_routes
-from mesh.proxy.compile.upgrades import SUPPORTED as UPGRADES
 from mesh.proxy.compile.upgrades import upgrades
 from mesh.proxy.compile.values import networks, seconds_or, unpack, value_or
 from mesh.proxy.counters import HttpStats
@@ -40,7 +39,7 @@ SUPPORTED = {
     "envoy.config.core.v3.ConfigSource": OPAQUE,
     "envoy.config.route.v3.RouteConfiguration": OPAQUE,  # compiled with its own table
     "envoy.config.accesslog.v3.AccessLog": OPAQUE,  # likewise
-    **UPGRADES,
+    _H + "HttpConnectionManager.UpgradeConfig": frozenset(("upgrade_type", "enabled")),
     "envoy.config.core.v3.HttpProtocolOptions": frozenset(("idle_timeout", "max_headers_count")),
     _H + "HttpConnectionManager.InternalAddressConfig": frozenset(("cidr_ranges",)),
     "envoy.config.core.v3.CidrRange": frozenset(("address_prefix", "prefix_len")),

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from mesh.proxy.compile import destinations, hash_policy, redirects, retries
-from mesh.proxy.compile.upgrades import SUPPORTED as UPGRADES
 from mesh.proxy.compile.upgrades import upgrades
 from mesh.proxy.compile.values import replacer, seconds_or, value_or
 from mesh.proxy.fields import Place
@@ -21,7 +20,7 @@ SUPPORTED = {
          "host_rewrite_path_regex", "append_x_forwarded_host", "timeout", "idle_timeout", "retry_policy",
          "hash_policy", "upgrade_configs")
     ),
-    **UPGRADES,
+    "envoy.config.route.v3.RouteAction.UpgradeConfig": frozenset(("upgrade_type", "enabled")),
     **destinations.SUPPORTED,
     **hash_policy.SUPPORTED,
     **redirects.SUPPORTED,

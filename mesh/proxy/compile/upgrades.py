@@ -1,4 +1,7 @@
-"""`upgrade_configs` of a connection manager or a route: which upgrades are allowed, by type."""
+"""`upgrade_configs` of a connection manager or a route: which upgrades are allowed, by type.
+
+The fields that are read here stand in the tables of the two.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,6 @@ from typing import Any
 
 from mesh.proxy.compile.values import value_or
 from mesh.proxy.fields import Place
-
-SUPPORTED = {
-    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig": frozenset(
-        ("upgrade_type", "enabled")
-    ),
-    "envoy.config.route.v3.RouteAction.UpgradeConfig": frozenset(("upgrade_type", "enabled")),
-}
 
 
 def upgrades(configs: Iterable[Any], place: Place) -> Mapping[bytes, bool]:
