@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ from mesh.proxy.rescue import (
     Overflow,
     RequestTimedOut,
     StreamIdle,
+    TryIdle,
     TryTimedOut,
 )  # fmt: skip
 from mesh.proxy.response_head import prepare, restore_server
@@ -114,7 +114,7 @@ class Exchange(Stream):
             timeout, retry = steered(head, timeout, retry)
             expected = expected_timeout(timeout, retry)
         if retry is not None and retry.request_headers and not retry.concerns(head):
-            retry = replace(retry, on=frozenset())
+            retry = retry.without_retries()
         self._retry = retry
         if expected is not None:
             head.lines.append(expected)
@@ -170,19 +170,31 @@ class Exchange(Stream):
         self.upstream_started = time.monotonic()
         if self.connection.is_blocked:
             self.connection.unblock()
-        if self._retry is not None and self._retry.per_try_timeout and (done or self._awaits_handshake):
-            self.start_try_timeout(self._retry.per_try_timeout)
+        if self._retry is not None:
+            self._start_try(self._retry)
         if body is None:
             upstream.send_request(self.head, None, done)
             return
         pieces, trailers = body.kept, body.trailers
         if self._awaits_handshake:
             pieces = []
-        elif self._retry is None:
+        elif self._retry is None or not self._retry.on:
             body.kept = None
         upstream.send_request(self.head, pieces, done and trailers is None)
         if trailers is not None and self.upstream is upstream:
             upstream.send_trailers(trailers)
+
+    def _start_try(self, retry: RetryPolicy) -> None:
+        if retry.per_try_timeout and (self.request_done or self._awaits_handshake):
+            self.start_try_timeout(retry.per_try_timeout)
+        if retry.per_try_idle_timeout:
+            self.idle_at = self.upstream_started
+            self.idle_timeout = min(retry.per_try_idle_timeout, self.idle_timeout or inf)
+            self.rearm()
+
+    def _give_up_retries(self) -> None:
+        if self._retry is not None:
+            self._retry = self._retry.without_retries()
 
     def request_payload(self, payload: bytes, done: bool) -> None:
         """More of the request's body, straight to the upstream, or kept while there is none or a retry may need it."""
@@ -195,7 +207,8 @@ class Exchange(Stream):
                 if body.on_enough is None:
                     self.connection.block()
             else:
-                self._retry = body.kept = None  # too large to send twice: this try is the last
+                body.kept = None
+                self._give_up_retries()  # too large to send twice: this try is the last
                 if self.cluster is not None:
                     self.cluster.stats.retry_or_shadow_abandoned += 1
         if done:
@@ -251,7 +264,7 @@ class Exchange(Stream):
             return
         assert self.cluster is not None
         self._was_informed = True
-        self._retry = None
+        self._give_up_retries()
         self.cluster.stats.codes.count(head.status)
         if self.config.proxy_100_continue:  # else we have answered `Expect` ourselves
             self.config.stats.codes.count(head.status)
@@ -272,7 +285,9 @@ class Exchange(Stream):
         else:
             host.rq_success += 1
         retry = self._retry
-        if retry is not None and retry.wants_response(head):
+        if retry is not None and retry.per_try_idle_timeout:
+            self.idle_at = now
+        if retry is not None and retry.on and retry.wants_response(head):
             reset_after = retry.reset_after(head) if retry.reset_headers else None
             if self._try_again(done, reset_after):
                 stats.retry_codes.count(status)
@@ -372,11 +387,18 @@ class Exchange(Stream):
         if upstream is not None and not complete:
             upstream.abandon()
         self.try_deadline = inf
+        if retry.per_try_idle_timeout:
+            self.idle_timeout = self._stream_idle_timeout()
         self.park(self._retries.pause(self.attempts, reset_after), self._try)
         return True
 
     def timed_out(self, failure: Failure) -> None:
         """The sweep found that one of the times has run out."""
+        if type(failure) is StreamIdle and self._is_try_idle():
+            assert self.cluster is not None
+            self.cluster.stats.upstream_rq_per_try_idle_timeout += 1
+            self.upstream_failed(TryIdle())
+            return
         if type(failure) is StreamIdle:
             self.config.stats.downstream_rq_idle_timeout += 1
             self._abandon_upstream()
@@ -392,6 +414,16 @@ class Exchange(Stream):
         if self.host is not None:
             self.host.rq_timeout += 1
         self.upstream_failed(failure)
+
+    def _is_try_idle(self) -> bool:
+        retry = self._retry
+        return self.upstream is not None and retry is not None and self.idle_timeout == retry.per_try_idle_timeout
+
+    def _stream_idle_timeout(self) -> float:
+        action = self.route.action if self.route is not None else None
+        if type(action) is Forward and action.idle_timeout is not None:
+            return action.idle_timeout
+        return self.config.stream_idle_timeout
 
     def downstream_lost(self) -> None:
         """The client is gone: stop the upstream's work and write the log line."""

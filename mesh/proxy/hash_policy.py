@@ -86,7 +86,7 @@ class Cookie:
             return None
         connection = stream.connection
         addresses = f"{stream.remote_address}{connection.local_address}"
-        value = b"%x" % xxh64(addresses.encode())
+        value = b"%016x" % xxh64(addresses.encode())
         stream.set_cookie(b'%b="%b"%b' % (self.name, value, self.set_cookie))
         return xxh64(value)
 

@@ -58,6 +58,10 @@ class TryTimedOut(Failure):
     """The timeout of one try ran out."""
 
 
+class TryIdle(Failure):
+    """Nothing moved on one try for too long."""
+
+
 class StreamIdle(Failure):
     """Nothing moved on the stream for too long."""
 
@@ -128,6 +132,7 @@ RESCUE: dict[type[Failure], Rescue] = {
     UpstreamBroke: _reset(502, "UPE", "protocol error"),
     RequestTimedOut: Rescue(504, "UT", "response_timeout", "upstream request timeout"),
     TryTimedOut: Rescue(504, "UT", "upstream_per_try_timeout", "upstream request timeout"),
+    TryIdle: Rescue(504, "UT", "upstream_per_try_idle_timeout", "upstream request timeout"),
     StreamIdle: Rescue(504, "SI", "stream_idle_timeout", "stream timeout"),
     RequestBroke: Rescue(400, "DPE", "{reason}", "Bad Request"),
     RequestTrailersTooLarge: Rescue(431, "DPE", "{reason}", "Request Header Fields Too Large"),

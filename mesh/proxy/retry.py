@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,14 +26,12 @@ class ResetHeader:
     is_timestamp: bool
 
     def seconds(self, head: ResponseHead) -> float | None:
-        """How long to wait; None if the header is missing, no number, or in the past."""
+        """How long to wait; None if the header is missing, no number, or not in the future."""
         text = head.get(self.name)
         if text is None or not text.isdigit() or len(text) > 19:
             return None
-        if not self.is_timestamp:
-            return float(text)
-        left = int(text) - int(time.time())
-        return float(left) if left >= 0 else None
+        left = int(text) - int(time.time()) if self.is_timestamp else int(text)
+        return float(left) if left > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,10 @@ class RetryPolicy:
     longest: float = 0.25
     reset_headers: tuple[ResetHeader, ...] = ()
     longest_reset: float = 300.0
+
+    def without_retries(self) -> RetryPolicy:
+        """What is left of it, its timeouts, for a request that is not tried again."""
+        return replace(self, on=frozenset())
 
     def concerns(self, head: RequestHead) -> bool:
         """Whether requests such as this one are retried at all (`retriable_request_headers`)."""
