@@ -100,7 +100,7 @@ class HeardClientStream(_Heard, ClientStream):
         self.events.append(("refused", self.number))
 
 
-def server(options: Http2Options = Http2Options()) -> tuple[ServerConnection, Recorder]:  # noqa: B008 - frozen
+def server(options: Http2Options = Http2Options()) -> tuple[ServerConnection[HeardServerStream], Recorder]:  # noqa: B008 - frozen
     owner = Recorder()
     return ServerConnection(owner, options, Http2Stats()), owner
 
@@ -114,7 +114,7 @@ def get(target: bytes = b"/", method: bytes = b"GET", lines: tuple[bytes, ...] =
     return RequestHead(method, target, b"mesh.test", [b"host: mesh.test", *lines], {b"host": b"mesh.test"})
 
 
-def shuttle(one: ClientConnection, other: ServerConnection) -> None:
+def shuttle(one: ClientConnection, other: ServerConnection[HeardServerStream]) -> None:
     """Carry what both have to say until neither says more."""
     while True:
         there = one.take()

@@ -45,16 +45,32 @@ class ResponseEncoder(Protocol):
 
     config: HttpConfig
     worker: Worker
-    peer: Peer | None
-    scheme: bytes
     forwarded_proto: bytes
-    info: ConnectionInfo | None
-    remote_address: str
-    remote_ip: bytes
-    local_address: str
-    connection_id: int
     will_close: bool
-    is_blocked: bool
+
+    @property
+    def connection_id(self) -> int: ...
+
+    @property
+    def peer(self) -> Peer | None: ...
+
+    @property
+    def scheme(self) -> bytes: ...
+
+    @property
+    def info(self) -> ConnectionInfo | None: ...
+
+    @property
+    def remote_address(self) -> str: ...
+
+    @property
+    def remote_ip(self) -> bytes: ...
+
+    @property
+    def local_address(self) -> str: ...
+
+    @property
+    def is_blocked(self) -> bool: ...
 
     @property
     def protocol(self) -> str: ...
@@ -159,7 +175,7 @@ class Requested(Protocol):
 
     def client_unblocked(self) -> None: ...
 
-    def downstream_lost(self) -> None:
+    def downstream_lost(self, flag: str = ..., details: str = ...) -> None:
         """The client is gone, or has reset the stream."""
 
     def fail(self, failure: Failure) -> None:

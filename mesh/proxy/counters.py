@@ -118,6 +118,7 @@ class HttpStats(Group):
     GAUGES: ClassVar[frozenset[str]] = frozenset(
         {"downstream_cx_active", "downstream_rq_active", "downstream_cx_ssl_active", "downstream_cx_http1_active",
          "downstream_cx_upgrades_active",
+         "downstream_cx_http2_active",
          "fault__active_faults"}
     )  # fmt: skip
 
@@ -125,6 +126,10 @@ class HttpStats(Group):
     downstream_cx_active: int = 0
     downstream_cx_http1_total: int = 0
     downstream_cx_http1_active: int = 0
+    downstream_cx_http2_total: int = 0
+    downstream_cx_http2_active: int = 0
+    downstream_rq_http2_total: int = 0
+    downstream_rq_too_many_premature_resets: int = 0
     downstream_cx_ssl_total: int = 0
     downstream_cx_ssl_active: int = 0
     downstream_cx_destroy: int = 0
@@ -170,7 +175,7 @@ class HttpStats(Group):
 
     def samples(self) -> Iterator[tuple[str, str, int | HistogramValue, Tags]]:
         yield from Group.samples(self)
-        yield "downstream_rq_http1_total", "counter", self.downstream_rq_total, ()
+        yield "downstream_rq_http1_total", "counter", self.downstream_rq_total - self.downstream_rq_http2_total, ()
         classes = self.codes.classes()
         yield "downstream_rq_completed", "counter", sum(classes.values()), ()
         for first, count in classes.items():

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _SMALL = 64 * 1024
 _RESPONSE = b"%b%b\r\n\r\n%b"
+_HTTP2 = b"PRI * HTTP/2.0\r\n\r\n"
 _LINE_END = b"\r\n"
 _PIPELINE_LIMIT = 64 * 1024
 
@@ -33,11 +34,14 @@ class Downstream(DownstreamConnection):
     """
 
     __slots__ = (
-        "_blocked", "_body", "_buffer", "_chunks", "_is_unread", "_pumping", "exchange", "is_blocked", "will_close",
+        "_blocked", "_body", "_buffer", "_chunks", "_is_unread", "_pumping", "become_http2", "exchange", "is_blocked",
+        "will_close",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, config: HttpConfig, peer: Peer | None, on_lost: Callable[[Any], None]) -> None:
         DownstreamConnection.__init__(self, worker, config, peer, on_lost)
+        # What to do with a connection that begins as HTTP/2; None where that is refused as any other malformed request.
+        self.become_http2: Callable[[Downstream, bytes], None] | None = None
         self.exchange: Exchange | None = None
         self.will_close = False
         self._body: Body | None = None
@@ -54,6 +58,12 @@ class Downstream(DownstreamConnection):
         DownstreamConnection.connection_made(self, transport)
         self.config.stats.downstream_cx_http1_total += 1
         self.config.stats.downstream_cx_http1_active += 1
+
+    def step_aside(self) -> None:
+        """It was no HTTP/1 after all."""
+        self._ended = True
+        self.config.stats.downstream_cx_http1_total -= 1
+        self.config.stats.downstream_cx_http1_active -= 1
 
     def lost(self) -> None:
         stats = self.config.stats
@@ -113,6 +123,9 @@ class Downstream(DownstreamConnection):
                     raise HeadTooLargeError("http1.headers_too_large")
                 data = self._begin(parse_request(data[:end], self.config.max_headers), data[end + 4 :])
             except MalformedError as error:
+                if self.become_http2 is not None and data.startswith(_HTTP2):
+                    self.become_http2(self, data)
+                    return
                 self._refuse(error)
                 data = b""
         self._pumping = False
@@ -140,6 +153,7 @@ class Downstream(DownstreamConnection):
         stats.downstream_rq_total += 1
         stats.downstream_rq_active += 1
         self._buffer = b""
+        self.become_http2 = None
         exchange = self.exchange = Exchange(self, head, payload, done and not trailers, body is not None)
         exchange.start()
         if trailers and self.exchange is exchange:

@@ -55,6 +55,21 @@ class DownstreamConnection(asyncio.Protocol):
             self.deadline = self.worker.loop.time() + self.config.idle_timeout
             self.worker.idle_deadlines.add(self)
 
+    def take_over(self, before: DownstreamConnection) -> None:
+        """Go on with a connection that has begun, and is counted, in another codec."""
+        self.transport = before.transport
+        self.info = before.info
+        self.remote_address = before.remote_address
+        self.local_address = before.local_address
+        self.remote_ip = before.remote_ip
+        self.connection_id = before.connection_id
+        self.opened = before.opened
+        self.deadline = before.deadline
+        self.worker.idle_deadlines.discard(before)
+        self.transport.set_protocol(self)
+        if self.config.idle_timeout:
+            self.worker.idle_deadlines.add(self)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         self._ended = True
         self.worker.idle_deadlines.discard(self)

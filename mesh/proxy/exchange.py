@@ -425,10 +425,10 @@ class Exchange(Stream):
             return action.idle_timeout
         return self.config.stream_idle_timeout
 
-    def downstream_lost(self) -> None:
-        """The client is gone: stop the upstream's work and write the log line."""
-        self.add_flag("DC")
-        self.details = RESCUE[DownstreamClosed].details
+    def downstream_lost(self, flag: str = "DC", details: str = RESCUE[DownstreamClosed].details) -> None:
+        """The client is gone, or has ended the stream: stop the upstream's work and write the log line."""
+        self.add_flag(flag)
+        self.details = details
         self.config.stats.downstream_rq_rx_reset += 1
         if self.upstream is not None:
             assert self.cluster is not None

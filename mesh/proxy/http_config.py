@@ -5,15 +5,20 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mesh.proxy.counters import HttpStats
 from mesh.proxy.filters.steps import RequestStep, Step, Steps, Switches, chain
 from mesh.proxy.http1.head import Head, RequestHead
+from mesh.proxy.http2.options import Http2Options
+from mesh.proxy.http2.stats import Http2Stats
+from mesh.proxy.keepalive import KeepaliveConfig
 
 if TYPE_CHECKING:
     from mesh.proxy.codec import ResponseEncoder
     from mesh.proxy.route import RouteTable
+
+Codec = Literal["AUTO", "HTTP1", "HTTP2"]
 _MAX_VARIANTS = 256
 
 
@@ -42,6 +47,11 @@ class HttpConfig:
     upgrades: Mapping[bytes, bool] = field(default_factory=dict)
     max_trailers: int = 0  # 0: `enable_trailers` is not set, and trailers are dropped
     delayed_close: float = 1.0
+    drain_timeout: float = 5.0
+    codec: Codec = "AUTO"
+    http2: Http2Options = field(default_factory=Http2Options)
+    http2_stats: Http2Stats = field(default_factory=Http2Stats)
+    keepalive: KeepaliveConfig | None = None
     internal_ranges: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
 
     filters: tuple[Steps, ...] = ()

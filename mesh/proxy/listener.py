@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from mesh.proxy.connection_info import Address, ConnectionInfo
 from mesh.proxy.downstream import Downstream
 from mesh.proxy.filter_chain import FilterChain, ListenerConfig
+from mesh.proxy.http2_downstream import Http2Downstream
 from mesh.proxy.http_config import HttpConfig
 from mesh.proxy.network_filters.network_filter import NotAdmitted, admit
 from mesh.proxy.peek import Peek
@@ -157,14 +158,14 @@ class ActiveListener:
         )
 
     def _protocol(self, chain: FilterChain, peer: Peer | None, info: ConnectionInfo | None) -> asyncio.Protocol:
-        connection: Downstream | TcpDownstream
+        connection: Downstream | Http2Downstream | TcpDownstream
         if chain.filters and info is not None:
             try:
                 admit(chain.filters, info, peer)
             except NotAdmitted as error:
                 return self._turned_away(chain, peer, info, str(error))
         if isinstance(chain.config, HttpConfig):
-            connection = Downstream(self.worker, chain.config, peer, self._lost)
+            connection = self._http(chain.config, peer)
         else:
             connection = TcpDownstream(self.worker, chain.config, peer, self._lost)
         connection.info = info
@@ -178,6 +179,22 @@ class ActiveListener:
         connection.info = info
         connection.turn_away(why)
         return connection
+
+    def _http(self, config: HttpConfig, peer: Peer | None) -> Downstream | Http2Downstream:
+        """By codec_type; AUTO goes by ALPN, and without it by the first bytes."""
+        alpn = peer.alpn if peer is not None else ""
+        if config.codec == "HTTP2" or (config.codec == "AUTO" and alpn == "h2"):
+            return Http2Downstream(self.worker, config, peer, self._lost)
+        connection = Downstream(self.worker, config, peer, self._lost)
+        if config.codec == "AUTO" and not alpn:
+            connection.become_http2 = self._become_http2
+        return connection
+
+    def _become_http2(self, before: Downstream, data: bytes) -> None:
+        chain = self.connections.pop(before)
+        connection = Http2Downstream(self.worker, before.config, before.peer, self._lost)
+        self.connections[connection] = chain
+        connection.continue_from(before, data)
 
     def _lost(self, connection: Connection) -> None:
         chain = self.connections.pop(connection)

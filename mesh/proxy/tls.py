@@ -277,6 +277,9 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return self._raw.get_write_buffer_size()
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._inner = cast(asyncio.Protocol, protocol)
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self.peer if name == "peer" else self._raw.get_extra_info(name, default)
 

@@ -11,7 +11,9 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 
 from mesh.proxy.access_log import LogFiles
+from mesh.proxy.compile import http2
 from mesh.proxy.compile.access_log import log_steps
+from mesh.proxy.compile.http2 import http2_options, keepalive
 from mesh.proxy.compile.routes import compile_routes
 from mesh.proxy.compile.upgrades import upgrades
 from mesh.proxy.compile.values import networks, seconds_or, unpack, value_or
@@ -21,7 +23,8 @@ from mesh.proxy.filters import registry
 from mesh.proxy.filters.steps import Steps, chain
 from mesh.proxy.filters.steps import Surroundings as FilterSurroundings
 from mesh.proxy.http1.path import normalizer
-from mesh.proxy.http_config import HttpConfig
+from mesh.proxy.http2.stats import Http2Stats
+from mesh.proxy.http_config import Codec, HttpConfig
 from mesh.proxy.stats import Stats
 
 _H = "envoy.extensions.filters.network.http_connection_manager.v3."
@@ -29,7 +32,8 @@ TYPE = HttpConnectionManager.DESCRIPTOR.full_name
 SUPPORTED = {
     _H + "HttpConnectionManager": frozenset(
         ("codec_type", "stat_prefix", "rds", "route_config", "http_filters", "common_http_protocol_options",
-         "http_protocol_options", "server_name", "server_header_transformation", "max_request_headers_kb",
+         "http_protocol_options", "http2_protocol_options", "drain_timeout",
+         "server_name", "server_header_transformation", "max_request_headers_kb",
          "stream_idle_timeout", "delayed_close_timeout", "access_log", "use_remote_address", "generate_request_id",
          "preserve_external_request_id", "proxy_100_continue", "normalize_path", "merge_slashes",
          "internal_address_config", "upgrade_configs")
@@ -44,9 +48,10 @@ SUPPORTED = {
     _H + "HttpConnectionManager.InternalAddressConfig": frozenset(("cidr_ranges",)),
     "envoy.config.core.v3.CidrRange": frozenset(("address_prefix", "prefix_len")),
     "envoy.config.core.v3.Http1ProtocolOptions": frozenset(("allow_absolute_url", "enable_trailers")),
+    **http2.SUPPORTED,
 }  # fmt: skip
 _TRANSFORMATIONS = {0: "OVERWRITE", 1: "APPEND_IF_ABSENT", 2: "PASS_THROUGH"}
-_HTTP2 = 2
+_CODECS: dict[int, Codec] = {0: "AUTO", 1: "HTTP1", 2: "HTTP2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,8 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
     """Raises Refused."""
     config = unpack(packed, HttpConnectionManager, place)
     check(config, SUPPORTED, place)
-    if config.codec_type >= _HTTP2:
-        raise place.refuse("only AUTO and HTTP1 are supported", "codec_type")
+    if config.codec_type not in _CODECS:
+        raise place.refuse("only AUTO, HTTP1 and HTTP2 are supported", "codec_type")
     prefix = config.stat_prefix
     stats = around.stats.group(HttpStats, f"http.{prefix}", (("envoy.http_conn_manager_prefix", prefix),))
     table = None
@@ -76,6 +81,7 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
     filters = _filters(config, around, stats, place)
     request, response, finish = chain(filters, {})
     logs = log_steps(config.access_log, around.files, place)
+    max_head = value_or(config, "max_request_headers_kb", 60) * 1024
     max_headers = value_or(config.common_http_protocol_options, "max_headers_count", 100)
     return HttpConfig(
         stats=stats,
@@ -103,7 +109,18 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         proxy_100_continue=config.proxy_100_continue,
         max_headers=max_headers,
         max_trailers=max_headers if config.http_protocol_options.enable_trailers else 0,
-        max_head=value_or(config, "max_request_headers_kb", 60) * 1024,
+        max_head=max_head,
+        drain_timeout=seconds_or(config, "drain_timeout", 5.0),
+        codec=_CODECS[config.codec_type],
+        http2=http2_options(
+            config.http2_protocol_options,
+            place.at("http2_protocol_options"),
+            buffer_limit=around.buffer_limit,
+            max_head=max_head,
+            max_headers=max_headers,
+        ),
+        http2_stats=around.stats.group(Http2Stats, "http2"),
+        keepalive=keepalive(config.http2_protocol_options, place.at("http2_protocol_options")),
     )
 
 

@@ -40,11 +40,8 @@ class ClientConnection(Connection[ClientStream]):
     def send_request(self, stream: ClientStream, head: RequestHead, scheme: bytes, done: bool) -> None:
         """Open the stream with a request's head."""
         number = self._last_opened = self._last_opened + 2 if self._last_opened else 1
-        stream.number = number
-        stream.send_window = self._initial_window
+        self._opened(stream, number)
         stream.is_to_head = head.method == b"HEAD"
-        self.streams[number] = stream
-        self.opened += 1
         self._send_block(number, self._encoder.encode(_lines(head, scheme)), done)
         if done:
             stream.local_done = True
@@ -71,10 +68,10 @@ class ClientConnection(Connection[ClientStream]):
         stream = self.streams.get(number)
         if stream is None:
             self._check_not_idle(number, "HEADERS")
-            self.stats.headers_cb_no_stream += 1
-        elif stream.remote_done:
+            return
+        if stream.remote_done:
             raise ConnectionBroke(errors.STREAM_CLOSED, "HEADERS: stream in half-closed(remote)")
-        elif stream.has_head:
+        if stream.has_head:
             self._trailers(stream, fields, done)
         else:
             self._response(stream, fields, done)

@@ -26,7 +26,6 @@ class Connection(Sending[StreamT]):
     __slots__ = (
         "_awaits_preface", "_block", "_block_flags", "_block_number", "_block_size", "_buffer", "_connection_window",
         "_decoder", "_empty", "_is_client", "_priorities", "_stream_window", "_updates", "error", "last_received",
-        "opened",
     )  # fmt: skip
 
     def __init__(
@@ -35,7 +34,6 @@ class Connection(Sending[StreamT]):
         # The authority goes as a pseudo header.
         Sending.__init__(self, owner, options, stats, frozenset((b"host",)) if is_client else frozenset())
         self.error: ConnectionBroke | None = None
-        self.opened = 0  # streams ever opened
         self.last_received = 0  # the highest stream that the peer has opened
         self._is_client = is_client
         self._decoder = Decoder(judge, options.hpack_table_size)
@@ -93,6 +91,7 @@ class Connection(Sending[StreamT]):
         for stream in streams:
             stream.is_closed = True
             stream.waiting = None
+        self.stats.streams_active -= len(streams)
         self.streams.clear()
         self._waiting.clear()
         return streams
@@ -339,13 +338,13 @@ class Connection(Sending[StreamT]):
         self._priorities += 1
         if self._priorities > self._options.max_priority_frames_per_stream * (1 + self.opened):
             self.stats.inbound_priority_frames_flood += 1
-            raise ConnectionBroke(errors.ENHANCE_YOUR_CALM, "too many PRIORITY frames")
+            raise ConnectionBroke(errors.ENHANCE_YOUR_CALM, "http2.inbound_priority_frames_flood")
 
     def _empty_frame(self) -> None:
         self._empty += 1
         if self._empty > self._options.max_empty_frames:
             self.stats.inbound_empty_frames_flood += 1
-            raise ConnectionBroke(errors.ENHANCE_YOUR_CALM, "too many frames without payload")
+            raise ConnectionBroke(errors.ENHANCE_YOUR_CALM, "http2.inbound_empty_frames_flood")
 
     def _window_update(self, number: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -355,7 +354,7 @@ class Connection(Sending[StreamT]):
         allowed = 5 + 2 * (self.opened + self._options.max_window_updates_per_data_frame * self.data_frames_sent)
         if self._updates > allowed:
             self.stats.inbound_window_update_frames_flood += 1
-            raise ConnectionBroke(errors.ENHANCE_YOUR_CALM, "too many WINDOW_UPDATE frames")
+            raise ConnectionBroke(errors.ENHANCE_YOUR_CALM, "http2.inbound_window_update_frames_flood")
         if not number:
             if not credit or self.send_window + credit > MAX_WINDOW:
                 raise ConnectionBroke(errors.FLOW_CONTROL_ERROR, "WINDOW_UPDATE: a window that is not allowed")

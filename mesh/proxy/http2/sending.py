@@ -43,7 +43,7 @@ class Sending(Generic[StreamT]):
     __slots__ = (
         "_control_out", "_encoder", "_frames_out", "_initial_window", "_is_awaited", "_last_opened", "_max_frame",
         "_options", "_out", "_owner", "_returnable", "_unacknowledged", "_waiting", "data_frames_sent",
-        "peer_max_streams", "send_window", "stats", "streams",
+        "opened", "peer_max_streams", "send_window", "stats", "streams",
     )  # fmt: skip
 
     _stream_window: int
@@ -57,6 +57,7 @@ class Sending(Generic[StreamT]):
         self.streams: dict[int, StreamT] = {}
         self.send_window = DEFAULT_WINDOW
         self.peer_max_streams = 2**31 - 1
+        self.opened = 0  # streams ever opened
         self.data_frames_sent = 0
         self._encoder = Encoder(options.hpack_table_size, not_sent)
         self._initial_window = DEFAULT_WINDOW  # of the streams that we send on
@@ -126,7 +127,6 @@ class Sending(Generic[StreamT]):
 
     def send_goaway(self, code: int, debug: bytes = b"", last: int = -1) -> None:
         """Say that streams above `last` will not be looked at; by default those that have not come yet."""
-        self.stats.goaway_sent += 1
         self._put(frames.goaway(self.highest_received() if last < 0 else last, code, debug))
 
     def highest_received(self) -> int:
@@ -166,14 +166,14 @@ class Sending(Generic[StreamT]):
     def _check_drained(self) -> None:
         """Too much is on its way, unless it has left by now: a peer that does not read what it asks for is a flood."""
         if self._owner.is_drained():
-            self._frames_out = self._control_out = 0
-            return
+            self._frames_out = len(self._out)
+            self._control_out = min(self._control_out, len(self._out))
         if self._control_out > self._options.max_outbound_control_frames:
             self.stats.outbound_control_flood += 1
-            self.close(errors.ENHANCE_YOUR_CALM, "outbound_control_flood")
-        else:
+            self.close(errors.ENHANCE_YOUR_CALM, "http2.outbound_control_flood")
+        elif self._frames_out > self._options.max_outbound_frames:
             self.stats.outbound_flood += 1
-            self.close(errors.ENHANCE_YOUR_CALM, "outbound_flood")
+            self.close(errors.ENHANCE_YOUR_CALM, "http2.outbound_frames_flood")
 
     def _send_control(self, frame: bytes) -> None:
         self._control_out += 1
@@ -214,8 +214,16 @@ class Sending(Generic[StreamT]):
             # The response is complete and nobody will read the rest of the request (RFC 9113 section 8.1).
             self.reset(stream, errors.NO_ERROR)
 
+    def _opened(self, stream: StreamT, number: int) -> None:
+        stream.number = number
+        stream.send_window = self._initial_window
+        self.streams[number] = stream
+        self.opened += 1
+        self.stats.streams_active += 1
+
     def _closed(self, stream: StreamT) -> None:
         stream.is_closed = True
+        self.stats.streams_active -= 1
         del self.streams[stream.number]
         if stream.waiting is not None:
             stream.waiting = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from mesh.proxy.http1.head import RequestHead
 from mesh.proxy.http2 import errors, frames
@@ -19,17 +19,21 @@ _LONGEST_BLOCK_KEPT = 1024
 _MOST_BLOCKS_KEPT = 64
 
 
-class ServerOwner(Owner, Protocol):
-    def new_stream(self) -> ServerStream:
+ServerStreamT = TypeVar("ServerStreamT", bound=ServerStream)
+MadeStreamT_co = TypeVar("MadeStreamT_co", bound=ServerStream, covariant=True)
+
+
+class ServerOwner(Owner, Protocol[MadeStreamT_co]):
+    def new_stream(self) -> MadeStreamT_co:
         """The stream of a request that has come."""
 
 
-class ServerConnection(Connection[ServerStream]):
+class ServerConnection(Connection[ServerStreamT]):
     """`refuses_above` is the last stream that is still served after a GOAWAY of ours."""
 
     __slots__ = ("_new_stream", "refuses_above")
 
-    def __init__(self, owner: ServerOwner, options: Http2Options, stats: Http2Stats) -> None:
+    def __init__(self, owner: ServerOwner[ServerStreamT], options: Http2Options, stats: Http2Stats) -> None:
         self._new_stream = owner.new_stream
         self.refuses_above = 2**31 - 1
         Connection.__init__(self, owner, options, stats, request_field, is_client=False)
@@ -39,11 +43,13 @@ class ServerConnection(Connection[ServerStream]):
 
     def announce_drain(self) -> None:
         """The first of two GOAWAYs (RFC 9113 section 6.8): it ends nothing yet, but asks for no more new streams."""
+        self.stats.goaway_sent += 1
         self.send_goaway(errors.NO_ERROR, last=2**31 - 1)
 
     def finish_drain(self) -> None:
         """The second: what comes from now on is not looked at."""
         self.refuses_above = self.last_received
+        self.stats.goaway_sent += 1
         self.send_goaway(errors.NO_ERROR)
 
     def _block_received(self, number: int, block: bytes, done: bool) -> None:
@@ -63,11 +69,8 @@ class ServerConnection(Connection[ServerStream]):
             self._send_control(frames.reset(number, errors.REFUSED_STREAM))
             return
         stream = self._new_stream()
-        stream.number = number
-        stream.send_window = self._initial_window
+        self._opened(stream, number)
         stream.has_head = True
-        self.streams[number] = stream
-        self.opened += 1
         self._empty = 0
         if done:
             stream.remote_done = True
@@ -78,13 +81,12 @@ class ServerConnection(Connection[ServerStream]):
         fields = self._decoder.decode(block)
         stream = self.streams.get(number)
         if stream is None:
-            self.stats.headers_cb_no_stream += 1
             return
         if stream.remote_done:
             raise ConnectionBroke(errors.STREAM_CLOSED, "HEADERS: stream in half-closed(remote)")
         self._trailers(stream, fields, done)
 
-    def _request(self, stream: ServerStream, block: bytes, done: bool) -> None:
+    def _request(self, stream: ServerStreamT, block: bytes, done: bool) -> None:
         known = self._decoder.heads.get(block)
         if known is not None:
             # The same bytes against the same table: what they mean was found out before.
@@ -104,7 +106,7 @@ class ServerConnection(Connection[ServerStream]):
         if accepted is not None:
             stream.head_received(accepted, done)
 
-    def _head(self, stream: ServerStream, fields: list[Field], block: bytes, done: bool) -> RequestHead | None:
+    def _head(self, stream: ServerStreamT, fields: list[Field], block: bytes, done: bool) -> RequestHead | None:
         if too_large := self._too_large(fields):
             self.reset(stream, errors.INTERNAL_ERROR)
             stream.broke(too_large)

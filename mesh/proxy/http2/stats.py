@@ -28,5 +28,6 @@ class Http2Stats(Group):
     rx_reset: int = 0
     stream_refused_errors: int = 0
     trailers: int = 0
+    tx_flush_timeout: int = 0
     tx_reset: int = 0
     streams_active: int = 0
