@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Container, Coroutine
+from collections.abc import Callable, Container, Coroutine, Sequence
 from dataclasses import replace
 
 from mesh.proxy import breaker
@@ -13,13 +13,16 @@ from mesh.proxy.balancing.arrangement import arrange
 from mesh.proxy.balancing.balancer import Balancer, pick_untried
 from mesh.proxy.balancing.member import Locality, Standing
 from mesh.proxy.cluster_config import Assignment, ClusterConfig, EdsHealth, Endpoint
-from mesh.proxy.counters import ClusterStats
+from mesh.proxy.counters import ClusterStats, HealthCheckStats
 from mesh.proxy.deadlines import Deadlines
+from mesh.proxy.health.checker import HealthChecker
+from mesh.proxy.health.session import CheckedHealth
 from mesh.proxy.outlier import Health, OutlierDetector
 from mesh.proxy.pool import Pool
 from mesh.proxy.transport_socket import ClientTls
 
 Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
+_UNCHECKED = CheckedHealth(has_failed=False, is_pending=False)
 _BAD = frozenset((EdsHealth.UNHEALTHY, EdsHealth.DRAINING, EdsHealth.TIMEOUT))
 
 
@@ -27,9 +30,9 @@ class Host:
     """One endpoint with what it has lived through. It stays while its address and transport stay."""
 
     __slots__ = (
-        "active", "address", "cluster", "cx_active", "cx_connect_fail", "cx_total", "endpoint", "health",
-        "healthy_since", "is_removed", "pool", "rq_error", "rq_success", "rq_timeout", "rq_total", "standing", "tls",
-        "weight",
+        "active", "address", "checked", "cluster", "cx_active", "cx_connect_fail", "cx_total", "endpoint", "health",
+        "healthy_since", "is_leaving", "is_removed", "pool", "rq_error", "rq_success", "rq_timeout", "rq_total",
+        "standing", "tls", "weight",
     )  # fmt: skip
 
     def __init__(self, cluster: Cluster, endpoint: Endpoint, tls: ClientTls | None) -> None:
@@ -39,6 +42,9 @@ class Host:
         self.address = f"{endpoint.ip}:{endpoint.port}"
         self.weight = endpoint.weight
         self.health = Health()
+        is_checked = cluster.checker is not None and not (endpoint.check is not None and endpoint.check.is_disabled)
+        self.checked = CheckedHealth() if is_checked else None
+        self.is_leaving = False  # no longer configured, kept while it passes its checks
         self.standing = self._standing()
         self.healthy_since: float | None = time.monotonic() if self.standing is Standing.HEALTHY else None
         self.is_removed = False
@@ -66,15 +72,46 @@ class Host:
             return endpoint.hash_name
         return endpoint.hostname if self.cluster.config.balancing.uses_hostnames else self.address
 
+    def remove(self) -> None:
+        """The cluster has this host no more: finish what is in flight, keep nothing."""
+        self.is_removed = True
+        self.pool.close()
+
     def judge(self) -> None:
         """Work out `standing` anew."""
         self.standing = self._standing()
+        if self.standing is not Standing.HEALTHY:
+            self.healthy_since = None
+        elif self.healthy_since is None:
+            self.healthy_since = time.monotonic()
 
     def _standing(self) -> Standing:
-        status = self.endpoint.status
-        if self.health.ejected or status in _BAD:
+        status, checked = self.endpoint.status, self.checked
+        if checked is not None and (
+            checked.is_excluded or (checked.is_pending and self.cluster.config.ignores_new_hosts)
+        ):
+            return Standing.EXCLUDED
+        if self.health.ejected or status in _BAD or (checked is not None and checked.has_failed):
             return Standing.UNHEALTHY
-        return Standing.DEGRADED if status is EdsHealth.DEGRADED else Standing.HEALTHY
+        is_degraded = status is EdsHealth.DEGRADED or (checked is not None and checked.is_degraded)
+        return Standing.DEGRADED if is_degraded else Standing.HEALTHY
+
+    def health_flags(self) -> tuple[str, ...]:
+        """What is wrong with it, as Envoy names it; empty if nothing is."""
+        status, checked = self.endpoint.status, self.checked or _UNCHECKED
+        flags = {
+            "failed_active_hc": checked.has_failed,
+            "failed_outlier_check": self.health.ejected,
+            "failed_eds_health": status in (EdsHealth.UNHEALTHY, EdsHealth.TIMEOUT),
+            "degraded_active_hc": checked.is_degraded,
+            "degraded_eds_health": status is EdsHealth.DEGRADED,
+            "pending_dynamic_removal": self.is_leaving,
+            "pending_active_hc": checked.is_pending and self.cluster.config.ignores_new_hosts,
+            "excluded_via_immediate_hc_fail": checked.is_excluded,
+            "active_hc_timeout": checked.has_timed_out,
+            "eds_status_draining": status is EdsHealth.DRAINING,
+        }
+        return tuple(name for name, is_set in flags.items() if is_set)
 
     @property
     def is_canary(self) -> bool:
@@ -83,7 +120,16 @@ class Host:
 
     async def connect(self, loop: asyncio.AbstractEventLoop, upstream: asyncio.Protocol) -> None:
         """Connect `upstream`, through TLS if the host wants it. Raises OSError."""
-        ip, port = self.endpoint.ip, self.endpoint.port
+        await self._connect(loop, upstream, self.endpoint.ip, self.endpoint.port)
+
+    async def connect_for_check(self, connection: asyncio.Protocol, port: int) -> None:
+        """The same for a health check, to `port` if that is not 0, or to where the endpoint wants to be checked."""
+        endpoint, check = self.endpoint, self.endpoint.check
+        ip = (check.ip if check is not None else "") or endpoint.ip
+        own = check.port if check is not None else 0
+        await self._connect(self.cluster.loop, connection, ip, port or own or endpoint.port)
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop, upstream: asyncio.Protocol, ip: str, port: int) -> None:
         if self.tls is None:
             await loop.create_connection(lambda: upstream, ip, port)
         else:
@@ -94,7 +140,7 @@ class Cluster:
     """Live state of one cluster. Made anew when its configuration changes, kept while only its endpoints do."""
 
     __slots__ = (
-        "_balancer", "_resolving", "_rules", "_sweep", "breaker", "config", "connect_timeout", "hosts",
+        "_balancer", "_resolving", "_rules", "_sweep", "breaker", "checker", "config", "connect_timeout", "hosts",
         "idle_deadlines", "idle_timeout", "is_closed", "loop", "max_requests_per_connection", "outlier", "spawn",
         "stats",
     )  # fmt: skip
@@ -118,6 +164,10 @@ class Cluster:
         self._sweep: asyncio.TimerHandle | None = None
         self._resolving: asyncio.Task[None] | None = None
         self.outlier: OutlierDetector | None = None
+        self.checker: HealthChecker | None = None
+        if config.health_check is not None:
+            stats.health_check = stats.health_check or HealthCheckStats()
+            self.checker = HealthChecker(config.health_check, self, stats.health_check, self._health_changed)
         if config.outlier is not None:
             self.outlier = OutlierDetector(config.outlier, stats, time.monotonic, self.refresh)
             self._sweep = loop.call_later(config.outlier.interval, self._sweep_outliers)
@@ -136,17 +186,36 @@ class Cluster:
             host = known.pop((endpoint.ip, endpoint.port, tls), None) or Host(self, endpoint, tls)
             host.endpoint = endpoint
             host.weight = endpoint.weight
+            host.is_leaving = False
             hosts.append(host)
+        if not self.config.removes_healthy_hosts:
+            for key, host in list(known.items()):
+                if host.checked is not None and host.standing is not Standing.UNHEALTHY:
+                    host.is_leaving = True  # still well by its checks: whoever says that it is gone may be wrong
+                    hosts.append(known.pop(key))
         is_changed = bool(known) or len(hosts) != len(self.hosts)
         for gone in known.values():
-            gone.is_removed = True
-            gone.pool.close()
-        self.hosts = tuple(hosts)
+            gone.remove()
         self._rules = assignment.rules
+        self._set_hosts(hosts, is_changed)
+
+    def _set_hosts(self, hosts: Sequence[Host], is_changed: bool) -> None:
+        self.hosts = tuple(hosts)
         if is_changed:
             self._membership_changed()
         if self.outlier is not None:
             self.outlier.replace_hosts([host.health for host in hosts])
+        if self.checker is not None:
+            self.checker.replace_hosts(hosts)
+        self.refresh()
+
+    def _health_changed(self, host: Host) -> None:
+        """An active health check changed its mind about a host."""
+        assert host.checked is not None
+        if host.checked.has_failed and host.is_leaving:
+            host.remove()
+            self._set_hosts([each for each in self.hosts if each is not host], is_changed=True)
+            return
         self.refresh()
 
     def _membership_changed(self) -> None:
@@ -173,6 +242,11 @@ class Cluster:
                 self.stats.update_success += 1
                 self.replace_endpoints(Assignment(tuple(endpoints), self._rules))
             await asyncio.sleep(self.config.dns_refresh)
+
+    async def wait_warm(self) -> None:
+        """Until its hosts have been checked once."""
+        if self.checker is not None:
+            await self.checker.wait_settled()
 
     def refresh(self) -> None:
         """Work out anew which hosts may be picked."""
@@ -204,6 +278,8 @@ class Cluster:
             self._sweep.cancel()
         if self._resolving is not None:
             self._resolving.cancel()
+        if self.checker is not None:
+            self.checker.close()
         for host in self.hosts:
             host.pool.close()
 

@@ -10,6 +10,7 @@ from typing import Any
 from mesh.proxy.balancing.arrangement import LoadBalancing, Rules
 from mesh.proxy.balancing.member import Locality
 from mesh.proxy.breaker import Thresholds
+from mesh.proxy.health.checker import HealthCheckConfig
 from mesh.proxy.outlier import OutlierConfig
 from mesh.proxy.transport_socket import ClientTls
 from mesh.proxy.upstream_config import UpstreamConfig
@@ -26,6 +27,16 @@ class EdsHealth(IntEnum):
     DRAINING = 3
     TIMEOUT = 4
     DEGRADED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointCheck:
+    """`HealthCheckConfig` of an endpoint: where and as whom it is checked instead; empty or 0 where it does not say."""
+
+    ip: str = ""
+    port: int = 0
+    hostname: str = ""
+    is_disabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,7 @@ class Endpoint:
     locality: Locality = ("", "", "")
     locality_weight: int = 0
     priority: int = 0
+    check: EndpointCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,9 @@ class ClusterConfig:
     drains_on_change: bool = False  # close_connections_on_host_set_change
     thresholds: Thresholds = field(default_factory=Thresholds)
     outlier: OutlierConfig | None = None
+    health_check: HealthCheckConfig | None = None
+    ignores_new_hosts: bool = False  # ignore_new_hosts_until_first_hc
+    removes_healthy_hosts: bool = False  # ignore_health_on_host_removal
     tls: ClientTls | None = None
     tls_matches: tuple[tuple[Pairs, ClientTls | None], ...] = ()
     services: tuple[tuple[str, str, str], ...] = ()  # (host, name, namespace) of metadata istio.services

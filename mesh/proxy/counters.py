@@ -13,6 +13,22 @@ from mesh.proxy.stats import Codes, Group, Histogram, HistogramValue, Tags
 
 
 @dataclass(slots=True, eq=False)
+class HealthCheckStats(Group):
+    """`cluster.<name>.health_check.*`"""
+
+    GAUGES: ClassVar[frozenset[str]] = frozenset({"healthy", "degraded"})
+
+    attempt: int = 0
+    success: int = 0
+    failure: int = 0
+    passive_failure: int = 0
+    network_failure: int = 0
+    verify_cluster: int = 0
+    healthy: int = 0
+    degraded: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class ClusterStats(Group):
     """`cluster.<name>.*`"""
 
@@ -97,6 +113,7 @@ class ClusterStats(Group):
     upstream_cx_length_ms: Histogram = field(default_factory=Histogram)
     codes: Codes = field(default_factory=Codes)
     retry_codes: Codes = field(default_factory=Codes)
+    health_check: HealthCheckStats | None = None  # of clusters that have active health checks
     retries_active: int = field(default=0, metadata={"hidden": True})
     limits: tuple[int, int, int, int] = (0, 0, 0, 0)  # connections, pending, requests, retries: set by the breaker
 
@@ -104,11 +121,19 @@ class ClusterStats(Group):
         yield from Group.samples(self)
         yield from _code_samples(self.codes, "upstream_rq")
         yield from _code_samples(self.retry_codes, "retry.upstream_rq")
+        if self.health_check is not None:
+            for name, kind, value, tags in self.health_check.samples():
+                yield f"health_check.{name}", kind, value, tags
         in_use = (
             self.upstream_cx_active, self.upstream_rq_pending_active, self.upstream_rq_active, self.retries_active
         )  # fmt: skip
         for name, used, limit in zip(("cx", "rq_pending", "rq", "rq_retry"), in_use, self.limits, strict=True):
             yield f"circuit_breakers.default.{name}_open", "gauge", int(used >= limit), ()
+
+    def reset_counters(self) -> None:
+        Group.reset_counters(self)
+        if self.health_check is not None:
+            self.health_check.reset_counters()
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,6 @@ from typing import TextIO
 from envoy.config.core.v3.base_pb2 import Node
 
 from mesh.proxy.cluster import Host
-from mesh.proxy.cluster_config import EdsHealth
 from mesh.proxy.plane import ClusterStatus, HostStatus, ListenerStatus, Thresholds
 from mesh.proxy.resources import Resources
 from mesh.proxy.runtime import Runtime
@@ -37,6 +36,7 @@ class LocalPlane:
 
     async def apply(self, resources: Resources) -> None:
         self._server.apply(resources)
+        await self._server.settled()
 
     async def samples(self) -> list[Sample]:
         return self._stats.snapshot()
@@ -71,13 +71,18 @@ def cluster_statuses(runtime: Runtime) -> list[ClusterStatus]:
 
 
 def _host(host: Host) -> HostStatus:
+    endpoint = host.endpoint
     return HostStatus(
-        address=host.endpoint.ip,
-        port=host.endpoint.port,
-        hostname=host.endpoint.hostname,
+        address=endpoint.ip,
+        port=endpoint.port,
+        hostname=endpoint.hostname,
         weight=host.weight,
-        healthy=host.endpoint.status in (EdsHealth.UNKNOWN, EdsHealth.HEALTHY),
-        ejected=host.health.ejected,
+        health_flags=host.health_flags(),
+        locality=endpoint.locality,
+        is_canary=endpoint.is_canary,
+        priority=endpoint.priority,
+        success_rate=-1.0,
+        local_origin_success_rate=-1.0,
         cx_active=host.cx_active,
         cx_connect_fail=host.cx_connect_fail,
         cx_total=host.cx_total,

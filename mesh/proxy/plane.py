@@ -9,14 +9,18 @@ from mesh.proxy.stats import Sample
 
 
 class HostStatus(NamedTuple):
-    """One endpoint of a cluster as `/clusters` shows it. `ejected` is outlier detection's doing, `healthy` EDS's."""
+    """One endpoint of a cluster as `/clusters` shows it. `health_flags` are Envoy's names of what is wrong with it."""
 
     address: str
     port: int
     hostname: str
     weight: int
-    healthy: bool
-    ejected: bool
+    health_flags: tuple[str, ...]
+    locality: tuple[str, str, str]
+    is_canary: bool
+    priority: int
+    success_rate: float
+    local_origin_success_rate: float
     cx_active: int
     cx_connect_fail: int
     cx_total: int

@@ -235,8 +235,17 @@ class Server:
                 active.replace(plan.listeners[name].config)
         for name, opened in plan.opened.items():
             self._active[name] = opened
-            self.worker.spawn(opened.accept())
+            self.worker.spawn(self._accept(opened))
         self._by_address = {address: active for active in self._active.values() for address in active.config.addresses}
+
+    async def _accept(self, opened: ActiveListener) -> None:
+        await self.settled()
+        await opened.accept()
+
+    async def settled(self) -> None:
+        """Until every cluster has its hosts, and these have been checked once."""
+        for cluster in self.runtime.clusters.values():
+            await cluster.wait_warm()
 
     # The end
 

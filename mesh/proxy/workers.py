@@ -204,4 +204,4 @@ def _summed(answers: Iterable[list[ClusterStatus]]) -> list[ClusterStatus]:
 
 def _sum(one: HostStatus, two: HostStatus) -> HostStatus:
     counts = {name: getattr(one, name) + getattr(two, name) for name in _SUMMED}
-    return one._replace(**counts, ejected=one.ejected or two.ejected)
+    return one._replace(**counts, health_flags=tuple(dict.fromkeys((*one.health_flags, *two.health_flags))))

@@ -10,6 +10,10 @@ from mesh.proxy.plane import ClusterStatus, HostStatus, Thresholds
 
 _COUNTERS = ("cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout", "rq_total")
 _GAUGES = ("cx_active", "rq_active", "rq_pending_active")
+_LOCALITY = ("region", "zone", "sub_zone")
+# Other names for flags in JSON, and those that it tells by `eds_health_status`.
+_JSON_FLAGS = {"failed_active_hc": "failed_active_health_check", "degraded_active_hc": "failed_active_degraded_check"}
+_EDS_FLAGS = {"failed_eds_health": "UNHEALTHY", "degraded_eds_health": "DEGRADED", "eds_status_draining": "DRAINING"}
 _LIMITS = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
 _HIGH = Thresholds(1024, 1024, 1024, 3)  # no route of ours has high priority: Envoy's defaults are what it shows
 
@@ -44,13 +48,20 @@ def _fields(host: HostStatus) -> Iterator[tuple[str, object]]:
     yield "hostname", host.hostname
     yield "health_flags", _flags(host)
     yield "weight", host.weight
-    yield from (("region", ""), ("zone", ""), ("sub_zone", ""), ("canary", "false"), ("priority", 0))
-    yield from (("success_rate", -1), ("local_origin_success_rate", -1))
+    yield from zip(_LOCALITY, host.locality, strict=True)
+    yield from (("canary", str(host.is_canary).lower()), ("priority", host.priority))
+    yield from (
+        ("success_rate", _rate(host.success_rate)),
+        ("local_origin_success_rate", _rate(host.local_origin_success_rate)),
+    )
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:g}"
 
 
 def _flags(host: HostStatus) -> str:
-    flags = "/failed_outlier_check" * host.ejected + "/failed_eds_health" * (not host.healthy)
-    return flags or "healthy"
+    return "".join(f"/{flag}" for flag in host.health_flags) or "healthy"
 
 
 def _tree(status: ClusterStatus, dynamic: bool) -> dict[str, Any]:
@@ -66,16 +77,21 @@ def _tree(status: ClusterStatus, dynamic: bool) -> dict[str, Any]:
 
 
 def _host(host: HostStatus) -> dict[str, Any]:
-    health: dict[str, Any] = {"eds_health_status": "HEALTHY" if host.healthy else "UNHEALTHY"}
-    if host.ejected:
-        health["failed_outlier_check"] = True
+    health: dict[str, Any] = {"eds_health_status": "HEALTHY"}
+    for flag in host.health_flags:
+        if flag in _EDS_FLAGS:
+            health["eds_health_status"] = _EDS_FLAGS[flag]
+        else:
+            health[_JSON_FLAGS.get(flag, flag)] = True
     tree: dict[str, Any] = {
         "address": {"socket_address": {"address": host.address, "port_value": host.port}},
         "stats": [*(_stat(host, name) for name in _COUNTERS), *({"type": "GAUGE"} | _stat(host, g) for g in _GAUGES)],
         "health_status": health,
         "weight": host.weight,
-        "locality": {},
+        "locality": {name: value for name, value in zip(_LOCALITY, host.locality, strict=True) if value},
     }
+    if host.priority:
+        tree["priority"] = host.priority
     return tree | {"hostname": host.hostname} if host.hostname else tree
 
 

@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToDict
 
 from mesh.proxy.breaker import Thresholds
 from mesh.proxy.cluster_config import ClusterConfig
-from mesh.proxy.compile import endpoints, load_balancing, protocols, tls
+from mesh.proxy.compile import endpoints, health_checks, load_balancing, protocols, tls
 from mesh.proxy.compile.values import seconds, seconds_or, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.outlier import OutlierConfig
@@ -24,7 +24,8 @@ SUPPORTED = {
          "common_http_protocol_options", "http_protocol_options", "typed_extension_protocol_options",
          "outlier_detection", "common_lb_config", "transport_socket", "transport_socket_matches", "metadata",
          "least_request_lb_config", "round_robin_lb_config", "ring_hash_lb_config", "maglev_lb_config",
-         "load_balancing_policy", "dns_refresh_rate", "dns_lookup_family",
+         "load_balancing_policy", "health_checks", "ignore_health_on_host_removal", "dns_refresh_rate",
+         "dns_lookup_family",
          "respect_dns_ttl", "upstream_connection_options", "track_cluster_stats", "cleanup_interval")
     ),
     _C + "Cluster.EdsClusterConfig": frozenset(("eds_config", "service_name")),
@@ -45,6 +46,7 @@ SUPPORTED = {
     "envoy.config.core.v3.ConfigSource": OPAQUE,
     "envoy.config.core.v3.TransportSocket": frozenset(("name", "typed_config")),
     **endpoints.SUPPORTED,
+    **health_checks.SUPPORTED,
     **load_balancing.SUPPORTED,
     **protocols.SUPPORTED,
 }  # fmt: skip
@@ -76,6 +78,9 @@ def compile_cluster(cluster: Any, place: Place) -> CompiledCluster:
             drains_on_change=cluster.common_lb_config.close_connections_on_host_set_change,
             thresholds=_thresholds(cluster, place),
             outlier=_outlier(cluster, place.at("outlier_detection")),
+            health_check=health_checks.compile_health_check(cluster, place),
+            ignores_new_hosts=cluster.common_lb_config.ignore_new_hosts_until_first_hc,
+            removes_healthy_hosts=cluster.ignore_health_on_host_removal,
             tls=own,
             tls_matches=matches,
             services=_services(cluster),

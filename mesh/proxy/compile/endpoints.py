@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from mesh.proxy.balancing.arrangement import Rules
-from mesh.proxy.cluster_config import Assignment, EdsHealth, Endpoint
+from mesh.proxy.cluster_config import Assignment, EdsHealth, Endpoint, EndpointCheck
 from mesh.proxy.compile.values import ADDRESS, socket_address, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
 
@@ -21,7 +21,8 @@ SUPPORTED = {
     ),
     "envoy.config.core.v3.Locality": OPAQUE,
     _E + "LbEndpoint": frozenset(("endpoint", "health_status", "metadata", "load_balancing_weight")),
-    _E + "Endpoint": frozenset(("address", "hostname")),
+    _E + "Endpoint": frozenset(("address", "hostname", "health_check_config")),
+    _E + "Endpoint.HealthCheckConfig": frozenset(("port_value", "hostname", "address", "disable_active_health_check")),
     "envoy.config.core.v3.Metadata": OPAQUE,
     **ADDRESS,
 }  # fmt: skip
@@ -69,7 +70,18 @@ def _endpoint(each: Any, around: Any, place: Place, dns: bool) -> Endpoint:
         locality=(around.locality.region, around.locality.zone, around.locality.sub_zone),
         locality_weight=value_or(around, "load_balancing_weight", 0),
         priority=around.priority,
+        check=_check(each.endpoint, place.at("endpoint.health_check_config")),
     )
+
+
+def _check(endpoint: Any, place: Place) -> EndpointCheck | None:
+    if not endpoint.HasField("health_check_config"):
+        return None
+    config = endpoint.health_check_config
+    ip, port = "", config.port_value
+    if config.HasField("address"):
+        ip, port = socket_address(config.address, place.at("address"))
+    return EndpointCheck(ip, port, config.hostname, config.disable_active_health_check)
 
 
 def _to_match(metadata: dict[str, Any]) -> tuple[tuple[str, str], ...]:

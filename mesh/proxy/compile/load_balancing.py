@@ -40,7 +40,7 @@ SUPPORTED = {
     _C + "Cluster.SlowStartConfig": frozenset(_SLOW_START),
     _C + "Cluster.CommonLbConfig": frozenset(
         ("healthy_panic_threshold", "update_merge_window", "zone_aware_lb_config", "locality_weighted_lb_config",
-         "close_connections_on_host_set_change", "consistent_hashing_lb_config")
+         "close_connections_on_host_set_change", "consistent_hashing_lb_config", "ignore_new_hosts_until_first_hc")
     ),
     # Zones are routed by where bootstraps name a local cluster, and those are refused: nothing is left to do.
     _C + "Cluster.CommonLbConfig.ZoneAwareLbConfig": frozenset(

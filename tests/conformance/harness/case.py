@@ -125,6 +125,8 @@ class Step:
     admin: Mapping[str, Any] | None = None
     upstream: Any = None
     secret: Mapping[str, str] | None = None
+    health: Mapping[str, Any] | None = None
+    checked: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class Case:
     case: str
     steps: tuple[Step, ...]
     upstream: Any = None
+    health: Mapping[str, Any] | None = None
     stats: Mapping[str, int] = field(default_factory=dict)
     differs: Mapping[str, Any] | None = None
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.case import Case, Expect, Request, Step
 from harness.client import Answer, Connection
-from harness.judge import differ, judge_answer, judge_forwarded, judge_log, judge_stats
+from harness.judge import differ, judge_answer, judge_forwarded, judge_log, judge_record, judge_stats
 from harness.pki import ssl_context, write_secret
 from harness.scene import PATIENCE, Scene
 
@@ -35,6 +35,7 @@ class Player:
 
     async def play(self) -> list[str]:
         self._scene.script(self._case.upstream)
+        self._scene.script_health(self._case.health or {})
         if self._case.stats or any(step.stats for step in self._case.steps):
             self._before = await asyncio.to_thread(self._scene.engine.stats)
         try:
@@ -68,6 +69,11 @@ class Player:
             self._scene.script(step.upstream)
         for name, cert in (step.secret or {}).items():
             write_secret(self._scene.certificates, self._scene.frame.directory / "secrets", name, cert)
+        if step.health is not None:
+            self._scene.script_health(step.health)
+        for name, wanted in (step.checked or {}).items():
+            for problem in await self._await_checked(name, wanted):
+                yield problem
         if step.request is not None:
             for problem in await (self._eventually(step) if step.eventually else self._request(step)):
                 yield problem
@@ -114,6 +120,14 @@ class Player:
         if await self._scene.until(lambda: upstream.held == count):
             return []
         return [f"{name} holds {upstream.held} requests, not {count}"]
+
+    async def _await_checked(self, name: str, wanted: Mapping[str, Any]) -> list[str]:
+        """Wait until an upstream has had a health check, and judge it as a forwarded request is."""
+        checks = self._scene.upstreams[name].checks
+        before = len(checks)
+        if not await self._scene.until(lambda: len(checks) > before and checks[-1].complete):
+            return [f"{name} was not checked"]
+        return list(judge_record(wanted, checks[-1]))
 
     async def _finish(self, name: str, expect: Expect) -> list[str]:
         request, task = self._background.pop(name)

@@ -50,7 +50,8 @@ class Scene:
         self.engine = Engine(engine, bootstrap, f"{self.frame.block}.1", ADMIN_PORT, self.named)
         try:
             self.runner.run(self._start_upstreams(file.bootstrap.get("upstreams", {})))
-            self.engine.wait_ready()
+            # In a thread, so that the upstreams can answer the health checks that an engine waits for.
+            self.runner.run(asyncio.to_thread(self.engine.wait_ready))
         except BaseException:
             self.close()
             raise
@@ -68,6 +69,11 @@ class Scene:
             replies = by_name.get(name) or []
             replies = replies if isinstance(replies, list) else [replies]
             upstream.script(decode(Reply, reply, f"reply of {name}") for reply in replies)
+
+    def script_health(self, by_name: Mapping[str, Any]) -> None:
+        """Set how upstreams answer health checks; those not named are well."""
+        for name, upstream in self.upstreams.items():
+            upstream.health = decode(Reply, by_name.get(name, {}), f"health of {name}")
 
     def named(self, text: str) -> str:
         """The text with this run's addresses replaced by the names that the case file gave them."""

@@ -30,6 +30,8 @@ class Upstream:
     def __init__(self, name: str, records: list[Record]) -> None:
         self.name = name
         self.records = records
+        self.checks: list[Record] = []
+        self.health = Reply()
         self.held = 0
         self._replies: deque[Reply] = deque()
         self._gate = asyncio.Event()
@@ -87,8 +89,9 @@ class Upstream:
         if message is None:
             return False
         record = Record(self.name, number, message, complete=False)
-        self.records.append(record)
-        reply = self._next_reply()
+        is_check = message.first("user-agent") == "envoy/hc"
+        (self.checks if is_check else self.records).append(record)
+        reply = self.health if is_check else self._next_reply()
         for status in reply.informational:
             writer.write(f"HTTP/1.1 {status} Informational\r\n\r\n".encode())
         if not reply.early:

@@ -181,7 +181,10 @@ def test_routes_that_cannot_be_honoured_are_refused_by_field(text: str, message:
     ("text", "message"),
     [
         ("lb_subset_config: {list_as_any: true}", "lb_subset_config: not supported"),
-        ("health_checks: [{}]", "health_checks: not supported"),
+        (
+            "health_checks: [{timeout: 1s, interval: 1s, grpc_health_check: {}}]",
+            "health_checks[0].grpc_health_check: not supported",
+        ),
         ("circuit_breakers: {thresholds: [{priority: HIGH}]}", "thresholds[0].priority: only DEFAULT"),
         ("outlier_detection: {enforcing_success_rate: 100}", "enforcing_success_rate: detection by success rate"),
         ("load_assignment: {endpoints: [{priority: 129}]}", "load_assignment.endpoints[0].priority: at most 128"),
