@@ -6,15 +6,17 @@ import random
 import subprocess
 import time
 from functools import partial
+from pathlib import Path
 from signal import Signals
 
 from mesh.agent import engines
 from mesh.agent.bootstrap import bootstrap
 from mesh.agent.children import ForkedJob, start_proxy
+from mesh.agent.grpc_bootstrap import grpc_bootstrap
 from mesh.agent.report import say
 from mesh.agent.schedule import Restarts, Retry, renewal_in_s
 from mesh.agent.secrets import write_private
-from mesh.agent.settings import BOOTSTRAP, TELEMETRY_PIPE, Settings
+from mesh.agent.settings import BOOTSTRAP, GRPC_BOOTSTRAP, TELEMETRY_PIPE, Settings
 from mesh.agent.signals import SignalQueue
 
 _NEVER = float("inf")
@@ -40,6 +42,7 @@ class Agent:
 
     def run(self) -> int:
         write_private(BOOTSTRAP, json.dumps(bootstrap(self._settings), indent=1))
+        write_private(GRPC_BOOTSTRAP, json.dumps(grpc_bootstrap(self._settings, Path.cwd()), indent=1))
         if self._settings.engine == "envoy":
             self._start_telemetry()
         while True:

@@ -28,7 +28,7 @@ def bootstrap(settings: Settings) -> Json:
     """`node`, `admin`, ADS over mutual TLS, and the listeners for readiness and metrics; Envoy's runtime for Envoy."""
     return {
         **_runtime(settings),
-        "node": _node(settings),
+        "node": node(settings),
         "admin": {"address": _address(settings.address, ADMIN_PORT)},
         "dynamic_resources": {
             "ads_config": {
@@ -70,7 +70,8 @@ def sds(name: str) -> Json:
     }
 
 
-def _node(settings: Settings) -> Json:
+def node(settings: Settings) -> Json:
+    """Who the pod's proxy is, with Istio's metadata."""
     labels = settings.metadata.get("LABELS") or {}
     app = labels.get("app", settings.metadata.get("WORKLOAD_NAME", settings.pod))
     metadata = {

@@ -3,8 +3,8 @@
 Runs in a child process that ends afterwards, so that the agent, which stays, never loads TLS and cryptography.
 """
 
-from mesh.agent.secrets import key_pair, trust, write_secret
-from mesh.agent.settings import ROOT_CERT, SECRETS, TOKEN, Settings
+from mesh.agent.secrets import key_pair, trust, write_private, write_secret
+from mesh.agent.settings import CERT_CHAIN, PRIVATE_KEY, ROOT, ROOT_CERT, SECRETS, TOKEN, Settings
 
 
 def enrol(settings: Settings) -> float:
@@ -34,4 +34,6 @@ def enrol(settings: Settings) -> float:
     )
     write_secret(SECRETS, trust(signed.root))
     write_secret(SECRETS, key_pair(pkcs8.decode(), signed.chain))
+    for name, text in ((ROOT, signed.root), (PRIVATE_KEY, pkcs8.decode()), (CERT_CHAIN, "".join(signed.chain))):
+        write_private(SECRETS / name, text)
     return signed.not_after.timestamp()

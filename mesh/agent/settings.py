@@ -10,6 +10,9 @@ TOKEN = Path("token")
 ROOT_CERT = Path("root-cert.pem")
 SECRETS = Path("secrets")
 BOOTSTRAP = Path("bootstrap.json")
+GRPC_BOOTSTRAP = Path("grpc-bootstrap.json")
+# Istio's names, in the folder of secrets, for those who read no SDS.
+CERT_CHAIN, PRIVATE_KEY, ROOT = "cert-chain.pem", "key.pem", "root-cert.pem"
 TELEMETRY_PIPE = Path("telemetry.pipe")
 
 _ENGINES = ("python", "envoy")

@@ -16,6 +16,7 @@ _VERBS = {
     "analyze": "check manifests for mistakes, with no mesh needed",
     "proxy-status": "show what each sidecar was sent and has taken",
     "proxy-config": "show a sidecar's listeners, routes, clusters, endpoints or secrets",
+    "grpc-bootstrap": "show what gRPC's own xDS client needs to be a pod's",
     "logs": "show a container's output",
     "drill": "list and run drills",
     "demo": "Bookinfo under load through every drill",

@@ -22,13 +22,22 @@ _NOBODY = (("grpc.ssl_target_name_override", "control"),)
 class Client:
     """One ADS stream. Every wait is bounded; whatever was not expected fails the test."""
 
-    def __init__(self, authority: Authority, port: int, pod: str, account: str, *, engine: str = "python") -> None:
+    def __init__(
+        self,
+        authority: Authority,
+        port: int,
+        pod: str,
+        account: str,
+        *,
+        engine: str = "python",
+        grpc_client: bool = False,
+    ) -> None:
         key, chain = authority.issue(UniformResourceIdentifier(f"spiffe://cluster.local/ns/default/sa/{account}"))
         credentials = grpc.ssl_channel_credentials(authority.root, key, chain)
         self._channel = grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=_NOBODY)
         self._node = {
             "id": f"sidecar~127.64.1.1~{pod}.default~default.svc.cluster.local",
-            "metadata": {"ENGINE": engine},
+            "metadata": {"GENERATOR": "grpc"} if grpc_client else {"ENGINE": engine},
         }
         self._call: Any = None
 

@@ -39,6 +39,8 @@ class FakeConfig:
     l: Mapping[str, str] = field(default_factory=lambda: {"l": "1"})  # noqa: E741
     r: Mapping[str, str] = field(default_factory=lambda: {"r": "1"})
 
+    on_demand: bool = False
+
     @property
     def clusters(self) -> ResourceSet:
         return ResourceSet(CDS, Layer(resource(CDS, name, content, (name,)) for name, content in self.c.items()))

@@ -52,6 +52,13 @@ class Authority:
             secret = {"@type": _SECRET, "name": name, **body}
             (folder / f"{name}.json").write_text(json.dumps({"resources": [secret]}))
 
+    def write_files(self, folder: Path, identity: str) -> None:
+        """The files that the agent writes for gRPC."""
+        folder.mkdir(parents=True, exist_ok=True)
+        key, chain = self.issue(x509.UniformResourceIdentifier(identity))
+        for name, content in (("cert-chain.pem", chain), ("key.pem", key), ("root-cert.pem", self.root)):
+            (folder / name).write_bytes(content)
+
     def _builder(self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (

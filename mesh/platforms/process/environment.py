@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from mesh.api.core import Service
 from mesh.api.pod import Container, EnvFromSource, EnvVar, KeyRef, Pod
@@ -43,10 +44,14 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replacement, text)
 
 
-def proxy_variables(pod_ip: str) -> dict[str, str]:
-    """What makes HTTP clients go through the pod's sidecar. Both cases: curl reads one, other clients the other."""
+def proxy_variables(pod_ip: str, folder: Path) -> dict[str, str]:
+    """What makes HTTP clients go through the pod's sidecar, and gRPC's `xds:///` the pod's.
+
+    Both cases: curl reads one, other clients the other. `folder` is where the pod's agent writes.
+    """
     proxy = f"http://{pod_ip}:{OUTBOUND_PORT}"
-    return {"http_proxy": proxy, "HTTP_PROXY": proxy, "no_proxy": NO_PROXY, "NO_PROXY": NO_PROXY}
+    variables = {"http_proxy": proxy, "HTTP_PROXY": proxy, "no_proxy": NO_PROXY, "NO_PROXY": NO_PROXY}
+    return {**variables, "GRPC_XDS_BOOTSTRAP": str(folder / "grpc-bootstrap.json")}
 
 
 def service_variables(services: Iterable[Service], pod_ip: str) -> dict[str, str]:

@@ -88,7 +88,7 @@ class PodPlan:
     def _defaults(self, container: Container) -> dict[str, str]:
         if container.name == PROXY_CONTAINER:
             return base_environment()
-        proxy = proxy_variables(self.pod.status.pod_ip) if self._in_mesh else {}
+        proxy = proxy_variables(self.pod.status.pod_ip, self._folders.pod(self.pod.name)) if self._in_mesh else {}
         return {**base_environment(), **proxy, **self._listen_variables(container)}
 
     def _listen_variables(self, container: Container) -> dict[str, str]:

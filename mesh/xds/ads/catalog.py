@@ -9,6 +9,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from mesh.registry.types import Service, Workload
 from mesh.snapshot.snapshot import MeshSnapshot
+from mesh.xds.ads.grpc_config import GrpcConfig
 from mesh.xds.ads.memo import Memo
 from mesh.xds.ads.touched import Touched
 from mesh.xds.compile import clusters, gateway, names
@@ -24,7 +25,7 @@ from mesh.xds.compile.parts import (
     virtual_host_parts,
 )
 from mesh.xds.compile.ports import InboundPort, inbound_ports
-from mesh.xds.compile.proxy import Proxy, Role, Sight, sight_of
+from mesh.xds.compile.proxy import Engine, Proxy, Role, Sight, sight_of
 from mesh.xds.compile.virtual_hosts import block_all, cluster_chooser, route_configuration
 from mesh.xds.resource import Layer, Resource, ResourceSet, encode, from_bytes, length_delimited
 from mesh.xds.types import XdsType
@@ -62,6 +63,8 @@ class ProxyConfig:
     """What one proxy is to be sent. Good until the catalog shows another snapshot; then ask for another one."""
 
     __slots__ = ("_catalog", "_own", "_sight", "clusters", "resource_version")
+
+    on_demand = False
 
     def __init__(self, catalog: Catalog, sight: Sight, own: _Own) -> None:
         self._catalog = catalog
@@ -120,12 +123,14 @@ class Catalog:
         self._namespaces.clear()
         return Touched(None, routes=True)
 
-    def config(self, proxy: Proxy) -> ProxyConfig:
+    def config(self, proxy: Proxy) -> ProxyConfig | GrpcConfig:
         """What this proxy is to have now. Raises UnknownWorkloadError when its pod is gone."""
         workload = self.snapshot.workloads.get(proxy.key)
         if workload is None:
             raise UnknownWorkloadError(f"no pod {proxy.key.name} in namespace {proxy.key.namespace}")
         sight = sight_of(proxy, workload, self.snapshot)
+        if proxy.engine is Engine.GRPC:
+            return GrpcConfig(self, sight)
         return ProxyConfig(self, sight, self._own_of(proxy, sight, workload))
 
     def forget(self, proxy: Proxy) -> None:
@@ -134,6 +139,10 @@ class Catalog:
 
     def outbound_clusters(self, namespace: str) -> Layer:
         return self._namespace(namespace).layer
+
+    def cluster_part(self, namespace: str, cluster: str) -> ClusterPart | None:
+        """What an outbound cluster is made of, for clients of a namespace; None if there is none of that name."""
+        return self._namespace(namespace).parts.get(cluster)
 
     def endpoints(self, namespace: str, cluster: str) -> Resource | None:
         known = self._namespace(namespace)

@@ -37,13 +37,18 @@ def read_node(node: Node) -> NodeIdentity:
         role, address, pod, _ = node.id.split("~")
         name, namespace = pod.rsplit(".", 1)
         key = WorkloadKey(namespace, name)
-        engine = Engine(_metadata(node, "ENGINE") or Engine.PYTHON)
+        engine = Engine.GRPC if _is_grpc(node) else Engine(_metadata(node, "ENGINE") or Engine.PYTHON)
         return NodeIdentity(node.id, address, Proxy(key, Role(role), engine))
     except ValueError as error:
         raise NodeError(
             f'node id "{node.id}" with ENGINE "{_metadata(node, "ENGINE")}" is not '
             "sidecar|router~<address>~<pod>.<namespace>~<domain> with ENGINE python|envoy"
         ) from error
+
+
+def _is_grpc(node: Node) -> bool:
+    """Istio's mark, or gRPC's own name of itself (`gRPC C-core`, `gRPC Go`, ...)."""
+    return _metadata(node, "GENERATOR") == Engine.GRPC or node.user_agent_name.startswith("gRPC")
 
 
 def certified_identities(auth_context: Mapping[str, Iterable[bytes]]) -> frozenset[str]:

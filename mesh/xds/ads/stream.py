@@ -26,8 +26,13 @@ _NOTHING = ""  # the version of what there is not
 
 
 class Config(Protocol):
-    """What a proxy is to have; `mesh.xds.ads.catalog.ProxyConfig` is one."""
+    """What a proxy is to have; `mesh.xds.ads.catalog.ProxyConfig` is one.
 
+    `on_demand`: that it need not ask for clusters or listeners at all.
+    """
+
+    @property
+    def on_demand(self) -> bool: ...
     @property
     def resource_version(self) -> int: ...
     @property
@@ -189,7 +194,7 @@ class Stream(ABC):
         if self.nacks or any(own.in_flight for own in self.subscriptions.values()):
             return False
         return (
-            all(subscription.has(target) for subscription, target in self._targets())
+            all(own.has(target) or (self._config.on_demand and not own.asked) for own, target in self._targets())
             and _ready(self._clusters, self._endpoints)
             and _ready(self._listeners, self._routes)
         )

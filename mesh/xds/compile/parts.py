@@ -121,6 +121,15 @@ def virtual_host_parts(snapshot: MeshSnapshot, sight: Sight) -> Iterator[Virtual
             yield _virtual_host_part(snapshot, sight, host, bound, HTTP_DEFAULT_PORT)
 
 
+def service_virtual_host_part(snapshot: MeshSnapshot, sight: Sight, host: str, port: int) -> VirtualHostPart | None:
+    """The virtual host of one service's port, if it may be asked for requests."""
+    service = snapshot.services.get(host)
+    own = service.port(port) if service else None
+    if own is None or not speaks_http(own):
+        return None
+    return _virtual_host_part(snapshot, sight, host, snapshot.virtual_services.for_host(host, sight.namespace), port)
+
+
 def tcp_ports(snapshot: MeshSnapshot, sight: Sight) -> Iterator[outbound.TcpPort]:
     """Every TCP port that sidecars of this sight may listen on for their app."""
     cluster_of = cluster_chooser(snapshot.services)

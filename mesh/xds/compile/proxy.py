@@ -17,10 +17,11 @@ class Role(StrEnum):
 
 
 class Engine(StrEnum):
-    """What runs the resources; only access logs differ."""
+    """What runs the resources. Of the two proxies only access logs differ; GRPC is the client inside an app."""
 
     PYTHON = "python"
     ENVOY = "envoy"
+    GRPC = "grpc"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 APPS = Path(__file__).parents[3] / "apps"
+CALLER = Path(__file__).parents[2] / "xdskit" / "grpc_caller.py"
 FIFTY_FIFTY = str(APPS / "istio" / "virtual-service-reviews-50-50.yaml")
 
 
@@ -116,6 +117,26 @@ def test_apply_is_all_or_nothing_and_names_the_line(bookinfo: Mesh) -> None:
 def test_a_sidecar_tells_what_it_runs_with(bookinfo: Mesh, what: str, expected: str) -> None:
     assert expected in bookinfo.ok("proxy-config", what, "productpage")
     assert expected in json.dumps(json.loads(bookinfo.ok("proxy-config", what, "productpage", "-o", "json")))
+
+
+def test_a_grpc_client_can_be_a_pod(bookinfo: Mesh) -> None:
+    file = Path(bookinfo.ok("grpc-bootstrap", "deploy/productpage-v1", "--path").strip())
+    document = json.loads(bookinfo.ok("grpc-bootstrap", "deploy/productpage-v1"))
+    assert document == json.loads(file.read_text())
+    files = document["xds_servers"][0]["channel_creds"][0]["config"]
+    secrets = [Path(value) for name, value in files.items() if name.endswith("_file")]
+    assert [own.stat().st_mode & 0o777 for own in (file, *secrets)] == [0o600] * 4
+    caller = subprocess.run(
+        [sys.executable, str(CALLER)],
+        env={"GRPC_XDS_BOOTSTRAP": str(file)},
+        input=json.dumps({"target": "reviews.default.svc.cluster.local:9080"}) + "\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    status, text, _ = json.loads(caller.stdout)
+    assert (status, "http" in text.lower()) == ("UNAVAILABLE", True), "it found the endpoint, which speaks no gRPC"
 
 
 def test_proxy_status_shows_every_sidecar_in_step(bookinfo: Mesh) -> None:

@@ -210,3 +210,33 @@ def test_a_pod_is_known_before_the_debounce_ends() -> None:
         await client.subscribe_all()
 
     run(scenario)
+
+
+def test_a_grpc_client_gets_what_it_asks_for_and_nothing_else() -> None:
+    async def main() -> None:
+        authority = Authority()
+        async with (
+            served(authority, objects(BOOKINFO.read_text(), RULE, ROUTE)) as (server, port),
+            Client(authority, port, POD, ACCOUNT, grpc_client=True) as client,
+        ):
+            target = "reviews.default.svc.cluster.local:9080"
+            await client.ask(LDS, target, "reviews:9080", "nobody:9080", "reviews:1")
+            listeners = await client.response(LDS)
+            assert resource_names(listeners) == [target, "reviews:9080"]
+            await client.ack(listeners, target, "reviews:9080", "nobody:9080", "reviews:1")
+            await client.ask(RDS, REVIEWS, "outbound|1||nobody", "http_proxy")
+            routes = await client.response(RDS)
+            assert resource_names(routes) == [REVIEWS]
+            await client.ack(routes, REVIEWS)
+            await client.ask(CDS, V1)
+            clusters = await client.response(CDS)
+            assert resource_names(clusters) == [V1]
+            await client.ack(clusters, V1)
+            await client.ask(EDS, V1)
+            await client.ack(await client.response(EDS), V1)
+            assert (await server.wait_synced(1, 5)).state is SyncState.SYNCED
+            server.change([], objects(ROUTE), 2)
+            routes = await client.response(RDS)
+            assert V1 not in str(routes)
+
+    asyncio.run(main())

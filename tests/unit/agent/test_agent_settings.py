@@ -1,9 +1,11 @@
 import json
 import random
+from pathlib import Path
 
 import pytest
 
 from mesh.agent.bootstrap import bootstrap
+from mesh.agent.grpc_bootstrap import grpc_bootstrap
 from mesh.agent.schedule import Restarts, Retry, renewal_in_s
 from mesh.agent.settings import Settings, SettingsError, read_settings
 from mesh.agent.telemetry import own_workload
@@ -66,6 +68,18 @@ def test_other_arguments_get_the_usage(arguments: list[str]) -> None:
 def test_the_proxy_asks_for_changes_unless_it_is_told_otherwise(changes: dict[str, str], api_type: str) -> None:
     document = bootstrap(settings(**changes))
     assert document["dynamic_resources"]["ads_config"]["api_type"] == api_type
+
+
+def test_grpc_is_told_the_pods_files_and_that_it_is_grpc() -> None:
+    document = grpc_bootstrap(settings(), Path("/state/pods/web-1"))
+    json.dumps(document)
+    (server,) = document["xds_servers"]
+    assert server["server_uri"] == "127.90.0.1:15012"
+    (credentials,) = server["channel_creds"]
+    assert credentials["config"] == document["certificate_providers"]["default"]["config"]
+    assert credentials["config"]["private_key_file"] == "/state/pods/web-1/secrets/key.pem"
+    assert document["node"]["id"] == "sidecar~127.90.1.1~web-1.shop~shop.svc.cluster.local"
+    assert document["node"]["metadata"]["GENERATOR"] == "grpc"
 
 
 @pytest.mark.parametrize(("engine", "metrics_port"), [("python", 15000), ("envoy", 15020)])

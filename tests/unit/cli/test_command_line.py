@@ -68,6 +68,7 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], tmp_path: Path) -> Non
         ["get", "pods"],
         ["proxy-status"],
         ["proxy-config", "routes", "x"],
+        ["grpc-bootstrap", "x"],
         ["logs", "x"],
         ["delete", "vs", "x"],
     ],

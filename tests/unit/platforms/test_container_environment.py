@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from mesh.api.core import ConfigMap, Service, ServicePort, ServiceSpec
@@ -136,7 +138,8 @@ def test_http_services_are_named_and_tcp_services_are_at_the_sidecar() -> None:
 
 
 def test_proxy_variables_come_in_both_cases_and_spare_loopback_names() -> None:
-    found = proxy_variables("127.90.1.1")
+    found = proxy_variables("127.90.1.1", Path("/state/pods/web-1"))
+    assert found["GRPC_XDS_BOOTSTRAP"] == "/state/pods/web-1/grpc-bootstrap.json"
     assert found["http_proxy"] == found["HTTP_PROXY"] == "http://127.90.1.1:15080"
     assert "127.0.0.1" in found["no_proxy"].split(",")
     assert found["no_proxy"] == found["NO_PROXY"]
