@@ -190,6 +190,8 @@ class HttpStats(Group):
     rq_direct_response: int = 0
     rq_redirect: int = 0
     rq_reset_after_downstream_response_started: int = 0
+    cors__origin_valid: int = 0
+    cors__origin_invalid: int = 0
     fault__aborts_injected: int = 0
     fault__delays_injected: int = 0
     fault__faults_overflow: int = 0

@@ -85,7 +85,7 @@ class Exchange(Stream):
             self._forward(route, action)
             return
         if route.response_edit is not None:
-            self.response_edits = (route.response_edit,)
+            self.response_edits = (route.response_edit, *self.response_edits)
         if type(action) is Redirect:
             stats.rq_redirect += 1
             location = action.location(self.head, self.connection.scheme)
@@ -104,7 +104,7 @@ class Exchange(Stream):
             return
         self.cluster = cluster
         if route.response_edit is not None:
-            self.response_edits = (route.response_edit,)
+            self.response_edits = (route.response_edit, *self.response_edits)
         if target.response_edit is not None:
             self.response_edits = (target.response_edit, *self.response_edits)
         if action.idle_timeout is not None:

@@ -57,6 +57,12 @@ def clusters(action: Any, key: HashKey | None, place: Place) -> tuple[WeightedCl
 def _weighted(cluster: Any, place: Place) -> WeightedCluster:
     if bool(cluster.name) == bool(cluster.cluster_header):
         raise place.refuse("either name or cluster_header is required")
+    own = registry.per_route(cluster.typed_per_filter_config, place)
+    for name in own:
+        if hasattr(own[name], "over"):
+            raise place.refuse(
+                "of a weighted cluster is not supported by this sidecar", f"typed_per_filter_config[{name}]"
+            )
     return WeightedCluster(
         name=cluster.name,
         weight=value_or(cluster, "weight", 0),
@@ -65,7 +71,7 @@ def _weighted(cluster: Any, place: Place) -> WeightedCluster:
             [(cluster.response_headers_to_add, cluster.response_headers_to_remove, place)]
         ),
         host_rewrite=cluster.host_rewrite_literal.encode() or None,
-        filter_config=registry.per_route(cluster.typed_per_filter_config, place),
+        filter_config=own,
         switches=registry.switches([cluster.typed_per_filter_config]) or None,
     )
 

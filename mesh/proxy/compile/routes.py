@@ -85,7 +85,7 @@ def compile_routes(config: Any, place: Place) -> RouteTable:
 
 def _virtual_host(config: Any, host: Any, place: Place, outer: Place, of_config: Mapping[str, Any]) -> VirtualHost:
     routes = []
-    inherited = {**of_config, **registry.per_route(host.typed_per_filter_config, place)}
+    inherited = registry.merged(of_config, registry.per_route(host.typed_per_filter_config, place))
     for index, route in enumerate(host.routes):
         inside = place.at(f"routes[{index}]")
         routes.append(_route(route, [(route, inside), (host, place), (config, outer)], inherited))
@@ -115,7 +115,7 @@ def _route(route: Any, levels: list[tuple[Any, Place]], inherited: Mapping[str, 
         response_edit=headers.header_edit(
             (level.response_headers_to_add, level.response_headers_to_remove, where) for level, where in levels
         ),
-        filter_config={**inherited, **registry.per_route(route.typed_per_filter_config, place)},
+        filter_config=registry.merged(inherited, registry.per_route(route.typed_per_filter_config, place)),
         switches=switches if switched else None,
         buffer_limit=_buffer_limit(route, _buffer_limit(host, None)),
         counts_attempts=host.include_request_attempt_count,

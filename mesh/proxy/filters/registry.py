@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from envoy.config.route.v3.route_components_pb2 import FilterConfig
-from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 
 from mesh.proxy.fields import Place, Supported, check
@@ -18,9 +17,11 @@ _F = "envoy.extensions.filters.http."
 # Modules by the type of what configures them, imported when a configuration first names one: each brings messages of
 # its own, some a library. `add` takes the chain's configuration, `compile_route` a route's.
 _OF_CHAIN: Mapping[str, str] = {
+    _F + "cors.v3.Cors": "cors",
     _F + "fault.v3.HTTPFault": "fault",
 }
 _OF_ROUTE: Mapping[str, str] = {
+    _F + "cors.v3.CorsPolicy": "cors",
     _F + "fault.v3.HTTPFault": "fault",
 }
 _TYPED_STRUCTS = ("xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct")
@@ -37,8 +38,6 @@ def compile_filter(config: Any, around: Surroundings, place: Place) -> Steps | N
         check(router, _ROUTER, inside)
         return None
     steps = Steps(config.name, config.disabled)
-    if kind == Cors.DESCRIPTOR.full_name:
-        return steps  # does nothing until a route has a policy, and those are refused
     if kind in _OF_CHAIN:
         _module(_OF_CHAIN[kind]).add(steps, config.typed_config, around, inside)
     elif kind in _TYPED_STRUCTS and config.name == metadata_exchange.NAME:
@@ -65,9 +64,20 @@ def per_route(configs: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
         kind = packed.TypeName()
         if kind in _OF_ROUTE:
             compiled[name] = _module(_OF_ROUTE[kind]).compile_route(packed, inside)
-        elif kind == CorsPolicy.DESCRIPTOR.full_name or not optional:
+        elif not optional:
             raise inside.refuse(f"{kind} is not supported by this sidecar")
     return compiled
+
+
+def merged(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What two levels of `typed_per_filter_config` say together: the inner one stands, unless it can be laid `over` the
+    outer one.
+    """
+    both = {**outer, **inner}
+    for name in outer.keys() & inner.keys():
+        if hasattr(inner[name], "over"):
+            both[name] = inner[name].over(outer[name])
+    return both
 
 
 def switches(levels: Iterable[Mapping[str, Any]]) -> Switches:

@@ -25,6 +25,7 @@ _REQUEST_MARKS: tuple[bytes, ...] = (
     b"x-forwarded-proto",
     b"x-forwarded-for",
     b"user-agent",
+    b"origin",
     b"x-envoy-internal",
     b"x-envoy-external-address",
     b"x-envoy-expected-rq-timeout-ms",
