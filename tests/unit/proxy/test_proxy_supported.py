@@ -132,6 +132,13 @@ def balancing(whole: Cluster, message: Message) -> None:
     whole.load_balancing_policy.policies.add().typed_extension_config.typed_config.Pack(message)
 
 
+def of_route(message: Message) -> object:
+    config = RouteConfiguration(name="r")
+    host = config.virtual_hosts.add(name="v", domains=["*"])
+    host.typed_per_filter_config["f"].Pack(message)
+    return compile_routes(config, Place("RouteConfiguration", "r"))
+
+
 # How the compiler is handed each kind of message: by full name, or by what it begins with.
 HANDED: dict[str, Compile] = {
     Listener.DESCRIPTOR.full_name: listener,
@@ -144,6 +151,7 @@ HANDED: dict[str, Compile] = {
     ListenerFilter.DESCRIPTOR.full_name: in_listener(whole_listener_filter),
     "envoy.extensions.filters.network.": in_listener(network_filter),
     "envoy.extensions.filters.listener.": in_listener(listener_filter),
+    "envoy.extensions.filters.http.cors.v3.CorsPolicy": of_route,
     "envoy.extensions.filters.http.": manager(http_filter),
     "envoy.extensions.access_loggers.": manager(access_log),
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": in_listener(server_socket),
