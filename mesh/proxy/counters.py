@@ -210,6 +210,14 @@ class HttpStats(Group):
 
 
 @dataclass(slots=True, eq=False)
+class Http1Stats(Group):
+    """`http1.*`"""
+
+    dropped_headers_with_underscores: int = 0
+    requests_rejected_with_underscores_in_headers: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class ListenerStats(Group):
     """`listener.<address>.*`"""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +13,9 @@ from mesh.proxy.http1.head import Head, RequestHead
 from mesh.proxy.http2.options import Http2Options
 from mesh.proxy.http2.stats import Http2Stats
 from mesh.proxy.keepalive import KeepaliveConfig
+from mesh.proxy.origin import Mark, client_of, mark_scheme
+from mesh.proxy.preparation import Prepare
+from mesh.proxy.response_marks import ResponseMark
 
 if TYPE_CHECKING:
     from mesh.proxy.codec import ResponseEncoder
@@ -20,6 +23,23 @@ if TYPE_CHECKING:
 
 Codec = Literal["AUTO", "HTTP1", "HTTP2"]
 _MAX_VARIANTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ClientAddress:
+    """Where the client's address stands: at a `place` of x-forwarded-for, counted from its end by 1, or in a header of
+    its own. With neither it is the connection's.
+    """
+
+    place: int = 0
+    header: bytes = b""
+
+    def of(self, head: RequestHead) -> str | None:
+        """It, without a port; None if it is not there."""
+        if self.header:
+            return client_of(head.get(self.header) or b"", 1)
+        forwarded = head.marked.get(b"x-forwarded-for") if self.place else None
+        return None if forwarded is None else client_of(forwarded, self.place)
 
 
 @dataclass(slots=True, eq=False)
@@ -35,9 +55,14 @@ class HttpConfig:
     server_line: bytes = b"server: envoy"
     server_transformation: str = "OVERWRITE"
     use_remote_address: bool = False
+    client_address: ClientAddress = ClientAddress(1)
+    mark_origin: Mark = mark_scheme
+    sanitizes_client_cert: bool = True
+    cleans_always: bool = False  # there is something to do even where no header asks for it
     generate_request_id: bool = True
     preserve_external_request_id: bool = False
-    normalize_path: Callable[[bytes], bytes] | None = None
+    prepare: tuple[Prepare, ...] = ()
+    response_marks: tuple[ResponseMark, ...] = ()
     idle_timeout: float = 3600.0
     stream_idle_timeout: float = 300.0
     buffer_limit: int = 1024 * 1024
@@ -77,21 +102,18 @@ class HttpConfig:
 
     def is_internal(self, head: RequestHead, connection: ResponseEncoder) -> bool:
         """Whether the client may steer retries and timeouts by headers: only from the addresses named as internal."""
-        if not self.internal_ranges or not self.use_remote_address or b"x-forwarded-for" in head.marked:
+        if not self.internal_ranges:
             return False
-        address = ipaddress.ip_address(connection.remote_ip.decode())
+        if b"x-forwarded-for" not in head.marked:
+            found = connection.remote_ip.decode() if self.use_remote_address else None
+        elif self.use_remote_address or b"," in head.marked[b"x-forwarded-for"]:
+            return False
+        else:
+            found = self.client_address.of(head)
+        if not found:
+            return False
+        address = ipaddress.ip_address(found)
         return any(address in network for network in self.internal_ranges)
-
-    def mark_origin(self, head: RequestHead, connection: ResponseEncoder) -> None:
-        """Say where the request came from: x-forwarded-for and x-forwarded-proto."""
-        if self.use_remote_address:
-            before = head.marked.get(b"x-forwarded-for")
-            remote = connection.remote_ip
-            head.set(b"x-forwarded-for", b"%b,%b" % (before, remote) if before else remote)
-            head.set(b"x-forwarded-proto", connection.scheme)
-        elif b"x-forwarded-proto" not in head.marked:
-            head.lines.append(connection.forwarded_proto)
-            head.marked[b"x-forwarded-proto"] = connection.scheme
 
     def mark_server(self, head: Head) -> None:
         """The `server` header, as server_header_transformation says."""

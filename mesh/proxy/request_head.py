@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from mesh.proxy.route import Forward
     from mesh.proxy.stream import Stream
 
+# What only proxies of our own may say: an edge takes it from nobody.
+_OF_THE_MESH = frozenset(
+    (b"x-envoy-decorator-operation", b"x-envoy-downstream-service-cluster", b"x-envoy-downstream-service-node",
+     b"x-envoy-original-path")
+)  # fmt: skip
 _STATUS = re.compile(rb"\d{1,3}")
 _TOO_LONG = 20  # digits of a number that may not fit into 64 bits
 # The part of this process in its request ids: version 4, variant 10 (RFC 9562 section 5.4), and where it counts from.
@@ -58,13 +63,16 @@ def clean(stream: Stream) -> None:
             stream.connection.send_informational(_CONTINUE)
         else:
             head.lines.append(b"expect: %b" % expected)
+    if config.sanitizes_client_cert and b"x-forwarded-client-cert" in marked:
+        head.remove((b"x-forwarded-client-cert",))
     if config.is_internal(head, stream.connection):
         head.set(b"x-envoy-internal", b"true")
         return
     for name in INTERNAL & marked.keys():
         del marked[name]
     if config.use_remote_address:
-        head.take(b"x-envoy-decorator-operation")
+        if not _OF_THE_MESH.isdisjoint(marked):
+            head.remove(_OF_THE_MESH)
         if not config.preserve_external_request_id:
             head.take(b"x-request-id")
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from mesh.proxy.connection_info import text_of
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http1.names import HOP, INTERNAL
 from mesh.proxy.request_head import clean, new_request_id
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from mesh.proxy.tls import Peer
     from mesh.proxy.workload import Workload
 
-_TO_CLEAN = HOP | INTERNAL
+_TO_CLEAN = HOP | INTERNAL | {b"x-forwarded-client-cert"}
 
 
 class Stream(Timeouts):
@@ -83,9 +84,10 @@ class Stream(Timeouts):
         """Prepare the head as the connection manager does, find the route, run the filters, forward."""
         head, config = self.head, self.config
         marked = head.marked
-        if config.normalize_path is not None:
-            head.target = config.normalize_path(head.target)
-        if not _TO_CLEAN.isdisjoint(marked) or config.use_remote_address:
+        for prepare in config.prepare:
+            if prepare(self):
+                return
+        if not _TO_CLEAN.isdisjoint(marked) or config.cleans_always:
             clean(self)
         config.mark_origin(head, self.connection)
         if b"x-request-id" not in marked and config.generate_request_id:
@@ -201,6 +203,8 @@ class Stream(Timeouts):
         for edit in self.response_edits:
             edit.apply(head, self)
         config.mark_server(head)
+        for mark in config.response_marks:
+            mark(self, head)
         self.bytes_sent = len(payload)
         self.connection.send_head(head, payload, done)
         if done:
@@ -272,11 +276,9 @@ class Stream(Timeouts):
 
     @property
     def remote_address(self) -> str:
-        """Where the request came from, `ip:port`: the last hop that x-forwarded-for names, unless we are the edge."""
-        forwarded = self.head.marked.get(b"x-forwarded-for")
-        if forwarded is None or self.config.use_remote_address:
-            return self.connection.remote_address
-        return f"{forwarded.rpartition(b',')[2].strip().decode('latin-1')}:0"
+        """Where the request came from, `ip:port`, as far as the proxies in front are trusted to tell."""
+        ip = self.config.client_address.of(self.head)
+        return self.connection.remote_address if ip is None else text_of((ip, 0))
 
     @property
     def upstream_peer(self) -> Peer | None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from mesh.proxy.x509 import CertificateError, certificates
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -31,6 +33,12 @@ class Verify:
         return any(matcher(kind, value) for matcher in self.sans for kind, value in names)
 
 
+class Context(ssl.SSLContext):
+    """An OpenSSL context that knows whose certificate it shows."""
+
+    uri_sans: tuple[str, ...] = ()
+
+
 class ContextError(ValueError):
     """Keys or parameters that OpenSSL does not take."""
 
@@ -44,9 +52,9 @@ def make_context(
     minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
     maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ciphers: str = "",
-) -> ssl.SSLContext:
+) -> Context:
     """An OpenSSL context of these keys. Raises ContextError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context = Context(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # identities are SANs of any kind, checked by `Verify`
     try:
         context.minimum_version = minimum
@@ -60,6 +68,7 @@ def make_context(
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         if keys.key:
             _load_pair(context, keys)
+            context.uri_sans = _uri_sans(keys.chain)
     except (ssl.SSLError, ValueError, UnicodeDecodeError) as error:
         raise ContextError(str(error)) from error
     if server:
@@ -67,6 +76,14 @@ def make_context(
     else:
         context.verify_mode = ssl.CERT_REQUIRED if keys.trust else ssl.CERT_NONE
     return context
+
+
+def _uri_sans(chain: bytes) -> tuple[str, ...]:
+    try:
+        leaf = next(iter(certificates(chain)), None)
+    except CertificateError:
+        return ()
+    return tuple(value for kind, value in leaf.names if kind == "uri") if leaf is not None else ()
 
 
 def _load_pair(context: ssl.SSLContext, keys: Keys) -> None:

@@ -10,10 +10,12 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpConnectionManager,
 )
 
+from mesh.proxy import response_marks
 from mesh.proxy.access_log import LogFiles
-from mesh.proxy.compile import http2
+from mesh.proxy.compile import http2, origin
 from mesh.proxy.compile.access_log import log_steps
 from mesh.proxy.compile.http2 import http2_options, keepalive
+from mesh.proxy.compile.preparation import compile_preparation
 from mesh.proxy.compile.routes import compile_routes
 from mesh.proxy.compile.upgrades import upgrades
 from mesh.proxy.compile.values import networks, seconds_or, unpack, value_or
@@ -22,9 +24,9 @@ from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.filters import registry
 from mesh.proxy.filters.steps import Steps, chain
 from mesh.proxy.filters.steps import Surroundings as FilterSurroundings
-from mesh.proxy.http1.path import normalizer
 from mesh.proxy.http2.stats import Http2Stats
 from mesh.proxy.http_config import Codec, HttpConfig
+from mesh.proxy.response_marks import ResponseMark
 from mesh.proxy.stats import Stats
 
 _H = "envoy.extensions.filters.network.http_connection_manager.v3."
@@ -36,15 +38,24 @@ SUPPORTED = {
          "server_name", "server_header_transformation", "max_request_headers_kb",
          "stream_idle_timeout", "delayed_close_timeout", "access_log", "use_remote_address", "generate_request_id",
          "preserve_external_request_id", "proxy_100_continue", "normalize_path", "merge_slashes",
-         "internal_address_config", "upgrade_configs")
+         "internal_address_config", "upgrade_configs", "xff_num_trusted_hops", "skip_xff_append",
+         "via", "append_x_forwarded_port", "add_user_agent", "scheme_header_transformation",
+         "forward_client_cert_details", "set_current_client_cert_details", "original_ip_detection_extensions",
+         "always_set_request_id_in_response", "strip_matching_host_port", "strip_any_host_port",
+         "strip_trailing_host_dot", "path_with_escaped_slashes_action")
     ),
+    _H + "HttpConnectionManager.SetCurrentClientCertDetails": frozenset(("subject", "cert", "dns", "uri")),
+    "envoy.config.core.v3.SchemeHeaderTransformation": frozenset(("scheme_to_overwrite",)),
+    "envoy.config.core.v3.TypedExtensionConfig": frozenset(("name", "typed_config")),
     _H + "Rds": frozenset(("config_source", "route_config_name")),
     _H + "HttpFilter": frozenset(("name", "typed_config", "is_optional", "disabled")),
     "envoy.config.core.v3.ConfigSource": OPAQUE,
     "envoy.config.route.v3.RouteConfiguration": OPAQUE,  # compiled with its own table
     "envoy.config.accesslog.v3.AccessLog": OPAQUE,  # likewise
     _H + "HttpConnectionManager.UpgradeConfig": frozenset(("upgrade_type", "enabled")),
-    "envoy.config.core.v3.HttpProtocolOptions": frozenset(("idle_timeout", "max_headers_count")),
+    "envoy.config.core.v3.HttpProtocolOptions": frozenset(
+        ("idle_timeout", "max_headers_count", "headers_with_underscores_action")
+    ),
     _H + "HttpConnectionManager.InternalAddressConfig": frozenset(("cidr_ranges",)),
     "envoy.config.core.v3.CidrRange": frozenset(("address_prefix", "prefix_len")),
     "envoy.config.core.v3.Http1ProtocolOptions": frozenset(("allow_absolute_url", "enable_trailers")),
@@ -94,11 +105,16 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         log_steps=logs,
         server_line=b"server: %b" % (config.server_name or "envoy").encode(),
         server_transformation=_TRANSFORMATIONS[config.server_header_transformation],
+        prepare=compile_preparation(config, around.stats, place),
         use_remote_address=config.use_remote_address.value,
+        client_address=origin.client_address(config, place),
+        mark_origin=origin.compile_origin(config, around.node, place),
+        sanitizes_client_cert=config.forward_client_cert_details == origin.SANITIZE,
+        cleans_always=config.use_remote_address.value or config.HasField("internal_address_config"),
         generate_request_id=value_or(config, "generate_request_id", True),
         idle_timeout=seconds_or(config.common_http_protocol_options, "idle_timeout", 3600.0),
         preserve_external_request_id=config.preserve_external_request_id,
-        normalize_path=normalizer(normalize=config.normalize_path.value, merge_slashes=config.merge_slashes),
+        response_marks=_response_marks(config),
         stream_idle_timeout=seconds_or(config, "stream_idle_timeout", 300.0),
         buffer_limit=around.buffer_limit,
         internal_ranges=networks(
@@ -122,6 +138,15 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         http2_stats=around.stats.group(Http2Stats, "http2"),
         keepalive=keepalive(config.http2_protocol_options, place.at("http2_protocol_options")),
     )
+
+
+def _response_marks(config: Any) -> tuple[ResponseMark, ...]:
+    marks: list[ResponseMark] = []
+    if config.always_set_request_id_in_response:
+        marks.append(response_marks.request_id)
+    if config.via:
+        marks.append(response_marks.via(config.via.encode()))
+    return tuple(marks)
 
 
 def _filters(config: Any, around: Surroundings, stats: HttpStats, place: Place) -> tuple[Steps, ...]:

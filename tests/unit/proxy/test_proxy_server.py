@@ -428,11 +428,13 @@ def test_an_endpoint_change_keeps_the_hosts_that_stay() -> None:
 
 def test_fields_that_are_not_supported_are_named() -> None:
     async def scene() -> None:
-        config = resources(listener(chain("app")).replace("stat_prefix: t,", "stat_prefix: t, via: x,"))
+        config = resources(
+            listener(chain("app")).replace("stat_prefix: t,", "stat_prefix: t, proxy_status_config: {},")
+        )
         with pytest.raises(Refused) as refused:
             async with sidecar(config):
                 pass
-        path = "filter_chains[0].filters[0].typed_config.via"
+        path = "filter_chains[0].filters[0].typed_config.proxy_status_config"
         assert str(refused.value) == f'Listener "l": {path}: not supported by this sidecar'
 
     play(scene)

@@ -100,6 +100,10 @@ def whole_access_log(http: HttpConnectionManager, message: Any) -> None:
     http.access_log.append(message)
 
 
+def ip_detection(http: HttpConnectionManager, message: Message) -> None:
+    http.original_ip_detection_extensions.add(name="x").typed_config.Pack(message)
+
+
 def transport_socket(whole: Cluster, message: Any) -> None:
     whole.transport_socket.CopyFrom(message)
 
@@ -153,6 +157,7 @@ HANDED: dict[str, Compile] = {
     "envoy.extensions.filters.listener.": in_listener(listener_filter),
     "envoy.extensions.filters.http.cors.v3.CorsPolicy": of_route,
     "envoy.extensions.filters.http.": manager(http_filter),
+    "envoy.extensions.http.original_ip_detection.": manager(ip_detection),
     "envoy.extensions.access_loggers.": manager(access_log),
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": in_listener(server_socket),
     "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": in_cluster(client_socket),
