@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 Address = tuple[str, int]  # ip, port
 
@@ -12,12 +13,12 @@ class ConnectionInfo:
 
     `direct_remote` is the other end of the socket; `remote` differs from it where a PROXY header told another. `local`
     is where the client wanted to go: `is_local_restored` if a listener filter told so and not the socket.
-    `cluster_name` stands over what a tcp_proxy is configured with.
+    `cluster_name` stands over what a tcp_proxy is configured with. `metadata` is what network filters say of it.
     """
 
     __slots__ = (
-        "application_protocols", "cluster_name", "direct_remote", "is_local_restored", "local", "remote", "server_name",
-        "transport_protocol",
+        "application_protocols", "cluster_name", "direct_remote", "is_local_restored", "local", "metadata", "remote",
+        "server_name", "transport_protocol",
     )  # fmt: skip
 
     def __init__(self, remote: Address, local: Address) -> None:
@@ -27,6 +28,7 @@ class ConnectionInfo:
         self.server_name = ""
         self.transport_protocol = ""
         self.cluster_name = ""
+        self.metadata: dict[str, dict[str, Any]] = {}
         self.application_protocols: tuple[str, ...] = ()
 
     @classmethod

@@ -5,7 +5,7 @@ A table and no more: how they are counted in and read is `stats`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -294,6 +294,27 @@ class TcpStats(Group):
     max_downstream_connection_duration: int = 0
     upstream_flush_active: int = 0
     upstream_flush_total: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class NamedCounters(Group):
+    """Counters whose names a configuration makes, beginning with 0 once they are declared."""
+
+    counts: dict[str, int] = field(default_factory=dict, metadata={"hidden": True})
+
+    def declare(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.counts.setdefault(name, 0)
+
+    def count(self, name: str) -> None:
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+    def samples(self) -> Iterator[tuple[str, str, int | HistogramValue, Tags]]:
+        for name, count in self.counts.items():
+            yield name, "counter", count, ()
+
+    def reset_counters(self) -> None:
+        self.counts.update(dict.fromkeys(self.counts, 0))
 
 
 def _code_samples(codes: Codes, name: str) -> Iterator[tuple[str, str, int, Tags]]:

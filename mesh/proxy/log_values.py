@@ -208,7 +208,7 @@ def endpoint_metadata(subject: Subject, path: list[str]) -> Any:
 
 
 def dynamic_metadata(subject: Subject, path: list[str]) -> Any:
-    return _at(getattr(subject, "dynamic_metadata", None), path)
+    return _at(getattr(subject, "metadata", None), path)
 
 
 def cluster_metadata(path: list[str]) -> Callable[[Subject], Any]:

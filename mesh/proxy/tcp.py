@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mesh.proxy.balancing.digests import xxh64
 from mesh.proxy.connection_info import ConnectionInfo, text_of
@@ -99,6 +99,11 @@ class TcpDownstream(asyncio.Protocol):
             self.worker.idle_deadlines.add(self)
         self.transport.pause_reading()
         self._connecting = self.worker.spawn(self._connect())
+
+    @property
+    def metadata(self) -> dict[str, dict[str, Any]]:
+        """Dynamic metadata, by namespace: what network filters said of the connection."""
+        return self.info.metadata if self.info is not None else {}
 
     def turn_away(self, why: str) -> None:
         """End it as soon as it is made: a network filter does not admit it."""

@@ -42,6 +42,11 @@ class Peer:
     def principal(self) -> str:
         return self.uri_sans[0] if self.uri_sans else ""
 
+    @property
+    def dns_sans(self) -> tuple[str, ...]:
+        certificate: dict[str, Any] = (self.session.getpeercert() or {}) if self.session is not None else {}
+        return tuple(str(value) for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS")
+
 
 class TlsFailed(ConnectionError):
     """The handshake did not succeed; the text says why."""

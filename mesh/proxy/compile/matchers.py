@@ -10,7 +10,7 @@ from typing import Any
 from mesh.proxy.compile.metadata import metadata_match
 from mesh.proxy.compile.values import BytesMatch, full_match, parts_of, plain_match, string_match
 from mesh.proxy.fields import Place
-from mesh.proxy.http1.head import RequestHead, ResponseHead
+from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.route import Circumstance, Condition, PathMatch
 from mesh.proxy.route_index import PathKey
 
@@ -127,7 +127,7 @@ def response_lookup(name: str) -> Callable[[ResponseHead], bytes | None]:
 
 def header_match(matcher: Any, place: Place, look_up: Callable[[str], Callable[[Any], bytes | None]] = lookup) -> Any:
     """A HeaderMatcher, over what `look_up` finds of its name. An absent header matches nothing, also inverted, unless
-    it is to be taken as empty (Envoy).
+    it is to be taken as empty (Envoy). Of a header that came more than once, one value has to match.
     """
     get = look_up(matcher.name)
     kind = matcher.WhichOneof("header_match_specifier")
@@ -138,11 +138,16 @@ def header_match(matcher: Any, place: Place, look_up: Callable[[str], Callable[[
             return lambda head: wanted
         return lambda head: (get(head) is not None) == wanted
     match = _value_match(matcher, kind, place)
+    name = matcher.name.lower().encode()
+
+    def found(head: Head, value: bytes) -> bool:
+        return match(value) if b"," not in value else any(match(each) for each in head.values(name) or (value,))
+
     if matcher.treat_missing_header_as_empty:
-        return lambda head: match(get(head) or b"") != inverted
+        return lambda head: found(head, get(head) or b"") != inverted
     if inverted:
-        return lambda head: (value := get(head)) is not None and not match(value)
-    return lambda head: (value := get(head)) is not None and match(value)
+        return lambda head: (value := get(head)) is not None and not found(head, value)
+    return lambda head: (value := get(head)) is not None and found(head, value)
 
 
 def _value_match(matcher: Any, kind: str, place: Place) -> BytesMatch:

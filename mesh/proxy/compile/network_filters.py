@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from mesh.proxy.network_filters.sni_cluster import SniCluster
 from mesh.proxy.stats import Stats
 
 _F = "envoy.extensions.filters.network."
+_RBAC = _F + "rbac.v3.RBAC"
 SUPPORTED = {
     _F + "connection_limit.v3.ConnectionLimit": frozenset(("stat_prefix", "max_connections")),
     _F + "sni_cluster.v3.SniCluster": frozenset(),
@@ -32,6 +34,10 @@ def compile_network_filters(filters: Iterable[Any], stats: Stats, place: Place) 
 def _filter(message: Any, stats: Stats, place: Place) -> NetworkFilter:
     inside = place.at("typed_config")
     name = message.typed_config.TypeName()
+    if name == _RBAC:
+        module = importlib.import_module("mesh.proxy.compile.network_rbac")
+        made: NetworkFilter = module.compile_network_rbac(message.typed_config, stats, inside)
+        return made
     entry = _KINDS.get(name)
     if entry is None:
         raise inside.refuse(f"network filter {message.name} ({name or 'no typed_config'}) is not supported")

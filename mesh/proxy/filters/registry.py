@@ -16,13 +16,15 @@ from mesh.proxy.filters.steps import Steps, Surroundings, Switches
 _F = "envoy.extensions.filters.http."
 # Modules by the type of what configures them, imported when a configuration first names one: each brings messages of
 # its own, some a library. `add` takes the chain's configuration, `compile_route` a route's.
-_OF_CHAIN: Mapping[str, str] = {
+FILTERS_OF_CHAINS: Mapping[str, str] = {
     _F + "cors.v3.Cors": "cors",
     _F + "fault.v3.HTTPFault": "fault",
+    _F + "rbac.v3.RBAC": "rbac",
 }
-_OF_ROUTE: Mapping[str, str] = {
+FILTERS_OF_ROUTES: Mapping[str, str] = {
     _F + "cors.v3.CorsPolicy": "cors",
     _F + "fault.v3.HTTPFault": "fault",
+    _F + "rbac.v3.RBACPerRoute": "rbac",
 }
 _TYPED_STRUCTS = ("xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct")
 _ROUTER: Supported = {_F + "router.v3.Router": frozenset()}
@@ -38,8 +40,8 @@ def compile_filter(config: Any, around: Surroundings, place: Place) -> Steps | N
         check(router, _ROUTER, inside)
         return None
     steps = Steps(config.name, config.disabled)
-    if kind in _OF_CHAIN:
-        _module(_OF_CHAIN[kind]).add(steps, config.typed_config, around, inside)
+    if kind in FILTERS_OF_CHAINS:
+        _module(FILTERS_OF_CHAINS[kind]).add(steps, config.typed_config, around, inside)
     elif kind in _TYPED_STRUCTS and config.name == metadata_exchange.NAME:
         metadata_exchange.add(steps, around.node, around.is_inbound)
     elif kind in _TYPED_STRUCTS and config.name == istio_stats.NAME:
@@ -62,8 +64,8 @@ def per_route(configs: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
             if not packed.type_url:
                 continue  # it is there for its switch alone
         kind = packed.TypeName()
-        if kind in _OF_ROUTE:
-            compiled[name] = _module(_OF_ROUTE[kind]).compile_route(packed, inside)
+        if kind in FILTERS_OF_ROUTES:
+            compiled[name] = _module(FILTERS_OF_ROUTES[kind]).compile_route(packed, inside)
         elif not optional:
             raise inside.refuse(f"{kind} is not supported by this sidecar")
     return compiled

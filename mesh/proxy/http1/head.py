@@ -56,6 +56,10 @@ class Head:
             at = lower.find(needle, end)
         return b",".join(values)
 
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of the header (`name` in lower case), one for each time that it came."""
+        return [value for each, value in self.items() if each == name]
+
     def remove(self, names: Collection[bytes]) -> None:
         """Drop every header whose lower-case name is in `names`."""
         self.lines = [line for line in self.lines if line.partition(b":")[0].lower() not in names]

@@ -212,7 +212,7 @@ def listener_filter(value: Any) -> dict[str, Any]:
 
 def network_filter(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """A network filter by its short name."""
-    name = kind.title().replace("_", "")
+    name = {"rbac": "RBAC"}.get(kind) or kind.title().replace("_", "")
     return typed(f"envoy.filters.network.{kind}", f"envoy.extensions.filters.network.{kind}.v3.{name}", **fields)
 
 

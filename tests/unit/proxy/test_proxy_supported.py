@@ -29,9 +29,11 @@ from mesh.proxy.access_log import LogFiles
 from mesh.proxy.compile.clusters import compile_cluster
 from mesh.proxy.compile.endpoints import compile_endpoints
 from mesh.proxy.compile.listeners import compile_listener
+from mesh.proxy.compile.rbac import HTTP, compile_rules
 from mesh.proxy.compile.routes import compile_routes
 from mesh.proxy.compile.tls import check_secret
 from mesh.proxy.fields import OPAQUE, Place
+from mesh.proxy.filters.registry import FILTERS_OF_CHAINS, FILTERS_OF_ROUTES
 from mesh.proxy.resources import Refused
 from mesh.proxy.stats import Stats
 from mesh.proxy.supported import Table, children, descriptor, tables
@@ -137,10 +139,11 @@ def balancing(whole: Cluster, message: Message) -> None:
 
 
 def of_route(message: Message) -> object:
-    config = RouteConfiguration(name="r")
-    host = config.virtual_hosts.add(name="v", domains=["*"])
+    """What a route says of a filter."""
+    whole = RouteConfiguration(name="r")
+    host = whole.virtual_hosts.add(name="v", domains=["*"])
     host.typed_per_filter_config["f"].Pack(message)
-    return compile_routes(config, Place("RouteConfiguration", "r"))
+    return compile_routes(whole, Place("RouteConfiguration", "r"))
 
 
 # How the compiler is handed each kind of message: by full name, or by what it begins with.
@@ -153,9 +156,10 @@ HANDED: dict[str, Compile] = {
     AccessLog.DESCRIPTOR.full_name: manager(whole_access_log),
     TransportSocket.DESCRIPTOR.full_name: in_cluster(transport_socket),
     ListenerFilter.DESCRIPTOR.full_name: in_listener(whole_listener_filter),
+    "envoy.config.rbac.v3.RBAC": lambda m: compile_rules(m, HTTP, Place("Listener", "l")),
+    **dict.fromkeys(FILTERS_OF_ROUTES.keys() - FILTERS_OF_CHAINS.keys(), of_route),
     "envoy.extensions.filters.network.": in_listener(network_filter),
     "envoy.extensions.filters.listener.": in_listener(listener_filter),
-    "envoy.extensions.filters.http.cors.v3.CorsPolicy": of_route,
     "envoy.extensions.filters.http.": manager(http_filter),
     "envoy.extensions.http.original_ip_detection.": manager(ip_detection),
     "envoy.extensions.access_loggers.": manager(access_log),
