@@ -147,7 +147,7 @@ def test_logs_by_dynamic_metadata(value: str | None, wanted: bool) -> None:
     matcher = {"filter": "f", "path": [{"key": "k"}], "value": {"string_match": {"exact": "v"}}}
     config = ParseDict({"metadata_filter": {"matcher": matcher}}, AccessLogFilter())
     metadata = {} if value is None else {"f": {"k": value}}
-    assert passes(config, PLACE, tcp=False)(stream(dynamic_metadata=metadata)) is wanted
+    assert passes(config, PLACE, tcp=False)(stream(metadata=metadata)) is wanted
 
 
 def test_an_extension_filter_is_refused() -> None:
