@@ -102,6 +102,14 @@ class ClusterStats(Group):
     outlier_detection__ejections_enforced_consecutive_gateway_failure: int = 0
     outlier_detection__ejections_detected_consecutive_local_origin_failure: int = 0
     outlier_detection__ejections_enforced_consecutive_local_origin_failure: int = 0
+    outlier_detection__ejections_detected_success_rate: int = 0
+    outlier_detection__ejections_enforced_success_rate: int = 0
+    outlier_detection__ejections_detected_failure_percentage: int = 0
+    outlier_detection__ejections_enforced_failure_percentage: int = 0
+    outlier_detection__ejections_detected_local_origin_success_rate: int = 0
+    outlier_detection__ejections_enforced_local_origin_success_rate: int = 0
+    outlier_detection__ejections_detected_local_origin_failure_percentage: int = 0
+    outlier_detection__ejections_enforced_local_origin_failure_percentage: int = 0
     ssl__handshake: int = 0
     ssl__connection_error: int = 0
     ssl__session_reused: int = 0

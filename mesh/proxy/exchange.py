@@ -360,7 +360,7 @@ class Exchange(Stream):
         if host is not None:
             host.rq_error += 1
             if cluster.outlier is not None and self.response_head is None:
-                cluster.outlier.failed_locally(host.health, rescue.status)
+                cluster.outlier.failed_locally(host.health, rescue.status, was_connected=self._sent)
         if self._retry is not None:
             is_connect = isinstance(failure, (ConnectFailed, ConnectTimedOut))
             wanted = self._retry.wants_failure(is_connect, self.response_head is not None)

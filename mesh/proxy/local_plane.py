@@ -7,8 +7,8 @@ from typing import TextIO
 
 from envoy.config.core.v3.base_pb2 import Node
 
-from mesh.proxy.cluster import Host
-from mesh.proxy.plane import ClusterStatus, HostStatus, ListenerStatus, Thresholds
+from mesh.proxy.cluster import Cluster, Host
+from mesh.proxy.plane import ClusterStatus, HostStatus, ListenerStatus, OutlierStatus, Thresholds
 from mesh.proxy.resources import Resources
 from mesh.proxy.runtime import Runtime
 from mesh.proxy.server import Server
@@ -66,8 +66,16 @@ def cluster_statuses(runtime: Runtime) -> list[ClusterStatus]:
         thresholds = Thresholds(
             limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries
         )
-        found.append(ClusterStatus(name, thresholds, tuple(map(_host, cluster.hosts))))
+        hosts = tuple(map(_host, cluster.hosts))
+        found.append(ClusterStatus(name, thresholds, Thresholds(1024, 1024, 1024, 3), _outlier(cluster), hosts))
     return found
+
+
+def _outlier(cluster: Cluster) -> OutlierStatus | None:
+    if cluster.outlier is None:
+        return None
+    remote, local = cluster.outlier.remote, cluster.outlier.local
+    return OutlierStatus(remote.average, remote.threshold, local.average, local.threshold)
 
 
 def _host(host: Host) -> HostStatus:
@@ -81,8 +89,8 @@ def _host(host: Host) -> HostStatus:
         locality=endpoint.locality,
         is_canary=endpoint.is_canary,
         priority=endpoint.priority,
-        success_rate=-1.0,
-        local_origin_success_rate=-1.0,
+        success_rate=host.health.remote.rate,
+        local_origin_success_rate=host.health.local.rate,
         cx_active=host.cx_active,
         cx_connect_fail=host.cx_connect_fail,
         cx_total=host.cx_total,

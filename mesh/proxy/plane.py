@@ -41,11 +41,22 @@ class Thresholds(NamedTuple):
     max_retries: int
 
 
+class OutlierStatus(NamedTuple):
+    """What outlier detection by success rate found in its last interval, in percent; -1 where it could not tell."""
+
+    average: float
+    threshold: float
+    local_average: float
+    local_threshold: float
+
+
 class ClusterStatus(NamedTuple):
     """One cluster that serves."""
 
     name: str
     thresholds: Thresholds
+    high_thresholds: Thresholds
+    outlier: OutlierStatus | None
     hosts: tuple[HostStatus, ...]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mesh.proxy.admin.page import Page, Reply, Request, Sidecar, json_reply, matcher, wants_json
-from mesh.proxy.plane import ClusterStatus, HostStatus, Thresholds
+from mesh.proxy.plane import ClusterStatus, HostStatus
 
 _COUNTERS = ("cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout", "rq_total")
 _GAUGES = ("cx_active", "rq_active", "rq_pending_active")
@@ -15,7 +15,6 @@ _LOCALITY = ("region", "zone", "sub_zone")
 _JSON_FLAGS = {"failed_active_hc": "failed_active_health_check", "degraded_active_hc": "failed_active_degraded_check"}
 _EDS_FLAGS = {"failed_eds_health": "UNHEALTHY", "degraded_eds_health": "DEGRADED", "eds_status_draining": "DRAINING"}
 _LIMITS = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
-_HIGH = Thresholds(1024, 1024, 1024, 3)  # no route of ours has high priority: Envoy's defaults are what it shows
 
 
 async def answer(sidecar: Sidecar, request: Request) -> Reply:
@@ -33,7 +32,11 @@ async def answer(sidecar: Sidecar, request: Request) -> Reply:
 
 def _lines(status: ClusterStatus, dynamic: bool) -> Iterator[str]:
     yield f"observability_name::{status.name}"
-    for priority, limits in (("default", status.thresholds), ("high", _HIGH)):
+    if status.outlier is not None:
+        names = ("success_rate_average", "success_rate_ejection_threshold")
+        for name, rate in zip((*names, *(f"local_origin_{name}" for name in names)), status.outlier, strict=True):
+            yield f"outlier::{name}::{_number(rate)}"
+    for priority, limits in (("default", status.thresholds), ("high", status.high_thresholds)):
         for limit in _LIMITS:
             yield f"{priority}_priority::{limit}::{getattr(limits, limit)}"
     yield f"added_via_api::{str(dynamic).lower()}"
@@ -50,14 +53,13 @@ def _fields(host: HostStatus) -> Iterator[tuple[str, object]]:
     yield "weight", host.weight
     yield from zip(_LOCALITY, host.locality, strict=True)
     yield from (("canary", str(host.is_canary).lower()), ("priority", host.priority))
-    yield from (
-        ("success_rate", _rate(host.success_rate)),
-        ("local_origin_success_rate", _rate(host.local_origin_success_rate)),
-    )
+    yield "success_rate", _number(host.success_rate)
+    yield "local_origin_success_rate", _number(host.local_origin_success_rate)
 
 
-def _rate(rate: float) -> str:
-    return f"{rate:g}"
+def _number(value: float) -> str:
+    """The shortest text that means this number, as Envoy writes it."""
+    return repr(value).removesuffix(".0")
 
 
 def _flags(host: HostStatus) -> str:
@@ -65,10 +67,15 @@ def _flags(host: HostStatus) -> str:
 
 
 def _tree(status: ClusterStatus, dynamic: bool) -> dict[str, Any]:
-    limits = [status.thresholds._asdict(), {"priority": "HIGH", **_HIGH._asdict()}]
+    limits = [status.thresholds._asdict(), {"priority": "HIGH", **status.high_thresholds._asdict()}]
     tree: dict[str, Any] = {"name": status.name}
     if dynamic:
         tree["added_via_api"] = True
+    if status.outlier is not None:
+        if status.outlier.threshold >= 0:
+            tree["success_rate_ejection_threshold"] = {"value": status.outlier.threshold}
+        if status.outlier.local_threshold >= 0:
+            tree["local_origin_success_rate_ejection_threshold"] = {"value": status.outlier.local_threshold}
     return tree | {
         "host_statuses": [_host(host) for host in status.hosts],
         "circuit_breakers": {"thresholds": limits},
@@ -90,6 +97,10 @@ def _host(host: HostStatus) -> dict[str, Any]:
         "weight": host.weight,
         "locality": {name: value for name, value in zip(_LOCALITY, host.locality, strict=True) if value},
     }
+    if host.success_rate >= 0:
+        tree["success_rate"] = {"value": host.success_rate}
+    if host.local_origin_success_rate >= 0:
+        tree["local_origin_success_rate"] = {"value": host.local_origin_success_rate}
     if host.priority:
         tree["priority"] = host.priority
     return tree | {"hostname": host.hostname} if host.hostname else tree

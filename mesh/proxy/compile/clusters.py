@@ -11,10 +11,10 @@ from google.protobuf.json_format import MessageToDict
 
 from mesh.proxy.breaker import Thresholds
 from mesh.proxy.cluster_config import ClusterConfig
-from mesh.proxy.compile import endpoints, health_checks, load_balancing, protocols, tls
-from mesh.proxy.compile.values import seconds, seconds_or, value_or
+from mesh.proxy.compile import endpoints, health_checks, load_balancing, outlier, protocols, tls
+from mesh.proxy.compile.outlier import compile_outlier
+from mesh.proxy.compile.values import seconds_or, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
-from mesh.proxy.outlier import OutlierConfig
 
 _C = "envoy.config.cluster.v3."
 SUPPORTED = {
@@ -34,13 +34,6 @@ SUPPORTED = {
     _C + "CircuitBreakers.Thresholds": frozenset(
         ("priority", "max_connections", "max_pending_requests", "max_requests", "max_retries", "track_remaining")
     ),
-    _C + "OutlierDetection": frozenset(
-        ("consecutive_5xx", "interval", "base_ejection_time", "max_ejection_percent", "enforcing_consecutive_5xx",
-         "enforcing_success_rate", "consecutive_gateway_failure", "enforcing_consecutive_gateway_failure",
-         "split_external_local_origin_errors", "consecutive_local_origin_failure",
-         "enforcing_consecutive_local_origin_failure", "enforcing_local_origin_success_rate",
-         "max_ejection_time", "max_ejection_time_jitter", "always_eject_one_host")
-    ),
     _C + "UpstreamConnectionOptions": OPAQUE,  # keep-alive probes of the kernel
     _C + "TrackClusterStats": OPAQUE,
     "envoy.config.core.v3.ConfigSource": OPAQUE,
@@ -48,6 +41,7 @@ SUPPORTED = {
     **endpoints.SUPPORTED,
     **health_checks.SUPPORTED,
     **load_balancing.SUPPORTED,
+    **outlier.SUPPORTED,
     **protocols.SUPPORTED,
 }  # fmt: skip
 _KINDS = {Cluster.STATIC: "STATIC", Cluster.STRICT_DNS: "STRICT_DNS", Cluster.EDS: "EDS"}
@@ -77,7 +71,7 @@ def compile_cluster(cluster: Any, place: Place) -> CompiledCluster:
             balancing=load_balancing.compile_load_balancing(cluster, place),
             drains_on_change=cluster.common_lb_config.close_connections_on_host_set_change,
             thresholds=_thresholds(cluster, place),
-            outlier=_outlier(cluster, place.at("outlier_detection")),
+            outlier=compile_outlier(cluster),
             health_check=health_checks.compile_health_check(cluster, place),
             ignores_new_hosts=cluster.common_lb_config.ignore_new_hosts_until_first_hc,
             removes_healthy_hosts=cluster.ignore_health_on_host_removal,
@@ -118,31 +112,6 @@ def _thresholds(cluster: Any, place: Place) -> Thresholds:
             value_or(limits, "max_retries", 3),
         )
     return found
-
-
-def _outlier(cluster: Any, place: Place) -> OutlierConfig | None:
-    if not cluster.HasField("outlier_detection"):
-        return None
-    config = cluster.outlier_detection
-    for field in ("enforcing_success_rate", "enforcing_local_origin_success_rate"):
-        if value_or(config, field, 0) > 0:
-            raise place.refuse("detection by success rate is not supported by this sidecar", field)
-    base = seconds_or(config, "base_ejection_time", 30.0)
-    return OutlierConfig(
-        consecutive_5xx=value_or(config, "consecutive_5xx", 5),
-        interval=seconds_or(config, "interval", 10.0),
-        base_ejection_time=base,
-        max_ejection_time=seconds_or(config, "max_ejection_time", max(300.0, base)),
-        max_ejection_time_jitter=seconds(config.max_ejection_time_jitter),
-        max_ejection_percent=min(value_or(config, "max_ejection_percent", 10), 100),
-        enforcing_consecutive_5xx=value_or(config, "enforcing_consecutive_5xx", 100),
-        consecutive_gateway_failure=value_or(config, "consecutive_gateway_failure", 5),
-        enforcing_consecutive_gateway_failure=value_or(config, "enforcing_consecutive_gateway_failure", 0),
-        split_external_local_origin_errors=config.split_external_local_origin_errors,
-        consecutive_local_origin_failure=value_or(config, "consecutive_local_origin_failure", 5),
-        enforcing_consecutive_local_origin_failure=value_or(config, "enforcing_consecutive_local_origin_failure", 100),
-        always_eject_one_host=value_or(config, "always_eject_one_host", False),
-    )
 
 
 def _services(cluster: Any) -> tuple[tuple[str, str, str], ...]:

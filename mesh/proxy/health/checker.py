@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mesh.proxy.cluster import Cluster, Host
     from mesh.proxy.counters import HealthCheckStats
 
+_PASSED = frozenset((Outcome.PASSED, Outcome.DEGRADED))
+
 
 class Probe(Protocol):
     """How one host is asked."""
@@ -95,6 +97,8 @@ class HealthChecker:
                 if changed:
                     self._count()
                     self._changed(host)
+                if not checked.has_failed and outcome in _PASSED and self._cluster.outlier is not None:
+                    self._cluster.outlier.passed_check(host.health)
                 self._settled.set()
                 await asyncio.sleep(pause)
         finally:
@@ -114,7 +118,7 @@ class HealthChecker:
 
     def _record(self, outcome: Outcome) -> None:
         stats = self._stats
-        if outcome in (Outcome.PASSED, Outcome.DEGRADED):
+        if outcome in _PASSED:
             stats.success += 1
             return
         stats.failure += 1

@@ -186,7 +186,7 @@ def test_routes_that_cannot_be_honoured_are_refused_by_field(text: str, message:
             "health_checks[0].grpc_health_check: not supported",
         ),
         ("circuit_breakers: {thresholds: [{priority: HIGH}]}", "thresholds[0].priority: only DEFAULT"),
-        ("outlier_detection: {enforcing_success_rate: 100}", "enforcing_success_rate: detection by success rate"),
+        ("outlier_detection: {monitors: [{}]}", "outlier_detection.monitors: not supported"),
         ("load_assignment: {endpoints: [{priority: 129}]}", "load_assignment.endpoints[0].priority: at most 128"),
         (
             "load_assignment: {endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: "
