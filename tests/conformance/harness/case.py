@@ -59,6 +59,11 @@ class Tunnel:
 class Request:
     """What the client sends, and over which connection. `times` repeats the body or the list of chunks; `preface` is
     sent as it stands when the connection is new, before any TLS.
+
+    `protocol: h2` speaks HTTP/2, by ALPN if `tls` offers it. Then `pseudo` replaces pseudo headers (null leaves one
+    out), `frames` follow the request's head as they are (`{type, flags, stream, payload, times}`), with `bare` in its
+    place; `window` is the client's own for each stream, and `cancel` resets the stream with that code once the upstream
+    has the request.
     """
 
     method: str = "GET"
@@ -82,6 +87,12 @@ class Request:
     listener: str = "main"
     tls: dict[str, Any] | None = None
     preface: str = ""
+    protocol: str = "http/1.1"
+    pseudo: Mapping[str, str | None] = field(default_factory=dict)
+    frames: list[Mapping[str, Any]] = field(default_factory=list)
+    bare: bool = False
+    window: int | None = None
+    cancel: int | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,8 @@ class Expect:
     log: Mapping[str, Any] | None = None
     line: str | None = None
     connection: str | None = None
+    reset: int | None = None
+    goaway: int | None = None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,21 @@ class Answer:
     cut: bool = False
     connection: str = ""
     local: str = ""
+    reset: int | None = None
+    goaway: int | None = None
+
+
+async def connect(
+    address: str, port: int, context: ssl.SSLContext | None, sni: str | None, preface: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect, say the preface, and begin TLS when a context is given. Raises OSError as asyncio does."""
+    async with asyncio.timeout(PATIENCE):
+        reader, writer = await asyncio.open_connection(address, port)
+        if preface:
+            writer.write(preface.encode("latin-1"))
+        if context is not None:
+            await writer.start_tls(context, server_hostname=sni or "mesh.test")
+    return reader, writer
 
 
 class Connection:
@@ -40,13 +55,11 @@ class Connection:
         cls, address: str, port: int, context: ssl.SSLContext | None, sni: str | None, preface: str = ""
     ) -> Connection:
         """Connect, say the preface, and begin TLS when a context is given. Raises OSError as asyncio does."""
-        async with asyncio.timeout(PATIENCE):
-            reader, writer = await asyncio.open_connection(address, port)
-            if preface:
-                writer.write(preface.encode("latin-1"))
-            if context is not None:
-                await writer.start_tls(context, server_hostname=sni or "mesh.test")
-        return cls(reader, writer)
+        return cls(*await connect(address, port, context, sni, preface))
+
+    async def cancel(self, code: int) -> None:
+        """HTTP/1 knows no other way than to close."""
+        self.close()
 
     async def exchange(self, request: Request) -> Answer:
         """Send a request and read what comes back until its responses are complete or the connection ends."""

@@ -55,6 +55,10 @@ def judge_answer(expect: Expect, answer: Answer) -> Iterator[str]:
         yield from differ("informational", expect.informational, answer.informational)
     if expect.connection is not None:
         yield from differ("connection", expect.connection, "cut" if answer.cut else answer.connection)
+    if expect.reset is not None:
+        yield from differ("RST_STREAM", expect.reset, answer.reset)
+    if expect.goaway is not None:
+        yield from differ("GOAWAY", expect.goaway, answer.goaway)
     last = answer.responses[-1] if answer.responses else None
     if last is None:
         if expect.body is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.case import Case, Expect, Request, Step
 from harness.client import Answer, Connection
+from harness.http2_client import Http2Connection
 from harness.judge import differ, judge_answer, judge_forwarded, judge_log, judge_record, judge_stats
 from harness.pki import ssl_context, write_secret
 from harness.scene import PATIENCE, Scene
@@ -27,7 +28,7 @@ class Player:
     def __init__(self, scene: Scene, case: Case) -> None:
         self._scene = scene
         self._case = case
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, Connection | Http2Connection] = {}
         self._logged: dict[str, int] = {}
         self._background: dict[str, tuple[Request, asyncio.Task[Answer]]] = {}
         self._before: Mapping[str, int] = {}
@@ -142,8 +143,10 @@ class Player:
             return Answer(connection="refused", received=str(error).encode())
         try:
             answer = await connection.exchange(request)
-            if request.abandon:
+            if request.abandon or request.cancel is not None:
                 await self._scene.until(lambda: len(self._scene.records) > first)
+            if request.cancel is not None:
+                await connection.cancel(request.cancel)
             if expect.connection is not None and not answer.cut:
                 answer.connection = answer.connection or await connection.fate(expect.connection)
         finally:
@@ -152,14 +155,19 @@ class Player:
         self._logged[answer.local] = self._logged.get(answer.local, 0) + (1 if request.tcp else request.responses)
         return answer
 
-    async def _connect(self, request: Request) -> Connection:
+    async def _connect(self, request: Request) -> Connection | Http2Connection:
         if request.via in self._connections:
             return self._connections[request.via]
         context = None
         if request.tls is not None:
             context = ssl_context(self._scene.certificates, request.tls, server=False)
         address = self._scene.frame.listeners[request.listener]
-        connection = await Connection.open(*address, context, (request.tls or {}).get("sni"), request.preface)
+        sni = (request.tls or {}).get("sni")
+        connection: Connection | Http2Connection
+        if request.protocol == "h2":
+            connection = await Http2Connection.open(address, context, sni, request)
+        else:
+            connection = await Connection.open(*address, context, sni, request.preface)
         if request.via is not None:
             self._connections[request.via] = connection
         return connection
