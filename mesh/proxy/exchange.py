@@ -41,6 +41,7 @@ from mesh.proxy.upgrade import WEBSOCKET
 if TYPE_CHECKING:
     from mesh.proxy.cluster import Cluster
     from mesh.proxy.codec import RequestEncoder, ResponseEncoder
+    from mesh.proxy.mirror import Mirror
 
 _INTERIM = frozenset((100, 102, 103, 104))
 
@@ -51,8 +52,8 @@ class Exchange(Stream):
     """
 
     __slots__ = (
-        "_awaits_handshake", "_body", "_key", "_retries", "_retry", "_sent", "_was_informed", "cluster", "upstream",
-        "upstream_started",
+        "_awaits_handshake", "_body", "_key", "_mirrors", "_retries", "_retry", "_sent", "_was_informed", "cluster",
+        "upstream", "upstream_started",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +67,7 @@ class Exchange(Stream):
         self._retries: Retries | None = None
         self._sent = False
         self._was_informed = False
+        self._mirrors: tuple[Mirror, ...] = ()  # what still wants the request's body
         self._key: int | None = None  # what the cluster's balancer may hash by
         self._awaits_handshake = False  # a WebSocket's: until then nothing of the client's goes further
 
@@ -127,12 +129,31 @@ class Exchange(Stream):
             rewrite(head, action, target.host_rewrite)
         if action.hash_key is not None:
             self._key = action.hash_key(self)
+        if action.mirrors:
+            self._mirror(action)
         self._awaits_handshake = self.upgrade == WEBSOCKET
         if self.request_done or self._awaits_handshake:
             self.start_route_timeout()
         elif self.idle_timeout:
             self.rearm()
         self._try()
+
+    def _mirror(self, action: Forward) -> None:
+        body, limit = self._body, self._buffer_limit()
+        done = self.request_done and (body is None or body.trailers is None)
+        begun = [
+            policy.begin(self, None if body is None else self.request_body, done, limit) for policy in action.mirrors
+        ]
+        self._mirrors = tuple(mirror for mirror in begun if mirror is not None and not mirror.is_over)
+        if body is not None and body.trailers is not None:
+            self._mirror_trailers(body.trailers)
+        elif done:
+            self._mirrors = ()
+
+    def _mirror_trailers(self, trailers: Head) -> None:
+        for mirror in self._mirrors:
+            mirror.send_trailers(trailers)
+        self._mirrors = ()
 
     def _try(self) -> None:
         """Pick a host and ask its pool for a connection."""
@@ -211,7 +232,10 @@ class Exchange(Stream):
                 self._give_up_retries()  # too large to send twice: this try is the last
                 if self.cluster is not None:
                     self.cluster.stats.retry_or_shadow_abandoned += 1
+        for mirror in self._mirrors:
+            mirror.send_payload(payload, done)
         if done:
+            self._mirrors = ()
             self._request_ended()
         if upstream is not None:
             upstream.send_payload(payload, done)
@@ -223,6 +247,7 @@ class Exchange(Stream):
         body, upstream = self._body, self.upstream
         assert body is not None
         body.trailers = trailers
+        self._mirror_trailers(trailers)
         self._request_ended()
         if upstream is not None:
             upstream.send_trailers(trailers)
@@ -438,6 +463,8 @@ class Exchange(Stream):
 
     def let_go(self) -> None:
         """Release what is held upstream: the retry that counts, the connection, the place in the queue."""
+        for mirror in self._mirrors:
+            mirror.cancel()  # it will not get the rest of the body
         if self._retries is not None:
             self._retries.release()
         if self.upstream is not None:

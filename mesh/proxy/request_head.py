@@ -143,5 +143,11 @@ def rewrite_host(head: RequestHead, host: bytes, keep: bool) -> None:
     """Another Host; the client's stays in x-forwarded-host if it is to be kept."""
     if keep and head.authority != host:
         head.add(b"x-forwarded-host", head.authority)
-    head.set(b"host", host)
-    head.authority = host
+    put_host(head, host)
+
+
+def put_host(head: RequestHead, host: bytes) -> None:
+    """The request is for this host; `Host` comes first, as RFC 9110 section 7.2 asks for."""
+    head.remove((b"host",))
+    head.lines.insert(0, b"host: %b" % host)
+    head.marked[b"host"] = head.authority = host

@@ -17,6 +17,7 @@ from mesh.proxy.route_index import RouteIndex
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Switches
+    from mesh.proxy.mirror import MirrorPolicy
     from mesh.proxy.stream import Stream
 
 _PARAMETERS = re.compile(rb";[^/]*")
@@ -88,6 +89,7 @@ class Forward:
     expected_timeout: bytes | None = None  # the header line of `timeout`
     rewrites: bool = False  # whether host or path may change, by what stands above
     hash_key: HashKey | None = None
+    mirrors: tuple[MirrorPolicy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

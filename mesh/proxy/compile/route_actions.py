@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mesh.proxy.compile import destinations, hash_policy, redirects, retries
+from mesh.proxy.compile import destinations, hash_policy, mirrors, redirects, retries
 from mesh.proxy.compile.upgrades import upgrades
 from mesh.proxy.compile.values import replacer, seconds_or, value_or
 from mesh.proxy.fields import Place
@@ -18,11 +18,12 @@ SUPPORTED = {
         ("cluster", "cluster_header", "weighted_clusters", "cluster_not_found_response_code", "prefix_rewrite",
          "regex_rewrite", "host_rewrite_literal", "auto_host_rewrite", "host_rewrite_header",
          "host_rewrite_path_regex", "append_x_forwarded_host", "timeout", "idle_timeout", "retry_policy",
-         "hash_policy", "upgrade_configs")
+         "hash_policy", "request_mirror_policies", "upgrade_configs")
     ),
     "envoy.config.route.v3.RouteAction.UpgradeConfig": frozenset(("upgrade_type", "enabled")),
     **destinations.SUPPORTED,
     **hash_policy.SUPPORTED,
+    **mirrors.SUPPORTED,
     **redirects.SUPPORTED,
     **retries.SUPPORTED,
 }  # fmt: skip
@@ -33,7 +34,7 @@ def compile_action(route: Any, host: Any, config: Any, place: Place) -> Forward 
     """The action of a Route within its VirtualHost and RouteConfiguration. Raises Refused."""
     kind = route.WhichOneof("action")
     if kind == "route":
-        return _forward(route, host, place.at("route"))
+        return _forward(route, host, config, place.at("route"))
     if kind == "redirect":
         return redirects.redirect(route.redirect, route.match, place.at("redirect"))
     if kind == "direct_response":
@@ -41,10 +42,11 @@ def compile_action(route: Any, host: Any, config: Any, place: Place) -> Forward 
     raise place.refuse("one of route, redirect, direct_response is required")
 
 
-def _forward(route: Any, host: Any, place: Place) -> Forward:
+def _forward(route: Any, host: Any, config: Any, place: Place) -> Forward:
     action = route.route
     key = hash_policy.hash_key(action.hash_policy, place)
     only, pick, names = destinations.clusters(action, key, place)
+    mirrored = action.request_mirror_policies or host.request_mirror_policies or config.request_mirror_policies
     policy = action.retry_policy if action.HasField("retry_policy") else host.retry_policy
     idle = seconds_or(action, "idle_timeout", -1.0)
     timeout, retry = seconds_or(action, "timeout", 15.0), retries.retry_policy(policy, place.at("retry_policy"))
@@ -65,6 +67,7 @@ def _forward(route: Any, host: Any, place: Place) -> Forward:
         expected_timeout=expected_timeout(timeout, retry),
         rewrites=rewrite_path is not None or host_rewrite is not None,
         hash_key=key,
+        mirrors=mirrors.mirror_policies(mirrored, place),
     )
 
 

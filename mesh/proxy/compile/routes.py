@@ -18,13 +18,15 @@ SUPPORTED = {
         ("name", "virtual_hosts", "typed_per_filter_config", "request_headers_to_add", "request_headers_to_remove",
          "response_headers_to_add", "response_headers_to_remove", "validate_clusters",
          "max_direct_response_body_size_bytes", "ignore_port_in_host_matching", "most_specific_header_mutations_wins",
-         "metadata", "internal_only_headers", "ignore_path_parameters_in_path_matching", "vhost_header")
+         "metadata", "internal_only_headers", "ignore_path_parameters_in_path_matching", "vhost_header",
+         "request_mirror_policies")
     ),
     "envoy.config.route.v3.VirtualHost": frozenset(
         ("name", "domains", "routes", "require_tls", "request_headers_to_add", "request_headers_to_remove",
          "response_headers_to_add", "response_headers_to_remove", "typed_per_filter_config",
          "include_request_attempt_count", "include_attempt_count_in_response", "retry_policy",
-         "per_request_buffer_limit_bytes", "request_body_buffer_limit", "metadata")
+         "per_request_buffer_limit_bytes", "request_body_buffer_limit", "metadata",
+         "request_mirror_policies")
     ),
     "envoy.config.route.v3.Route": frozenset(
         ("name", "match", "route", "redirect", "direct_response", "metadata", "decorator", "typed_per_filter_config",

@@ -113,6 +113,7 @@ class Expect:
     served: Mapping[str, int] | None = None
     rotation: list[str] | None = None
     forwarded: Any = None
+    mirrored: Mapping[str, Any] | None = None
     flags: str | None = None
     details: str | None = None
     log: Mapping[str, Any] | None = None

@@ -15,6 +15,7 @@ from harness.http2_client import Http2Connection
 from harness.judge import differ, judge_answer, judge_forwarded, judge_log, judge_record, judge_stats
 from harness.pki import ssl_context, write_secret
 from harness.scene import PATIENCE, Scene
+from harness.upstream import Record
 
 
 def play(scene: Scene, case: Case) -> list[str]:
@@ -106,7 +107,19 @@ class Player:
             answer = await self._exchange(step.request, expect)
             problems += judge_answer(expect, answer)
         problems += judge_forwarded(expect, self._scene.records[first:])
+        for name, wanted in (expect.mirrored or {}).items():
+            problems += await self._await_mirrored(name, wanted, first)
         return problems + await self._log(expect, step.request, answer)
+
+    async def _await_mirrored(self, name: str, wanted: Mapping[str, Any], first: int) -> list[str]:
+        """Wait until the whole request has reached an upstream, for requests that come there beside each other."""
+
+        def arrived() -> list[Record]:
+            return [record for record in self._scene.records[first:] if record.upstream == name and record.complete]
+
+        if not await self._scene.until(lambda: bool(arrived())):
+            return [f"{name} got no request"]
+        return list(judge_record(wanted, arrived()[0]))
 
     async def _eventually(self, step: Step) -> list[str]:
         """The request again and again until it goes as expected, for what an engine settles between its threads."""

@@ -159,7 +159,7 @@ def test_rewrites() -> None:
     [
         ("{match: {prefix: /}, route: {cluster_specifier_plugin: x}}", "route.cluster_specifier_plugin: not supported"),
         ("{match: {prefix: /}, route: {cluster: c, hash_policy: [{terminal: true}]}}", "one of header, cookie"),
-        ("{match: {prefix: /}, route: {cluster: c, request_mirror_policies: [{cluster: d}]}}", "mirror_policies"),
+        ("{match: {prefix: /}, route: {cluster: c, request_mirror_policies: [{trace_sampled: true}]}}", "not traced"),
         ("{match: {safe_regex: {regex: '('}}, direct_response: {status: 200}}", "match.safe_regex.regex: bad regex"),
         ("{match: {prefix: /}, direct_response: {status: 99}}", "direct_response.status: 99 is not a status"),
         ("{match: {prefix: /}, route: {cluster: c, retry_policy: {retry_on: nonsense}}}", "unknown conditions nons"),
