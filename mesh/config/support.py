@@ -51,10 +51,7 @@ _VIRTUAL_SERVICE = (
 )
 
 _POLICY = (
-    Unsupported("loadBalancer.consistentHash", "use simple"),
     Unsupported("loadBalancer.localityLbSetting"),
-    Unsupported("loadBalancer.warmup"),
-    Unsupported("loadBalancer.warmupDurationSecs"),
     Unsupported("loadBalancer.simple", "use LEAST_REQUEST, ROUND_ROBIN or RANDOM", _values("PASSTHROUGH")),
     Unsupported("connectionPool.http.useClientProtocol"),
     Unsupported("connectionPool.tcp.idleTimeout"),

@@ -15,6 +15,7 @@ class MergedRule:
     """The DestinationRules of one namespace for one host, as one.
 
     Subsets are united, the first of a name stays; the first traffic policy stays. `sources` are in order of age.
+    `hashes`: whether some load balancer of it chooses by consistent hash, which routes have to know.
     """
 
     host: str
@@ -22,6 +23,7 @@ class MergedRule:
     traffic_policy: TrafficPolicy | None
     subsets: tuple[Subset, ...]
     sources: tuple[DestinationRule, ...]
+    hashes: bool = False
 
     @property
     def export_to(self) -> tuple[str, ...]:
@@ -30,11 +32,15 @@ class MergedRule:
 
 @dataclass(frozen=True, slots=True)
 class DestinationRuleIndex:
-    """Merged rules by namespace and host; `wild` are those for host patterns, the most specific first."""
+    """Merged rules by namespace and host; `wild` are those for host patterns, the most specific first.
+
+    `hashes`: whether any rule does.
+    """
 
     root_namespace: str
     by_namespace: Mapping[str, Mapping[str, MergedRule]] = field(default_factory=dict)
     wild: Mapping[str, tuple[MergedRule, ...]] = field(default_factory=dict)
+    hashes: bool = False
 
     def lookup(self, service: Service, viewer: str) -> MergedRule | None:
         """The rule that clients in namespace `viewer` follow: theirs, else the service's, else the root namespace's.
@@ -77,7 +83,8 @@ def index(
         for namespace, rules_of in by_namespace.items()
         if (patterns := [rule for rule in rules_of.values() if rule.host.startswith("*")])
     }
-    return DestinationRuleIndex(root_namespace, by_namespace, wild)
+    hashes = any(rule.hashes for rules_of in by_namespace.values() for rule in rules_of.values())
+    return DestinationRuleIndex(root_namespace, by_namespace, wild, hashes)
 
 
 def _merge(host: str, namespace: str, sources: tuple[DestinationRule, ...], old: MergedRule | None) -> MergedRule:
@@ -88,4 +95,12 @@ def _merge(host: str, namespace: str, sources: tuple[DestinationRule, ...], old:
     for rule in sources:
         for subset in rule.spec.subsets:
             subsets.setdefault(subset.name, subset)
-    return MergedRule(host, namespace, policy, tuple(subsets.values()), sources)
+    hashes = any(map(_hashes, (policy, *(subset.traffic_policy for subset in subsets.values()))))
+    return MergedRule(host, namespace, policy, tuple(subsets.values()), sources, hashes)
+
+
+def _hashes(policy: TrafficPolicy | None) -> bool:
+    if policy is None:
+        return False
+    balancers = (policy.load_balancer, *(port.load_balancer for port in policy.port_level_settings))
+    return any(own is not None and own.consistent_hash is not None for own in balancers)

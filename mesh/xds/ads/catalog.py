@@ -13,6 +13,7 @@ from mesh.xds.ads.grpc_config import GrpcConfig
 from mesh.xds.ads.memo import Memo
 from mesh.xds.ads.touched import Touched
 from mesh.xds.compile import clusters, gateway, names
+from mesh.xds.compile.destinations import Destinations, hashing_rules
 from mesh.xds.compile.endpoints import nothing
 from mesh.xds.compile.listeners import ListenerPart, ListeningPort, sidecar_ports
 from mesh.xds.compile.outbound import TcpPort
@@ -26,7 +27,7 @@ from mesh.xds.compile.parts import (
 )
 from mesh.xds.compile.ports import InboundPort, inbound_ports
 from mesh.xds.compile.proxy import Engine, Proxy, Role, Sight, sight_of
-from mesh.xds.compile.virtual_hosts import block_all, cluster_chooser, route_configuration
+from mesh.xds.compile.virtual_hosts import block_all, route_configuration
 from mesh.xds.resource import Layer, Resource, ResourceSet, encode, from_bytes, length_delimited
 from mesh.xds.types import XdsType
 
@@ -167,14 +168,17 @@ class Catalog:
         name = names.gateway_routes(port.bound)
         services = self.snapshot.services
         hosts = {host for server in port.servers for bound in server.virtual_services for host in bound.destinations}
-        known = {host: services[host] for host in hosts if host in services}
+        known = {host: services[host] for host in sorted(hosts) if host in services}
+        namespace = port.servers[0].gateway.namespace
+        destinations = Destinations(
+            known, dict(hashing_rules(known.values(), self.snapshot.destination_rules, namespace))
+        )
 
         def compile_routes() -> Resource:
-            return encode(XdsType.RDS, name, gateway.gateway_route_configuration(port, cluster_chooser(known)))
+            return encode(XdsType.RDS, name, gateway.gateway_route_configuration(port, destinations))
 
-        return self.compiled.get(
-            ("RDS", tuple(server.gateway_name for server in port.servers), port.bound), (port, known), compile_routes
-        )
+        key = "RDS", tuple(server.gateway_name for server in port.servers), port.bound
+        return self.compiled.get(key, (port, destinations), compile_routes)
 
     def _touched_clusters(self, former: MeshSnapshot) -> frozenset[str]:
         old, new = former.endpoints, self.snapshot.endpoints

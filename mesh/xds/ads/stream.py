@@ -166,6 +166,7 @@ class Stream(ABC):
         if not subscription.asked or subscription.in_flight:
             return None
         found = {name: find(name) for name in sorted(subscription.take_stale())}
+        subscription.forgive(name for name, own in found.items() if own is None)
         changed = [own for own in found.values() if own is not None and subscription.sent.get(own.name) != own.version]
         missing = [name for name, own in found.items() if own is None and name not in subscription.sent]
         if not changed and not (missing and self.TELLS_MISSING):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -216,6 +216,13 @@ class NamedSubscription(Subscription):
         stale = self.names if self.stale is None else frozenset(self.stale)
         self.stale = set()
         return stale
+
+    def forgive(self, names: Iterable[str]) -> None:
+        """There is nothing to be had of these any more, so that the proxy refused them holds up nothing."""
+        for name in names:
+            self.refused.pop(name, None)
+        if not self.refused:
+            self.nack = None
 
     def send_versions(self, versions: dict[str, str], version: str, nonce: str) -> None:
         self.sent |= versions

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import Metadata
@@ -12,16 +11,15 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 
-from mesh.api.destination_rule import ClientTLSMode, LoadBalancerSettings, SimpleLB, Subset
+from mesh.api.destination_rule import ClientTLSMode, Subset
 from mesh.registry.types import Service, ServicePort
 from mesh.snapshot.destination_rules import MergedRule
 from mesh.xds.compile import names, tls
+from mesh.xds.compile.load_balancing import apply_balancer
 from mesh.xds.compile.messages import address, over_ads
 from mesh.xds.compile.policy import Policy, effective
 from mesh.xds.compile.pools import apply_outlier_detection, apply_pool
 from mesh.xds.compile.ports import InboundPort
-
-_LB: Final = {SimpleLB.RANDOM: Cluster.RANDOM, SimpleLB.ROUND_ROBIN: Cluster.ROUND_ROBIN}
 
 
 def outbound(
@@ -35,9 +33,9 @@ def outbound(
         name=name,
         type=Cluster.EDS,
         eds_cluster_config=Cluster.EdsClusterConfig(eds_config=over_ads(), service_name=name),
-        lb_policy=_lb_policy(policy.load_balancer),
         metadata=_metadata([service], subset_name, rule, port.number),
     )
+    apply_balancer(cluster, policy.load_balancer)
     apply_pool(cluster, policy.connection_pool, port.protocol)
     apply_outlier_detection(cluster, policy.outlier_detection)
     _apply_tls(cluster, policy, names.outbound_sni(port.number, subset_name, service.host), identities, port)
@@ -79,11 +77,6 @@ def _apply_tls(cluster: Cluster, policy: Policy, sni: str, identities: Sequence[
     elif settings.mode is not ClientTLSMode.DISABLE:
         alpn = ("h2",) if port.protocol.is_http2 else ()
         cluster.transport_socket.CopyFrom(tls.originated(settings, alpn))
-
-
-def _lb_policy(settings: LoadBalancerSettings | None) -> int:
-    simple = (settings.simple if settings else None) or SimpleLB.UNSPECIFIED
-    return _LB.get(simple, Cluster.LEAST_REQUEST)
 
 
 def _metadata(

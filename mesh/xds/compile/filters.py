@@ -75,9 +75,17 @@ def http_filter(stat_prefix: str, engine: Engine, reporter: str, routes: RouteCo
     return Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))
 
 
-def tcp_filter(stat_prefix: str, engine: Engine, reporter: str, clusters: Sequence[tuple[str, int]]) -> Filter:
+def tcp_filter(
+    stat_prefix: str,
+    engine: Engine,
+    reporter: str,
+    clusters: Sequence[tuple[str, int]],
+    hashes_source_ip: bool = False,
+) -> Filter:
     """The TCP proxy to one cluster, or to several by weight."""
     proxy = TcpProxy(stat_prefix=stat_prefix, access_log=access_logs(engine, reporter))
+    if hashes_source_ip:
+        proxy.hash_policy.add().source_ip.SetInParent()
     if len(clusters) == 1:
         proxy.cluster = clusters[0][0]
     for name, weight in clusters if len(clusters) > 1 else ():

@@ -18,12 +18,13 @@ from mesh.snapshot.order import host_matches, hosts_overlap
 from mesh.snapshot.snapshot import MeshSnapshot
 from mesh.snapshot.virtual_services import BoundVirtualService
 from mesh.xds.compile import names
+from mesh.xds.compile.destinations import Destinations
 from mesh.xds.compile.filters import SOURCE, http_filter
 from mesh.xds.compile.matching import Listening, is_catch_all
 from mesh.xds.compile.messages import address
 from mesh.xds.compile.ports import host_addresses
 from mesh.xds.compile.proxy import Engine
-from mesh.xds.compile.routes import ClusterOf, virtual_service_routes
+from mesh.xds.compile.routes import virtual_service_routes
 from mesh.xds.compile.virtual_hosts import route_configuration
 
 _HTTP: Final = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB"})
@@ -85,7 +86,7 @@ def gateway_listener(name: str, host: str, port: GatewayPort, engine: Engine) ->
     )
 
 
-def gateway_route_configuration(port: GatewayPort, cluster_of: ClusterOf) -> RouteConfiguration:
+def gateway_route_configuration(port: GatewayPort, destinations: Destinations) -> RouteConfiguration:
     """A virtual host for each host that servers and VirtualServices share.
 
     Routes for one host are appended, oldest VirtualService first, those that match everything last.
@@ -93,7 +94,7 @@ def gateway_route_configuration(port: GatewayPort, cluster_of: ClusterOf) -> Rou
     hosts: dict[str, _Host] = {}
     for bound in port.servers:
         for virtual_service in bound.virtual_services:
-            _add_routes(hosts, bound, virtual_service, port, cluster_of)
+            _add_routes(hosts, bound, virtual_service, port, destinations)
         if bound.redirects:
             for host in bound.server.hosts:
                 hosts.setdefault(host.rpartition("/")[2], _Host()).redirects = True
@@ -118,11 +119,11 @@ def _add_routes(
     bound: BoundServer,
     virtual_service: BoundVirtualService,
     port: GatewayPort,
-    cluster_of: ClusterOf,
+    destinations: Destinations,
 ) -> None:
     at = Listening(port.number, frozenset({bound.gateway_name}), bound.gateway.namespace, frozenset())
     shared = list(_shared_hosts(bound, virtual_service))
-    routes = virtual_service_routes(virtual_service, at, cluster_of) if shared else []
+    routes = virtual_service_routes(virtual_service, at, destinations) if shared else []
     for name in shared:
         host = hosts.setdefault(name, _Host())
         host.routes.extend(routes)

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from envoy.config.core.v3.base_pb2 import OUTBOUND
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 
-from mesh.api.virtual_service import RouteDestination
+from mesh.api.destination_rule import ConsistentHashLB
+from mesh.api.virtual_service import Destination, RouteDestination
 from mesh.registry.types import Service, ServicePort, by_age
 from mesh.snapshot.virtual_services import BoundVirtualService
 from mesh.xds.compile import names
+from mesh.xds.compile.destinations import Destinations
 from mesh.xds.compile.filters import SOURCE, http_filter, tcp_filter
 from mesh.xds.compile.matching import Listening, applies
 from mesh.xds.compile.messages import address
 from mesh.xds.compile.proxy import Engine
-from mesh.xds.compile.routes import ClusterOf
 
 
 @dataclass(frozen=True, slots=True)
 class TcpPort:
-    """A service's TCP port and where its connections go, by weight."""
+    """A service's TCP port, where its connections go by weight, and whether the client's address chooses the host."""
 
     service: Service
     number: int
     clusters: tuple[tuple[str, int], ...]
+    hashes_source_ip: bool = False
 
 
 def http_proxy_listener(name: str, host: str, engine: Engine) -> Listener:
@@ -41,11 +43,12 @@ def http_proxy_listener(name: str, host: str, engine: Engine) -> Listener:
 
 def tcp_listener(name: str, host: str, port: TcpPort, engine: Engine) -> Listener:
     stat_prefix = names.outbound_cluster(port.number, "", port.service.host)
+    network_filter = tcp_filter(stat_prefix, engine, SOURCE, port.clusters, port.hashes_source_ip)
     return Listener(
         name=name,
         address=address(host, port.number),
         traffic_direction=OUTBOUND,
-        filter_chains=[FilterChain(filters=[tcp_filter(stat_prefix, engine, SOURCE, port.clusters)])],
+        filter_chains=[FilterChain(filters=[network_filter])],
     )
 
 
@@ -59,20 +62,29 @@ def tcp_claims(services: Iterable[Service], namespace: str) -> dict[int, tuple[S
     return claims
 
 
-def tcp_clusters(
-    service: Service, bound: BoundVirtualService | None, at: Listening, cluster_of: ClusterOf
-) -> tuple[tuple[str, int], ...]:
-    """The first `tcp` route of the service's VirtualService that applies there, else the service itself."""
-    if bound is not None:
-        for route in bound.source.spec.tcp:
-            if not route.match or any(applies(match, at, bound.namespace) for match in route.match):
-                return tuple(_weighted(route.route, bound.namespace, at.port, cluster_of))
-    return ((names.outbound_cluster(at.port, "", service.host), 1),)
+def tcp_port(
+    service: Service, number: int, bound: BoundVirtualService | None, at: Listening, destinations: Destinations
+) -> TcpPort:
+    """By the first `tcp` route of the service's VirtualService that applies there, else to the service itself."""
+    namespace = bound.namespace if bound is not None else service.namespace
+    entries = _route(bound, at) or (RouteDestination(destination=Destination(host=service.host)),)
+    chosen = [entry for entry in entries if entry.weight > 0 or len(entries) == 1]
+    return TcpPort(
+        service,
+        number,
+        tuple((destinations.cluster(own.destination, namespace, at.port), own.weight or 1) for own in chosen),
+        any(_hashes_source_ip(destinations.hashing(own.destination, namespace, at.port)) for own in chosen),
+    )
 
 
-def _weighted(
-    entries: tuple[RouteDestination, ...], namespace: str, port: int, cluster_of: ClusterOf
-) -> Iterator[tuple[str, int]]:
-    for entry in entries:
-        if entry.weight > 0 or len(entries) == 1:
-            yield cluster_of(entry.destination, namespace, port), entry.weight or 1
+def _route(bound: BoundVirtualService | None, at: Listening) -> tuple[RouteDestination, ...]:
+    if bound is None:
+        return ()
+    for route in bound.source.spec.tcp:
+        if not route.match or any(applies(match, at, bound.namespace) for match in route.match):
+            return route.route
+    return ()
+
+
+def _hashes_source_ip(hashing: ConsistentHashLB | None) -> bool:
+    return hashing is not None and bool(hashing.use_source_ip)

@@ -21,11 +21,11 @@ from mesh.snapshot.peer_authentication import PeerAuthenticationIndex
 from mesh.snapshot.snapshot import MeshSnapshot
 from mesh.snapshot.virtual_services import MESH, BoundVirtualService
 from mesh.xds.compile import clusters, endpoints, names, outbound, tls
+from mesh.xds.compile.destinations import Destinations, hashing_rules
 from mesh.xds.compile.matching import Listening
 from mesh.xds.compile.proxy import Sight
 from mesh.xds.compile.virtual_hosts import (
     HTTP_DEFAULT_PORT,
-    cluster_chooser,
     foreign_virtual_host,
     service_virtual_host,
     speaks_http,
@@ -68,7 +68,8 @@ class EndpointsPart:
 class VirtualHostPart:
     """A virtual host of sidecars. `service` None is a host that only the VirtualService knows.
 
-    `known` are the services among the VirtualService's destinations.
+    `known` are the services among the VirtualService's destinations; `hashing` are the rules, of these and of the
+    service itself, that choose a host by hash.
     """
 
     host: str
@@ -76,6 +77,7 @@ class VirtualHostPart:
     bound: BoundVirtualService | None
     at: Listening
     known: tuple[Service, ...]
+    hashing: tuple[tuple[str, MergedRule], ...] = ()
 
     @property
     def name(self) -> str:
@@ -83,11 +85,11 @@ class VirtualHostPart:
 
     def compile(self) -> VirtualHost | None:
         """None when nothing of it applies to these callers."""
-        cluster_of = cluster_chooser({service.host: service for service in self.known})
+        destinations = Destinations({service.host: service for service in self.known}, dict(self.hashing))
         if self.service is not None:
-            return service_virtual_host(self.service, self.bound, self.at, cluster_of)
+            return service_virtual_host(self.service, self.bound, self.at, destinations)
         assert self.bound is not None
-        return foreign_virtual_host(self.host, self.bound, self.at, cluster_of)
+        return foreign_virtual_host(self.host, self.bound, self.at, destinations)
 
 
 def cluster_parts(snapshot: MeshSnapshot, namespace: str) -> Iterator[ClusterPart]:
@@ -132,12 +134,14 @@ def service_virtual_host_part(snapshot: MeshSnapshot, sight: Sight, host: str, p
 
 def tcp_ports(snapshot: MeshSnapshot, sight: Sight) -> Iterator[outbound.TcpPort]:
     """Every TCP port that sidecars of this sight may listen on for their app."""
-    cluster_of = cluster_chooser(snapshot.services)
+    services = snapshot.services
+    hashing = dict(hashing_rules(services.values(), snapshot.destination_rules, sight.namespace))
+    destinations = Destinations(services, hashing)
     claims = outbound.tcp_claims(snapshot.services.values(), sight.namespace)
     for number, (service, _) in sorted(claims.items()):
         bound = snapshot.virtual_services.for_host(service.host, sight.namespace)
         at = _listening(sight, number)
-        yield outbound.TcpPort(service, number, outbound.tcp_clusters(service, bound, at, cluster_of))
+        yield outbound.tcp_port(service, number, bound, at, destinations)
 
 
 def _virtual_host_part(
@@ -147,11 +151,13 @@ def _virtual_host_part(
     services = snapshot.services
     service = services.get(host)
     known = tuple(services[name] for name in (bound.destinations if bound else ()) if name in services)
+    reached = (service, *known) if service else known
+    hashing = tuple(hashing_rules(reached, snapshot.destination_rules, sight.namespace))
     at = _listening(sight, port)
     if not (bound and bound.asks_source):
         local = service is not None and service.namespace == sight.namespace
         at = Listening(port, at.gateways, sight.namespace if local else "", frozenset())
-    return VirtualHostPart(host, service, bound, at, known)
+    return VirtualHostPart(host, service, bound, at, known, hashing)
 
 
 def _is_service(snapshot: MeshSnapshot, host: str) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
-from typing import Final, TypeAlias
+from collections.abc import Iterator
+from typing import Final
 
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.route.v3 import route_components_pb2 as rc
@@ -13,7 +13,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from mesh.api import virtual_service as api
+from mesh.api.destination_rule import ConsistentHashLB
 from mesh.snapshot.virtual_services import BoundVirtualService
+from mesh.xds.compile.destinations import Destinations, hash_policy
 from mesh.xds.compile.faults import http_fault
 from mesh.xds.compile.header_edits import HeaderEdits, header_edits
 from mesh.xds.compile.matching import Listening, applies, is_catch_all, route_match
@@ -32,25 +34,23 @@ _REDIRECTS: Final = {
     308: rc.RedirectAction.PERMANENT_REDIRECT,
 }
 
-ClusterOf: TypeAlias = Callable[[api.Destination, str, int], str]
-"""Cluster name of a destination, given the VirtualService's namespace and the port that is listened on."""
 
-
-def virtual_service_routes(bound: BoundVirtualService, at: Listening, cluster_of: ClusterOf) -> list[rc.Route]:
+def virtual_service_routes(bound: BoundVirtualService, at: Listening, destinations: Destinations) -> list[rc.Route]:
     """Every route that can match there, up to the first that matches everything."""
     routes: list[rc.Route] = []
     for http in bound.source.spec.http:
         for match in _matches(http, at, bound.namespace):
-            route = _route(bound, http, match, at, cluster_of)
+            route = _route(bound, http, match, at, destinations)
             routes.append(route)
             if is_catch_all(route.match):
                 return routes
     return routes
 
 
-def default_route(cluster: str, operation: str) -> rc.Route:
+def default_route(cluster: str, operation: str, hashing: ConsistentHashLB | None = None) -> rc.Route:
     """Everything to one cluster, with Istio's defaults: no timeout, the default retries."""
     action = rc.RouteAction(cluster=cluster, timeout=Duration(), retry_policy=retry_policy(None))
+    _hash(action, hashing)
     return rc.Route(
         name=DEFAULT_ROUTE,
         match=rc.RouteMatch(prefix="/"),
@@ -70,7 +70,7 @@ def _route(
     http: api.HTTPRoute,
     match: api.HTTPMatchRequest | None,
     at: Listening,
-    cluster_of: ClusterOf,
+    destinations: Destinations,
 ) -> rc.Route:
     route = rc.Route(name=_name(http, match), match=route_match(match))
     edits = header_edits(http.headers)
@@ -80,7 +80,7 @@ def _route(
     elif http.direct_response is not None:
         route.direct_response.CopyFrom(_direct_response(http.direct_response))
     else:
-        _forward(route, bound, http, at, cluster_of)
+        _forward(route, bound, http, at, destinations)
         if edits.authority:
             route.route.host_rewrite_literal = edits.authority
     if http.fault is not None:
@@ -94,7 +94,7 @@ def _name(http: api.HTTPRoute, match: api.HTTPMatchRequest | None) -> str:
 
 
 def _forward(
-    route: rc.Route, bound: BoundVirtualService, http: api.HTTPRoute, at: Listening, cluster_of: ClusterOf
+    route: rc.Route, bound: BoundVirtualService, http: api.HTTPRoute, at: Listening, destinations: Destinations
 ) -> None:
     action = route.route
     action.timeout.CopyFrom(duration(http.timeout) if http.timeout else Duration())
@@ -103,21 +103,30 @@ def _forward(
         action.retry_policy.CopyFrom(policy)
     if http.rewrite is not None:
         _rewrite(action, http.rewrite)
-    destinations = _weighted(http.route)
-    if len(destinations) == 1:
-        only = destinations[0]
-        action.cluster = cluster_of(only.destination, bound.namespace, at.port)
+    entries = _weighted(http.route)
+    for entry in entries:
+        _hash(action, destinations.hashing(entry.destination, bound.namespace, at.port))
+    if len(entries) == 1:
+        only = entries[0]
+        action.cluster = destinations.cluster(only.destination, bound.namespace, at.port)
         edits = header_edits(only.headers)
         _edit(route, edits)
         if edits.authority:
             action.host_rewrite_literal = edits.authority
         return
-    for entry in destinations:
-        name = cluster_of(entry.destination, bound.namespace, at.port)
+    for entry in entries:
+        name = destinations.cluster(entry.destination, bound.namespace, at.port)
         _add_cluster(action.weighted_clusters, name, entry)
     split_header = bound.source.metadata.annotations.get(SPLIT_HEADER)
     if split_header:
         action.weighted_clusters.header_name = split_header
+
+
+def _hash(action: rc.RouteAction, hashing: ConsistentHashLB | None) -> None:
+    """One policy for each destination that hashes, as Istio does; a proxy combines them."""
+    policy = hash_policy(hashing) if hashing is not None else None
+    if policy is not None:
+        action.hash_policy.append(policy)
 
 
 def _weighted(entries: tuple[api.HTTPRouteDestination, ...]) -> list[api.HTTPRouteDestination]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from envoy.config.route.v3 import route_components_pb2 as rc
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.wrappers_pb2 import BoolValue
 
-from mesh.api.virtual_service import Destination
 from mesh.registry.protocol import Protocol
-from mesh.registry.types import Service, ServicePort, resolve_host
+from mesh.registry.types import Service, ServicePort
 from mesh.snapshot.virtual_services import BoundVirtualService
 from mesh.xds.compile import names
+from mesh.xds.compile.destinations import Destinations, hashing
 from mesh.xds.compile.matching import Listening
-from mesh.xds.compile.routes import ClusterOf, default_route, virtual_service_routes
+from mesh.xds.compile.routes import default_route, virtual_service_routes
 
 HTTP_DEFAULT_PORT: Final = 80
 
@@ -25,47 +25,35 @@ def speaks_http(port: ServicePort) -> bool:
     return port.protocol.is_http or port.protocol is Protocol.UNSUPPORTED
 
 
-def cluster_chooser(services: Mapping[str, Service]) -> ClusterOf:
-    """Istio's rule for a destination's port: the named one; else a service's only port; else the one listened on.
-
-    A host or subset nobody defined gives the name of a cluster that does not exist: 503 NC at the proxy.
-    """
-
-    def cluster_of(destination: Destination, namespace: str, listened: int) -> str:
-        host = resolve_host(destination.host, namespace)
-        service = services.get(host)
-        port = listened
-        if destination.port is not None and destination.port.number:
-            port = destination.port.number
-        elif service is not None and len(service.ports) == 1:
-            port = service.ports[0].number
-        return names.outbound_cluster(port, destination.subset, host)
-
-    return cluster_of
-
-
 def service_virtual_host(
-    service: Service, bound: BoundVirtualService | None, at: Listening, cluster_of: ClusterOf
+    service: Service, bound: BoundVirtualService | None, at: Listening, destinations: Destinations
 ) -> rc.VirtualHost:
     """The virtual host of one service port: its VirtualService's routes, or one to the service itself.
 
     A VirtualService without a route for this caller and port is as good as none.
     """
-    routes = virtual_service_routes(bound, at, cluster_of) if bound else []
+    routes = virtual_service_routes(bound, at, destinations) if bound else []
     own = f"{service.host}:{at.port}"
     return rc.VirtualHost(
         name=own,
         domains=list(_service_domains(service, at)),
-        routes=routes or [default_route(names.outbound_cluster(at.port, "", service.host), own)],
+        routes=routes
+        or [
+            default_route(
+                names.outbound_cluster(at.port, "", service.host),
+                own,
+                hashing(destinations.rules.get(service.host), "", at.port),
+            )
+        ],
         include_request_attempt_count=True,
     )
 
 
 def foreign_virtual_host(
-    host: str, bound: BoundVirtualService, at: Listening, cluster_of: ClusterOf
+    host: str, bound: BoundVirtualService, at: Listening, destinations: Destinations
 ) -> rc.VirtualHost | None:
     """The virtual host of a VirtualService's host that is no service, on port 80; None when no route applies."""
-    routes = virtual_service_routes(bound, at, cluster_of)
+    routes = virtual_service_routes(bound, at, destinations)
     if not routes:
         return None
     return rc.VirtualHost(

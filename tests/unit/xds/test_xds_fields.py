@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -103,6 +103,25 @@ BASES = {
 EDITS = {"set": {"a": "1"}, "add": {"a": "1"}, "remove": ["a"]}
 POLICY: list[tuple[str, Any]] = [
     ("loadBalancer.simple", "RANDOM"),
+    *(
+        ("loadBalancer", {"consistentHash": hashing})
+        for hashing in (
+            {"httpHeaderName": "x-user"},
+            {"httpQueryParameterName": "user"},
+            {"useSourceIp": True},
+            {"useSourceIp": True, "minimumRingSize": 7},
+            {"useSourceIp": True, "ringHash": {"minimumRingSize": 7}},
+            {"useSourceIp": True, "maglev": {"tableSize": 7}},
+            {"httpCookie": {"name": "user"}},
+            {"httpCookie": {"name": "user", "path": "/a"}},
+            {"httpCookie": {"name": "user", "ttl": "1s"}},
+            {"httpCookie": {"name": "user", "attributes": [{"name": "SameSite", "value": "Strict"}]}},
+        )
+    ),
+    ("loadBalancer.warmupDurationSecs", "7s"),
+    ("loadBalancer.warmup", {"duration": "7s"}),
+    ("loadBalancer.warmup", {"duration": "7s", "minimumPercent": 7.0}),
+    ("loadBalancer.warmup", {"duration": "7s", "aggression": 7.0}),
     ("connectionPool.tcp.maxConnections", 1),
     ("connectionPool.tcp.connectTimeout", "1s"),
     ("connectionPool.tcp.maxConnectionDuration", "1s"),
@@ -272,18 +291,19 @@ def leaves(kind: str) -> set[str]:
 
 @pytest.mark.parametrize("kind", BASES)
 def test_there_is_a_case_for_every_field(kind: str) -> None:
-    covered = set()
-    for path, value in CASES[kind]:
-        place = re.sub(r"\.\d+", "[]", path)
-        covered |= {place, *(f"{place}.{name}" for name in value)} if isinstance(value, dict) else {place}
-        covered |= {f"{place}.{outer}.{name}" for outer, inner in nested(value) for name in inner}
+    covered = {place for path, value in CASES[kind] for place in places(re.sub(r"\.\d+", "[]", path), value)}
     assert leaves(kind) - covered - NAMES_ALONE.get(kind, set()) == set()
 
 
-def nested(value: Any) -> list[tuple[str, dict[str, Any]]]:
-    return (
-        [(name, inner) for name, inner in value.items() if isinstance(inner, dict)] if isinstance(value, dict) else []
-    )
+def places(path: str, value: Any) -> Iterator[str]:
+    """The path of a value and of all that is in it."""
+    yield path
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from places(f"{path}.{name}", inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from places(f"{path}[]", inner)
 
 
 @pytest.mark.parametrize(

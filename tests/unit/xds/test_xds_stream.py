@@ -169,6 +169,19 @@ def test_a_refused_removal_of_clusters_is_not_tried_for_ever() -> None:
     assert proxy.offer(FakeConfig(3, {})) == []
 
 
+def test_a_refusal_of_what_is_gone_holds_up_nothing() -> None:
+    proxy = Proxy(FakeConfig(1, {"a": "1"}))
+    proxy.ask(CDS)
+    proxy.ack(CDS)
+    proxy.ask(EDS, "a")
+    proxy.nack(EDS)
+    assert proxy.offer(FakeConfig(2, {"b": "1"})) == ["CDS a b"]
+    proxy.ack(CDS)
+    proxy.ask(EDS, "a", "b")
+    assert proxy.ack(EDS) == ["CDS b"]
+    assert not proxy.stream.nacks
+
+
 def test_clusters_that_only_go_are_not_sent_beside_the_rest_first() -> None:
     """Split over layers, what is wanted and what is going come to what the proxy has already."""
     proxy = settled(FakeConfig(1, {"a": "1", "old": "1"}))
