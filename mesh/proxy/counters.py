@@ -200,6 +200,11 @@ class HttpStats(Group):
     rq_reset_after_downstream_response_started: int = 0
     cors__origin_valid: int = 0
     cors__origin_invalid: int = 0
+    tracing__random_sampling: int = 0
+    tracing__service_forced: int = 0
+    tracing__client_enabled: int = 0
+    tracing__not_traceable: int = 0
+    tracing__health_check: int = 0
     fault__aborts_injected: int = 0
     fault__delays_injected: int = 0
     fault__faults_overflow: int = 0
@@ -323,6 +328,37 @@ class NamedCounters(Group):
 
     def reset_counters(self) -> None:
         self.counts.update(dict.fromkeys(self.counts, 0))
+
+
+@dataclass(slots=True, eq=False)
+class TracingStats(Group):
+    """What becomes of spans on the way to their collector."""
+
+    spans_sent: int = 0
+    timer_flushed: int = 0
+    reports_sent: int = 0
+    reports_failed: int = 0
+    reports_dropped: int = 0
+    reports_skipped_no_cluster: int = 0
+
+    def dropped(self, spans: int) -> None:
+        """A report of so many spans is not sent, as too many are under way."""
+        self.reports_dropped += 1
+
+
+@dataclass(slots=True, eq=False)
+class ZipkinStats(TracingStats):
+    """`tracing.zipkin.*`"""
+
+
+@dataclass(slots=True, eq=False)
+class OpenTelemetryStats(TracingStats):
+    """`tracing.opentelemetry.*`"""
+
+    spans_dropped: int = 0
+
+    def dropped(self, spans: int) -> None:
+        self.spans_dropped += spans
 
 
 def _code_samples(codes: Codes, name: str) -> Iterator[tuple[str, str, int, Tags]]:

@@ -27,7 +27,7 @@ LEVELS = {
 _NAMES = {number: name for name, number in LEVELS.items() if name != "warn"}
 
 _ROOT = "mesh.proxy"
-COMPONENTS = ("admin", "config", "connection", "http", "main", "secret", "upstream", "worker")
+COMPONENTS = ("admin", "config", "connection", "http", "main", "secret", "tracing", "upstream", "worker")
 
 
 def logger(component: str) -> logging.Logger:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Switches
     from mesh.proxy.mirror import MirrorPolicy
     from mesh.proxy.stream import Stream
+    from mesh.proxy.tracing.tracer import RouteTracing
 
 _PARAMETERS = re.compile(rb";[^/]*")
 
@@ -122,6 +123,7 @@ class Route:
     counts_attempts: bool = False
     counts_attempts_in_response: bool = False
     circumstances: tuple[Circumstance, ...] = ()
+    tracing: RouteTracing | None = None
 
 
 @dataclass(frozen=True, slots=True)

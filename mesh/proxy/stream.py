@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mesh.proxy.codec import RequestEncoder, ResponseEncoder
     from mesh.proxy.filters.steps import Switches
     from mesh.proxy.tls import Peer
+    from mesh.proxy.tracing.span import Span
     from mesh.proxy.workload import Workload
 
 _TO_CLEAN = HOP | INTERNAL | {b"x-forwarded-client-cert"}
@@ -45,8 +46,10 @@ class Stream(Timeouts):
         "config", "connection", "details", "elapsed", "flags", "head", "host", "is_over", "is_tunnel", "method",
         "request_done",
         "request_ended", "response_edits", "response_head", "response_trailers", "route", "served_by", "source",
-        "started", "status", "target", "transport_failure", "upgrade",
+        "span", "started", "status", "target", "transport_failure", "upgrade",
     )  # fmt: skip
+
+    span: Span | None  # set by tracing, and only where that is configured
 
     def __init__(self, connection: ResponseEncoder, head: RequestHead, received: int, done: bool) -> None:
         config = connection.config

@@ -12,7 +12,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 
 from mesh.proxy import response_marks
 from mesh.proxy.access_log import LogFiles
-from mesh.proxy.compile import http2, origin
+from mesh.proxy.compile import http2, origin, tracing
 from mesh.proxy.compile.access_log import log_steps
 from mesh.proxy.compile.http2 import http2_options, keepalive
 from mesh.proxy.compile.preparation import compile_preparation
@@ -42,11 +42,14 @@ SUPPORTED = {
          "via", "append_x_forwarded_port", "add_user_agent", "scheme_header_transformation",
          "forward_client_cert_details", "set_current_client_cert_details", "original_ip_detection_extensions",
          "always_set_request_id_in_response", "strip_matching_host_port", "strip_any_host_port",
-         "strip_trailing_host_dot", "path_with_escaped_slashes_action")
+         "strip_trailing_host_dot", "path_with_escaped_slashes_action", "tracing",
+         "request_id_extension")
     ),
     _H + "HttpConnectionManager.SetCurrentClientCertDetails": frozenset(("subject", "cert", "dns", "uri")),
     "envoy.config.core.v3.SchemeHeaderTransformation": frozenset(("scheme_to_overwrite",)),
     "envoy.config.core.v3.TypedExtensionConfig": frozenset(("name", "typed_config")),
+    _H + "RequestIDExtension": frozenset(("typed_config",)),
+    _H + "HttpConnectionManager.Tracing": OPAQUE,  # compiled with its own table
     _H + "Rds": frozenset(("config_source", "route_config_name")),
     _H + "HttpFilter": frozenset(("name", "typed_config", "is_optional", "disabled")),
     "envoy.config.core.v3.ConfigSource": OPAQUE,
@@ -74,6 +77,7 @@ class Surroundings:
     files: LogFiles
     is_inbound: bool
     buffer_limit: int
+    is_outbound: bool = False
 
 
 def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
@@ -89,7 +93,8 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         table = compile_routes(config.route_config, place.at("route_config"))
     elif not config.HasField("rds"):
         raise place.refuse("one of rds, route_config is required")
-    filters = _filters(config, around, stats, place)
+    before, after = tracing.steps(config, around, stats, place)
+    filters = (*before, *_filters(config, around, stats, place), *after)
     request, response, finish = chain(filters, {})
     logs = log_steps(config.access_log, around.files, place)
     max_head = value_or(config, "max_request_headers_kb", 60) * 1024

@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-from envoy.config.core.v3.base_pb2 import INBOUND, Node
+from envoy.config.core.v3.base_pb2 import INBOUND, OUTBOUND, Node
 
 from mesh.proxy.access_log import LogFiles
 from mesh.proxy.compile import http, tcp, tls
@@ -67,6 +67,7 @@ def compile_listener(listener: Any, node: Node, stats: Stats, files: LogFiles, p
         files,
         listener.traffic_direction == INBOUND,
         value_or(listener, "per_connection_buffer_limit_bytes", 1024 * 1024),
+        listener.traffic_direction == OUTBOUND,
     )
     plans: list[tls.ContextPlan] = []
     chains = tuple(

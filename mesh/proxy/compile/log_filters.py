@@ -82,7 +82,7 @@ def _not_health_check(config: Any, place: Place, tcp: bool) -> Passes:
 
 
 def _traceable(config: Any, place: Place, tcp: bool) -> Passes:
-    return lambda x: getattr(x, "span", None) is not None
+    return lambda x: (span := getattr(x, "span", None)) is not None and span.is_forced  # as in Envoy
 
 
 def _runtime(config: Any, place: Place, tcp: bool) -> Passes:

@@ -315,6 +315,8 @@ _OF_HTTP: Mapping[str, tuple[str, Kind]] = {
     "RESPONSE_TX_DURATION": ("between(answered_at(x), x.started + x.elapsed, 1e3)", Kind.NUMBER_OR_NONE),
     "GRPC_STATUS_NUMBER": ("grpc_status(x)", Kind.NUMBER_OR_NONE),
     "ACCESS_LOG_TYPE": ("'DownstreamEnd'", Kind.ALWAYS),
+    "TRACE_ID": ("(s.trace_id if (s := getattr(x, 'span', None)) is not None else None)", Kind.TEXT),
+    "SPAN_ID": ("(s.span_id if (s := getattr(x, 'span', None)) is not None and s.form == 'w3c' else None)", Kind.TEXT),
 }
 _OF_TCP: Mapping[str, tuple[str, Kind]] = {
     "PROTOCOL": ("None", Kind.TEXT),
@@ -335,4 +337,6 @@ _OF_TCP: Mapping[str, tuple[str, Kind]] = {
     "RESPONSE_TX_DURATION": ("None", Kind.NUMBER_OR_NONE),
     "GRPC_STATUS_NUMBER": ("None", Kind.NUMBER_OR_NONE),
     "ACCESS_LOG_TYPE": ("'TcpConnectionEnd'", Kind.ALWAYS),
+    "TRACE_ID": ("None", Kind.TEXT),
+    "SPAN_ID": ("None", Kind.TEXT),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mesh.proxy.compile import headers, metadata, route_actions
+from mesh.proxy.compile import headers, metadata, route_actions, tracing
 from mesh.proxy.compile.matchers import circumstances, conditions, path_keys, path_match
 from mesh.proxy.compile.values import STRING_MATCHER, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
@@ -29,11 +29,11 @@ SUPPORTED = {
          "request_mirror_policies")
     ),
     "envoy.config.route.v3.Route": frozenset(
-        ("name", "match", "route", "redirect", "direct_response", "metadata", "decorator", "typed_per_filter_config",
-         "request_headers_to_add", "request_headers_to_remove", "response_headers_to_add",
+        ("name", "match", "route", "redirect", "direct_response", "metadata", "decorator", "tracing",
+         "typed_per_filter_config", "request_headers_to_add", "request_headers_to_remove", "response_headers_to_add",
          "response_headers_to_remove", "per_request_buffer_limit_bytes", "request_body_buffer_limit")
     ),
-    "envoy.config.route.v3.Decorator": OPAQUE,  # a span's name: tracing is not done here
+    **tracing.ROUTE_SUPPORTED,
     "envoy.config.route.v3.RouteMatch": frozenset(
         ("prefix", "path", "safe_regex", "path_separated_prefix", "case_sensitive", "runtime_fraction", "headers",
          "query_parameters", "grpc", "tls_context", "dynamic_metadata")
@@ -122,6 +122,7 @@ def _route(route: Any, levels: list[tuple[Any, Place]], inherited: Mapping[str, 
         buffer_limit=_buffer_limit(route, _buffer_limit(host, None)),
         counts_attempts=host.include_request_attempt_count,
         counts_attempts_in_response=host.include_attempt_count_in_response,
+        tracing=tracing.route_tracing(route, place),
     )
 
 

@@ -49,6 +49,16 @@ _REQUEST_MARKS: tuple[bytes, ...] = (
     b"x-envoy-original-path",
     b"x-envoy-peer-metadata",
     b"x-envoy-peer-metadata-id",
+    b"x-envoy-downstream-service-cluster",
+    b"x-client-trace-id",
+    b"x-b3-traceid",
+    b"x-b3-spanid",
+    b"x-b3-parentspanid",
+    b"x-b3-sampled",
+    b"x-b3-flags",
+    b"b3",
+    b"traceparent",
+    b"tracestate",
 )
 _RESPONSE_MARKS: tuple[bytes, ...] = (
     b"content-length",

@@ -141,6 +141,7 @@ class Step:
     secret: Mapping[str, str] | None = None
     health: Mapping[str, Any] | None = None
     checked: Mapping[str, Any] | None = None
+    spans: list[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)

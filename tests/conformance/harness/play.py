@@ -15,6 +15,7 @@ from harness.http2_client import Http2Connection
 from harness.judge import differ, judge_answer, judge_forwarded, judge_log, judge_record, judge_stats
 from harness.pki import ssl_context, write_secret
 from harness.scene import PATIENCE, Scene
+from harness.spans import missing, spans
 from harness.upstream import Record
 
 
@@ -92,8 +93,20 @@ class Player:
         if step.admin is not None:
             for problem in await self._admin(step.admin):
                 yield problem
+        if step.spans is not None:
+            for problem in await self._spans(step.spans):
+                yield problem
         for problem in await self._judge_stats(step.stats or {}):
             yield problem
+
+    async def _spans(self, wanted: list[Mapping[str, Any]]) -> list[str]:
+        """What is not there of the spans that the collector is to receive."""
+
+        def problems() -> list[str]:
+            return missing(wanted, spans(record.message for record in self._scene.reports))
+
+        await self._scene.until(lambda: not problems())
+        return problems()
 
     async def _request(self, step: Step) -> list[str]:
         expect = step.expect or Expect()

@@ -15,6 +15,7 @@ from harness.case import CaseFile, Reply, decode
 from harness.engines import AccessLog, Engine, TextLog
 from harness.frame import ADMIN_PORT, LISTENER_PORT, NOBODY, Frame
 from harness.pki import ssl_context
+from harness.spans import COLLECTOR
 from harness.upstream import Record, Upstream
 
 PATIENCE = 6.0
@@ -43,7 +44,12 @@ class Scene:
         bootstrap = directory / "bootstrap.json"
         bootstrap.write_text(json.dumps(self.frame.build(file.bootstrap), indent=1))
         self.records: list[Record] = []
-        self.upstreams = {name: Upstream(name, self.records) for name in self.frame.upstreams if name != NOBODY}
+        self.reports: list[Record] = []
+        self.upstreams = {
+            name: Upstream(name, self.reports if name == COLLECTOR else self.records)
+            for name in self.frame.upstreams
+            if name != NOBODY
+        }
         self.log = AccessLog(self.frame.access_log)
         self.text_log = TextLog(self.frame.text_log)
         self.runner = asyncio.Runner()
@@ -64,8 +70,11 @@ class Scene:
 
     def script(self, what: Any) -> None:
         """Set the replies: one, a list in order, or `{of: {upstream: one or list}}`; None means each says its name."""
-        by_name = what["of"] if isinstance(what, Mapping) and "of" in what else dict.fromkeys(self.upstreams, what)
+        is_by_name = isinstance(what, Mapping) and "of" in what
+        by_name = what["of"] if is_by_name else {name: what for name in self.upstreams if name != COLLECTOR}
         for name, upstream in self.upstreams.items():
+            if name == COLLECTOR and name not in by_name:
+                continue
             replies = by_name.get(name) or []
             replies = replies if isinstance(replies, list) else [replies]
             upstream.script(decode(Reply, reply, f"reply of {name}") for reply in replies)

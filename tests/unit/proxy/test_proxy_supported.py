@@ -15,6 +15,8 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_components_pb2 import ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.config.trace.v3.opentelemetry_pb2 import OpenTelemetryConfig
+from envoy.config.trace.v3.zipkin_pb2 import ZipkinConfig
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -106,6 +108,27 @@ def ip_detection(http: HttpConnectionManager, message: Message) -> None:
     http.original_ip_detection_extensions.add(name="x").typed_config.Pack(message)
 
 
+def tracing(http: HttpConnectionManager, message: Any) -> None:
+    http.tracing.CopyFrom(message)
+    if not message.HasField("provider"):
+        http.tracing.provider.typed_config.Pack(ZipkinConfig(collector_cluster="c", collector_endpoint="/"))
+
+
+def tracer(http: HttpConnectionManager, message: Message) -> None:
+    http.tracing.provider.typed_config.Pack(message)
+
+
+def resource_detector(http: HttpConnectionManager, message: Message) -> None:
+    config = OpenTelemetryConfig()
+    config.http_service.http_uri.cluster = "c"
+    config.resource_detectors.add(name="d").typed_config.Pack(message)
+    tracer(http, config)
+
+
+def request_id(http: HttpConnectionManager, message: Message) -> None:
+    http.request_id_extension.typed_config.Pack(message)
+
+
 def transport_socket(whole: Cluster, message: Any) -> None:
     whole.transport_socket.CopyFrom(message)
 
@@ -158,6 +181,10 @@ HANDED: dict[str, Compile] = {
     ListenerFilter.DESCRIPTOR.full_name: in_listener(whole_listener_filter),
     "envoy.config.rbac.v3.RBAC": lambda m: compile_rules(m, HTTP, Place("Listener", "l")),
     **dict.fromkeys(FILTERS_OF_ROUTES.keys() - FILTERS_OF_CHAINS.keys(), of_route),
+    HttpConnectionManager.Tracing.DESCRIPTOR.full_name: manager(tracing),
+    "envoy.config.trace.v3.": manager(tracer),
+    "envoy.extensions.tracers.opentelemetry.resource_detectors.": manager(resource_detector),
+    "envoy.extensions.request_id.": manager(request_id),
     "envoy.extensions.filters.network.": in_listener(network_filter),
     "envoy.extensions.filters.listener.": in_listener(listener_filter),
     "envoy.extensions.filters.http.": manager(http_filter),
