@@ -52,6 +52,8 @@ def clean(stream: Stream) -> None:
             stream.connection.will_close = True
         if listed := listed_headers(connection):
             head.remove(listed)
+    if marked.get(b"proxy-connection", b"").lower() == b"close":
+        stream.connection.will_close = True
     if b"upgrade" in marked and is_upgrade(head):
         stream.upgrade = marked[b"upgrade"].lower()
         restore(head)

@@ -11,7 +11,7 @@ MAX_HEADERS = 100  # Envoy's default max_headers_count
 CONTROLS = bytes(c for c in (*range(0x20), 0x7F) if c != 0x09)
 _SINGLE = frozenset((b"host", b"content-length"))
 _METHODS = frozenset(
-    b"GET POST PUT DELETE HEAD OPTIONS PATCH TRACE CONNECT ACL BIND CHECKOUT COPY LINK LOCK MERGE MKACTIVITY "
+    b"GET POST PUT DELETE HEAD OPTIONS PATCH TRACE ACL BIND CHECKOUT COPY LINK LOCK MERGE MKACTIVITY "
     b"MKCALENDAR MKCOL MOVE MSEARCH M-SEARCH NOTIFY PROPFIND PROPPATCH PURGE REBIND REPORT SEARCH SOURCE SUBSCRIBE "
     b"UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
 )
@@ -30,7 +30,7 @@ def parse_request(block: bytes, max_headers: int = MAX_HEADERS) -> RequestHead:
         if start.count(b" ") == 1:
             raise VersionRefusedError("low_version") from None  # HTTP/0.9 had no version in its request line
         raise MalformedError("http1.codec_error") from None
-    if method not in _METHODS or not target:
+    if (method not in _METHODS and not (method == b"CONNECT" and target[:1] != b"/")) or not target:
         raise MalformedError("http1.codec_error")
     if version != b"HTTP/1.1":
         if version[:5] != b"HTTP/" or len(version) != 8:
@@ -38,6 +38,8 @@ def parse_request(block: bytes, max_headers: int = MAX_HEADERS) -> RequestHead:
         raise VersionRefusedError("low_version")
     marked = _mark(lines, REQUEST_NAMES, max_headers)
     authority = marked.get(b"host")
+    if b"connection" in marked:
+        _check_connection(marked[b"connection"])
     if target[0] != 0x2F:
         target, authority = _other_form(method, target, authority, lines, marked)
     if authority is None:
@@ -120,6 +122,26 @@ def _mark(lines: list[bytes], names: Names, limit: int) -> dict[bytes, bytes]:
     return marked
 
 
+# What Connection may not declare hop-by-hop: whoever comes next relies on it (Envoy's sanitizeConnectionHeader).
+_NEVER_LISTED = frozenset((b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
+
+
+def _check_connection(value: bytes) -> None:
+    for name in value.lower().split(b","):
+        name = name.strip()
+        if name in _NEVER_LISTED or name[:1] == b":":
+            raise MalformedError("http1.connection_header_rejected")
+        if name == b"host":  # Envoy removes it as it would any other, and then has no host
+            raise NotRoutableError("missing_host_header")
+
+
+def _has_sound_port(authority: bytes) -> bool:
+    host, colon, port = authority.rpartition(b":")
+    if not colon or host.count(b"[") != host.count(b"]"):  # no port, or a colon inside of IPv6 brackets
+        return True
+    return not port or (port.isdigit() and len(port) < 6 and int(port) < 65536)
+
+
 def _other_form(
     method: bytes, target: bytes, authority: bytes | None, lines: list[bytes], marked: dict[bytes, bytes]
 ) -> tuple[bytes, bytes | None]:
@@ -135,7 +157,7 @@ def _other_form(
     if not slash:
         host, question, query = rest.partition(b"?")
         path = question + query
-    if not host or b"@" in host:
+    if not host or b"@" in host or not _has_sound_port(host):
         raise MalformedError("http1.codec_error")
     # The target's host stands over the Host header, which must then say the same to whoever comes next.
     lines[:] = [b"Host: %b" % host, *(line for line in lines if line[:5].lower() != b"host:")]
