@@ -367,9 +367,7 @@ class Connection(Sending[StreamT]):
             self._check_not_idle(number, "WINDOW_UPDATE")
             return
         if not credit:
-            self.reset(stream, errors.PROTOCOL_ERROR)
-            stream.broke("http2.window_update")
-            return
+            raise ConnectionBroke(errors.PROTOCOL_ERROR, "WINDOW_UPDATE: a credit of 0")  # as Envoy judges it
         if stream.send_window + credit > MAX_WINDOW:
             raise ConnectionBroke(errors.FLOW_CONTROL_ERROR, "WINDOW_UPDATE: a window that is not allowed")
         stream.send_window += credit

@@ -34,7 +34,7 @@ class Http2Connection:
         self._answers: dict[int, Answer] = {}
         self._last = 0
         self._ended: set[int] = set()
-        self._goaway: int | None = None
+        self._heard: list[Answer] = []
         self._end = ""  # of the connection: how it came
         self._moved = asyncio.Condition()
         self._peer = _client(window)
@@ -52,6 +52,7 @@ class Http2Connection:
     async def exchange(self, request: Request) -> Answer:
         """Send a request and wait for the end of its response, its reset, or the connection's end."""
         answer = Answer(local=self.local)
+        self._heard.append(answer)
         try:
             async with asyncio.timeout(PATIENCE):
                 number = await self._send(request, answer)
@@ -66,7 +67,6 @@ class Http2Connection:
         if number not in self._ended:
             answer.connection = self._end
             answer.cut = bool(answer.responses)
-        answer.goaway = self._goaway
         return answer
 
     async def _until_reset(self, answer: Answer) -> None:
@@ -97,6 +97,7 @@ class Http2Connection:
         pieces = pieces or [body[at : at + _PIECE] for at in range(0, len(body), _PIECE)]
         stays_open = bool(request.trailers or request.frames)
         head = _head(request, is_tls=self._is_tls)
+        _ignore_limit_of_streams(self._peer)
         self._peer.send_headers(number, head, end_stream=not pieces and not stays_open)
         await self._write(slowly=request.bytewise)
         for index, piece in enumerate(pieces):
@@ -127,7 +128,7 @@ class Http2Connection:
         await self._writer.drain()
 
     async def fate(self, wanted: str) -> str:
-        """`kept`, `closed` or `reset`; an end gets its time."""
+        """`kept` or `closed`; an end gets its time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(STILL_OPEN_AFTER if wanted == "kept" else PATIENCE), self._moved:
                 await self._moved.wait_for(lambda: self._end)
@@ -140,7 +141,7 @@ class Http2Connection:
     # Reading
 
     async def _read(self) -> None:
-        end = "closed"
+        # That an end comes as a reset says only that something of ours was still under way.
         try:
             while data := await self._reader.read(1 << 16):
                 async with self._moved:
@@ -148,9 +149,9 @@ class Http2Connection:
                     self._moved.notify_all()
                 await self._write(slowly=False)
         except OSError:
-            end = "reset"
+            pass
         async with self._moved:
-            self._end = end
+            self._end = "closed"
             self._moved.notify_all()
 
     def _receive(self, data: bytes) -> None:
@@ -164,7 +165,8 @@ class Http2Connection:
         from h2 import events
 
         if isinstance(event, events.ConnectionTerminated):
-            self._goaway = int(event.error_code)
+            for heard in self._heard:
+                heard.goaway = int(event.error_code)
             return
         number = getattr(event, "stream_id", None)
         answer = self._answers.get(number) if number else None
@@ -210,6 +212,14 @@ def _client(window: int | None) -> H2Connection:
         )
     peer.initiate_connection()
     return peer
+
+
+def _ignore_limit_of_streams(peer: H2Connection) -> None:
+    """What an engine does with a stream too many is for a case to show."""
+    from h2.settings import SettingCodes
+
+    peer.remote_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = 1 << 30
+    peer.remote_settings.acknowledge()
 
 
 def _head(request: Request, *, is_tls: bool) -> Pairs:
