@@ -21,8 +21,6 @@ from mesh.proxy.http1.names import is_marked
 from mesh.proxy.local_address import local_ip
 from mesh.proxy.rescue import (
     RESCUE,
-    ConnectFailed,
-    ConnectTimedOut,
     Failure,
     NoCluster,
     NoHealthyUpstream,
@@ -328,10 +326,9 @@ class AsyncRequest(AsyncStream):
 
     def on_failure(self, failure: Failure) -> None:
         retry = self._retry
-        if retry is not None and self.cluster is not None:
-            is_connect = isinstance(failure, (ConnectFailed, ConnectTimedOut))
-            if retry.wants_failure(is_connect, self.response is not None) and self._try_again():
-                return
+        wanted = retry is not None and retry.wants_failure(failure, self.response is not None)
+        if wanted and self.cluster is not None and self._try_again():
+            return
         self._let_go()
         self._failed(failure)
 

@@ -18,7 +18,7 @@ from mesh.proxy.deadlines import Deadlines
 from mesh.proxy.health.checker import HealthChecker
 from mesh.proxy.health.session import CheckedHealth
 from mesh.proxy.outlier import Health, OutlierDetector
-from mesh.proxy.pool import Pool
+from mesh.proxy.pools import make_pool
 from mesh.proxy.transport_socket import ClientTls
 
 Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
@@ -50,7 +50,7 @@ class Host:
         self.is_removed = False
         self.active = self.cx_active = self.cx_total = self.cx_connect_fail = 0
         self.rq_total = self.rq_success = self.rq_error = self.rq_timeout = 0
-        self.pool = Pool(cluster, self)
+        self.pool = make_pool(cluster, self)
 
     @property
     def priority(self) -> int:

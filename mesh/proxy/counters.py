@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from mesh.proxy.stats import Codes, Group, Histogram, HistogramValue, Tags
+
+if TYPE_CHECKING:
+    from mesh.proxy.http2.stats import Http2Stats
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +45,7 @@ class ClusterStats(Group):
     upstream_cx_total: int = 0
     upstream_cx_active: int = 0
     upstream_cx_http1_total: int = 0
+    upstream_cx_http2_total: int = 0
     upstream_cx_connect_fail: int = 0
     upstream_cx_connect_timeout: int = 0
     upstream_cx_connect_attempts_exceeded: int = 0
@@ -122,6 +126,7 @@ class ClusterStats(Group):
     codes: Codes = field(default_factory=Codes)
     retry_codes: Codes = field(default_factory=Codes)
     health_check: HealthCheckStats | None = None  # of clusters that have active health checks
+    http2: Http2Stats | None = field(default=None, metadata={"hidden": True})  # if any of its hosts speaks it
     retries_active: int = field(default=0, metadata={"hidden": True})
     limits: tuple[int, int, int, int] = (0, 0, 0, 0)  # connections, pending, requests, retries: set by the breaker
 
@@ -129,6 +134,9 @@ class ClusterStats(Group):
         yield from Group.samples(self)
         yield from _code_samples(self.codes, "upstream_rq")
         yield from _code_samples(self.retry_codes, "retry.upstream_rq")
+        if self.http2 is not None:
+            for name, kind, value, tags in self.http2.samples():
+                yield f"http2.{name}", kind, value, tags
         if self.health_check is not None:
             for name, kind, value, tags in self.health_check.samples():
                 yield f"health_check.{name}", kind, value, tags

@@ -19,8 +19,6 @@ from mesh.proxy.request_body import RequestBody
 from mesh.proxy.request_head import expected_timeout, rewrite, rewrite_host, steered
 from mesh.proxy.rescue import (
     RESCUE,
-    ConnectFailed,
-    ConnectTimedOut,
     DownstreamClosed,
     Failure,
     NoCluster,
@@ -387,8 +385,7 @@ class Exchange(Stream):
             if cluster.outlier is not None and self.response_head is None:
                 cluster.outlier.failed_locally(host.health, rescue.status, was_connected=self._sent)
         if self._retry is not None:
-            is_connect = isinstance(failure, (ConnectFailed, ConnectTimedOut))
-            wanted = self._retry.wants_failure(is_connect, self.response_head is not None)
+            wanted = self._retry.wants_failure(failure, self.response_head is not None)
             if wanted and self._try_again(complete=True):
                 return
         if self.response_head is None:

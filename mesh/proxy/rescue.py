@@ -46,6 +46,14 @@ class UpstreamClosed(Failure):
     """The host closed or reset the connection before its response was complete."""
 
 
+class UpstreamReset(Failure):
+    """The host reset the request's stream."""
+
+
+class UpstreamRefused(Failure):
+    """The host reset the request's stream without having looked at it."""
+
+
 class UpstreamBroke(Failure):
     """The host sent something that is not HTTP/1.1."""
 
@@ -129,6 +137,8 @@ RESCUE: dict[type[Failure], Rescue] = {
     ConnectFailed: _reset(503, "UF", "remote connection failure"),
     ConnectTimedOut: _reset(503, "UF", "connection timeout"),
     UpstreamClosed: _reset(503, "UC", "connection termination"),
+    UpstreamReset: _reset(503, "UR", "remote reset"),
+    UpstreamRefused: _reset(503, "UR", "remote refused stream reset"),
     UpstreamBroke: _reset(502, "UPE", "protocol error"),
     RequestTimedOut: Rescue(504, "UT", "response_timeout", "upstream request timeout"),
     TryTimedOut: Rescue(504, "UT", "upstream_per_try_timeout", "upstream request timeout"),

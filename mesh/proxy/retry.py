@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from mesh.proxy.rescue import ConnectFailed, ConnectTimedOut, Failure, UpstreamRefused
+
 if TYPE_CHECKING:
     from mesh.proxy.cluster import Cluster, Host
     from mesh.proxy.http1.head import RequestHead, ResponseHead
@@ -82,12 +84,15 @@ class RetryPolicy:
             or (status in self.statuses and "retriable-status-codes" in on)
         )
 
-    def wants_failure(self, is_connect: bool, response_started: bool) -> bool:
+    def wants_failure(self, failure: Failure, response_started: bool) -> bool:
         """Whether a try that ended without response is one to repeat."""
         on = self.on
         if response_started:
             return False
+        is_connect = isinstance(failure, (ConnectFailed, ConnectTimedOut))
         if "5xx" in on or "reset" in on or "gateway-error" in on or ("reset-before-request" in on and is_connect):
+            return True
+        if isinstance(failure, UpstreamRefused) and "refused-stream" in on:
             return True
         return is_connect and "connect-failure" in on
 

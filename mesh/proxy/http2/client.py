@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from mesh.proxy.http1.head import RequestHead
 from mesh.proxy.http2 import errors
 from mesh.proxy.http2.connection import Connection
@@ -16,7 +18,10 @@ from mesh.proxy.http2.stream import ClientStream
 _LAST_NUMBER = 2**31 - 1
 
 
-class ClientConnection(Connection[ClientStream]):
+ClientStreamT = TypeVar("ClientStreamT", bound=ClientStream)
+
+
+class ClientConnection(Connection[ClientStreamT]):
     """`is_going_away` says that the peer takes no new streams."""
 
     __slots__ = ("is_going_away",)
@@ -37,7 +42,7 @@ class ClientConnection(Connection[ClientStream]):
             and self._last_opened < _LAST_NUMBER - 2
         )
 
-    def send_request(self, stream: ClientStream, head: RequestHead, scheme: bytes, done: bool) -> None:
+    def send_request(self, stream: ClientStreamT, head: RequestHead, scheme: bytes, done: bool) -> None:
         """Open the stream with a request's head."""
         number = self._last_opened = self._last_opened + 2 if self._last_opened else 1
         self._opened(stream, number)
@@ -76,7 +81,7 @@ class ClientConnection(Connection[ClientStream]):
         else:
             self._response(stream, fields, done)
 
-    def _response(self, stream: ClientStream, fields: list[Field], done: bool) -> None:
+    def _response(self, stream: ClientStreamT, fields: list[Field], done: bool) -> None:
         if too_large := self._too_large(fields):
             self.reset(stream, errors.INTERNAL_ERROR)
             stream.broke(too_large)

@@ -21,7 +21,9 @@ class CaseError(Exception):
 class Reply:
     """What a scripted upstream does with one request. `times` repeats the body or the list of chunks.
 
-    `tunnel` is what it does with the bytes after its head, as `tcp` is for a whole connection.
+    `tunnel` is what it does with the bytes after its head, as `tcp` is for a whole connection. Over HTTP/2 `reset` ends
+    the stream by a code of RFC 9113, before any answer or in its middle (`reset_after`); `goaway` asks for no more
+    streams, and with `refuses` it leaves the present one out too.
     """
 
     status: int = 200
@@ -40,6 +42,10 @@ class Reply:
     end: str = "keep"
     tcp: str | None = None
     tunnel: str | None = None
+    reset: str | None = None
+    reset_after: bool = False
+    goaway: str | None = None
+    refuses: bool = False
 
 
 @dataclass(frozen=True)

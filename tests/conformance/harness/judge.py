@@ -128,6 +128,7 @@ def judge_record(wanted: Mapping[str, Any], record: Record) -> Iterator[str]:
         "framing": message.framing,
         "complete": record.complete,
         "connection": record.connection,
+        "reset": message.reset,
         "trailers": dict(message.trailers),
         "header_names": [name.lower() for name, _ in message.headers],
         "raw_names": [name for name, _ in message.headers],

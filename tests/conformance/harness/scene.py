@@ -14,6 +14,7 @@ from typing import Any
 from harness.case import CaseFile, Reply, decode
 from harness.engines import AccessLog, Engine, TextLog
 from harness.frame import ADMIN_PORT, LISTENER_PORT, NOBODY, Frame
+from harness.http2_upstream import Http2Upstream
 from harness.pki import ssl_context
 from harness.spans import COLLECTOR
 from harness.upstream import Record, Upstream
@@ -45,10 +46,9 @@ class Scene:
         bootstrap.write_text(json.dumps(self.frame.build(file.bootstrap), indent=1))
         self.records: list[Record] = []
         self.reports: list[Record] = []
+        options = file.bootstrap.get("upstreams", {})
         self.upstreams = {
-            name: Upstream(name, self.reports if name == COLLECTOR else self.records)
-            for name in self.frame.upstreams
-            if name != NOBODY
+            name: self._upstream(name, options.get(name, {})) for name in self.frame.upstreams if name != NOBODY
         }
         self.log = AccessLog(self.frame.access_log)
         self.text_log = TextLog(self.frame.text_log)
@@ -61,6 +61,12 @@ class Scene:
         except BaseException:
             self.close()
             raise
+
+    def _upstream(self, name: str, options: Mapping[str, Any]) -> Upstream | Http2Upstream:
+        records = self.reports if name == COLLECTOR else self.records
+        if options.get("http2") is None:
+            return Upstream(name, records)
+        return Http2Upstream(name, records, options["http2"])
 
     async def _start_upstreams(self, options: Mapping[str, Any]) -> None:
         for name, upstream in self.upstreams.items():

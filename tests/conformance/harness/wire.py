@@ -19,13 +19,17 @@ class MessageCut(Exception):
 
 @dataclass
 class Message:
-    """One request or response: start line, headers in order and in the case they came in, decoded body."""
+    """One request or response: start line, headers in order and in the case they came in, decoded body.
+
+    `reset` is the code that an HTTP/2 stream was reset with.
+    """
 
     start: str
     headers: list[tuple[str, str]]
     body: bytes = b""
     trailers: list[tuple[str, str]] = field(default_factory=list)
     framing: str = "none"
+    reset: str | None = None
 
     @property
     def status(self) -> int:
