@@ -303,8 +303,8 @@ class _Run:
 
     def follow_clusters(self) -> None:
         wanted = set(self.proxy.held[CDS])
-        for name in self.names - wanted:
-            self.proxy.held[EDS].pop(name, None)
+        for name in self.proxy.held[EDS].keys() - wanted:  # also what comes for a cluster that is gone by now
+            del self.proxy.held[EDS][name]
         if wanted != self.names:
             added, gone = sorted(wanted - self.names), sorted(self.names - wanted)
             self.proxy.say(EDS, resource_names_subscribe=added, resource_names_unsubscribe=gone)
