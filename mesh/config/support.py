@@ -34,11 +34,6 @@ def _values(*words: str) -> frozenset[str]:
 
 
 _VIRTUAL_SERVICE = (
-    Unsupported("http[].mirror"),
-    Unsupported("http[].mirrors"),
-    Unsupported("http[].mirrorPercent"),
-    Unsupported("http[].mirrorPercentage"),
-    Unsupported("http[].corsPolicy"),
     Unsupported("http[].delegate", "put the routes into this VirtualService"),
     Unsupported("http[].match[].statPrefix"),
     Unsupported("http[].retries.retryRemoteLocalities"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from mesh.api.virtual_service import HTTPRoute, TCPRoute, VirtualService, VirtualServiceSpec
+from mesh.api.virtual_service import Destination, HTTPRoute, TCPRoute, VirtualService, VirtualServiceSpec
 from mesh.registry.types import resolve_host
 from mesh.snapshot.order import age, exported, host_matches, specificity
 
@@ -98,9 +98,9 @@ def _bind(source: VirtualService) -> BoundVirtualService:
         gateways,
         destinations=tuple(
             dict.fromkeys(
-                resolve_host(entry.destination.host, source.namespace)
+                resolve_host(destination.host, source.namespace)
                 for route in _routes(spec)
-                for entry in route.route
+                for destination in _destinations(route)
             )
         ),
         asks_source=any(match.source_namespace or match.source_labels for match in matches),
@@ -109,6 +109,14 @@ def _bind(source: VirtualService) -> BoundVirtualService:
 
 def _routes(spec: VirtualServiceSpec) -> tuple[HTTPRoute | TCPRoute, ...]:
     return (*spec.http, *spec.tcp)
+
+
+def _destinations(route: HTTPRoute | TCPRoute) -> Iterator[Destination]:
+    """Where requests go, and copies of them."""
+    yield from (entry.destination for entry in route.route)
+    if isinstance(route, HTTPRoute):
+        yield from (entry.destination for entry in route.mirrors)
+        yield from (route.mirror,) if route.mirror is not None else ()
 
 
 def _source_label_keys(source: VirtualService) -> Iterator[str]:

@@ -18,7 +18,7 @@ from mesh.xds.compile import names, tls
 from mesh.xds.compile.load_balancing import apply_balancer
 from mesh.xds.compile.messages import address, over_ads
 from mesh.xds.compile.policy import Policy, effective
-from mesh.xds.compile.pools import apply_outlier_detection, apply_pool
+from mesh.xds.compile.pools import apply_outlier_detection, apply_pool, is_http2
 from mesh.xds.compile.ports import InboundPort
 
 
@@ -65,17 +65,17 @@ def black_hole() -> Cluster:
 
 def _apply_tls(cluster: Cluster, policy: Policy, sni: str, identities: Sequence[str], port: ServicePort) -> None:
     """The DestinationRule's mode; without one, mutual TLS to the endpoints that have a sidecar (auto mTLS)."""
-    settings = policy.tls
+    settings, http2 = policy.tls, is_http2(policy.connection_pool, port.protocol)
     if settings is None:
-        auto = (("tlsMode-istio", {"tlsMode": "istio"}, tls.mesh_client(sni, identities)),)
+        auto = (("tlsMode-istio", {"tlsMode": "istio"}, tls.mesh_client(sni, identities, http2=http2)),)
         for name, match, socket in (*auto, ("tlsMode-disabled", {}, tls.plaintext())):
             entry = cluster.transport_socket_matches.add(name=name, transport_socket=socket)
             entry.match.update(match)
     elif settings.mode is ClientTLSMode.ISTIO_MUTUAL:
         peers = settings.subject_alt_names or identities
-        cluster.transport_socket.CopyFrom(tls.mesh_client(settings.sni or sni, peers))
+        cluster.transport_socket.CopyFrom(tls.mesh_client(settings.sni or sni, peers, http2=http2))
     elif settings.mode is not ClientTLSMode.DISABLE:
-        alpn = ("h2",) if port.protocol.is_http2 else ()
+        alpn = ("h2",) if http2 else ()
         cluster.transport_socket.CopyFrom(tls.originated(settings, alpn))
 
 

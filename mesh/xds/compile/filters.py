@@ -66,6 +66,7 @@ def http_filter(stat_prefix: str, engine: Engine, reporter: str, routes: RouteCo
         normalize_path=BoolValue(value=True),
         stream_idle_timeout=Duration(),
         http_filters=_http_filters(),
+        upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         access_log=access_logs(engine, reporter),
     )
     if isinstance(routes, str):

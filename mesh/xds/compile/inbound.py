@@ -56,7 +56,7 @@ def _chains(port: InboundPort, network_filter: Filter, trust_domain: str) -> Ite
                 application_protocols=tls.MESH_ALPN if permissive else (),
             ),
             filters=[network_filter],
-            transport_socket=tls.mesh_server(trust_domain),
+            transport_socket=tls.mesh_server(trust_domain, http=port.protocol.is_http),
         )
     if port.mode is not MutualTLSMode.STRICT:
         only_plain = port.mode is MutualTLSMode.PERMISSIVE and port.protocol.is_http

@@ -71,8 +71,8 @@ def _set_path(result: RouteMatch, match: HTTPMatchRequest) -> None:
         result.case_sensitive.value = False
 
 
-def _string(match: StringMatch) -> StringMatcher | None:
-    """None for a match that only asks for presence."""
+def string_matcher(match: StringMatch) -> StringMatcher | None:
+    """The condition on a text; None for a match that only asks for presence."""
     if match.exact is not None:
         return StringMatcher(exact=match.exact)
     if match.prefix is not None:
@@ -83,7 +83,7 @@ def _string(match: StringMatch) -> StringMatcher | None:
 
 
 def _header(name: str, match: StringMatch) -> HeaderMatcher:
-    matcher = _string(match)
+    matcher = string_matcher(match)
     if matcher is None:
         return HeaderMatcher(name=name, present_match=True)
     return HeaderMatcher(name=name, string_match=matcher)
@@ -100,7 +100,7 @@ def _without(name: str, match: StringMatch) -> HeaderMatcher:
 def _query(params: Mapping[str, StringMatch]) -> list[QueryParameterMatcher]:
     result = []
     for name, wanted in sorted(params.items()):
-        matcher = _string(wanted)
+        matcher = string_matcher(wanted)
         if matcher is None:
             result.append(QueryParameterMatcher(name=name, present_match=True))
         else:

@@ -36,6 +36,15 @@ def apply_pool(cluster: Cluster, pool: api.ConnectionPoolSettings | None, protoc
         cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(packed(options))
 
 
+def is_http2(pool: api.ConnectionPoolSettings | None, protocol: Protocol) -> bool:
+    """Whether connections of this pool speak HTTP/2: the port says so, or `h2UpgradePolicy`."""
+    return protocol.is_http2 or _is_upgraded((pool.http if pool else None) or api.HTTPSettings(), protocol)
+
+
+def _is_upgraded(http: api.HTTPSettings, protocol: Protocol) -> bool:
+    return protocol is Protocol.HTTP and http.h2_upgrade_policy is api.H2UpgradePolicy.UPGRADE
+
+
 def apply_outlier_detection(cluster: Cluster, settings: api.OutlierDetection | None) -> None:
     """Consecutive errors only: Istio turns success rates off. No panic unless `minHealthPercent` is set."""
     if settings is None:
@@ -105,8 +114,7 @@ def _http_options(tcp: api.TCPSettings, http: api.HTTPSettings, protocol: Protoc
     if tcp.max_connection_duration is not None:
         common.max_connection_duration.CopyFrom(duration(tcp.max_connection_duration))
     options = HttpProtocolOptions()
-    upgraded = protocol is Protocol.HTTP and http.h2_upgrade_policy is api.H2UpgradePolicy.UPGRADE
-    if protocol.is_http2 or upgraded:
+    if protocol.is_http2 or _is_upgraded(http, protocol):
         h2 = options.explicit_http_config.http2_protocol_options
         h2.SetInParent()
         if http.max_concurrent_streams:

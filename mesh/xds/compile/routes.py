@@ -15,15 +15,18 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 from mesh.api import virtual_service as api
 from mesh.api.destination_rule import ConsistentHashLB
 from mesh.snapshot.virtual_services import BoundVirtualService
+from mesh.xds.compile.cors import cors_policy
 from mesh.xds.compile.destinations import Destinations, hash_policy
 from mesh.xds.compile.faults import http_fault
 from mesh.xds.compile.header_edits import HeaderEdits, header_edits
 from mesh.xds.compile.matching import Listening, applies, is_catch_all, route_match
 from mesh.xds.compile.messages import duration, packed
+from mesh.xds.compile.mirrors import mirror_policies
 from mesh.xds.compile.retries import retry_policy
 
 SPLIT_HEADER: Final = "meshdrill.dev/split-header"
 DEFAULT_ROUTE: Final = "default"
+_CORS: Final = "envoy.filters.http.cors"
 _FAULT: Final = "envoy.filters.http.fault"
 _REDIRECTS: Final = {
     0: rc.RedirectAction.MOVED_PERMANENTLY,
@@ -83,6 +86,8 @@ def _route(
         _forward(route, bound, http, at, destinations)
         if edits.authority:
             route.route.host_rewrite_literal = edits.authority
+    if http.cors_policy is not None:
+        route.typed_per_filter_config[_CORS].CopyFrom(packed(cors_policy(http.cors_policy)))
     if http.fault is not None:
         route.typed_per_filter_config[_FAULT].CopyFrom(packed(http_fault(http.fault)))
     return route
@@ -103,6 +108,7 @@ def _forward(
         action.retry_policy.CopyFrom(policy)
     if http.rewrite is not None:
         _rewrite(action, http.rewrite)
+    action.request_mirror_policies.extend(mirror_policies(http, bound.namespace, at.port, destinations))
     entries = _weighted(http.route)
     for entry in entries:
         _hash(action, destinations.hashing(entry.destination, bound.namespace, at.port))

@@ -28,6 +28,7 @@ from mesh.xds.compile.messages import packed
 
 MESH_ALPN: Final = ("istio-peer-exchange", "istio")
 _CLIENT_ALPN: Final = ("istio",)
+_SERVER_HTTP_ALPN: Final = ("h2", "http/1.1")
 _SECRETS: Final = "secrets"
 _SYSTEM_ROOTS: Final = "/etc/ssl/certs/ca-certificates.crt"
 _TLS: Final = "envoy.transport_sockets.tls"
@@ -37,18 +38,21 @@ def spiffe(trust_domain: str, namespace: str, account: str) -> str:
     return f"spiffe://{trust_domain}/ns/{namespace}/sa/{account}"
 
 
-def mesh_client(sni: str, identities: Iterable[str]) -> TransportSocket:
-    """Mutual TLS to a workload that must be one of `identities`; none given means any of the mesh's authority."""
+def mesh_client(sni: str, identities: Iterable[str], *, http2: bool = False) -> TransportSocket:
+    """Mutual TLS to a workload that must be one of `identities`; none given means any of the mesh's authority.
+
+    `istio` tells the server that it is the mesh who calls, before anything is negotiated.
+    """
     matchers = [_san(StringMatcher(exact=identity)) for identity in identities]
     common = _mesh_common(matchers)
-    common.alpn_protocols.extend(_CLIENT_ALPN)
+    common.alpn_protocols.extend((*_CLIENT_ALPN, "h2") if http2 else _CLIENT_ALPN)
     return _socket(UpstreamTlsContext(common_tls_context=common, sni=sni))
 
 
-def mesh_server(trust_domain: str) -> TransportSocket:
-    """Mutual TLS from any workload of the mesh."""
+def mesh_server(trust_domain: str, *, http: bool) -> TransportSocket:
+    """Mutual TLS from any workload of the mesh. An Envoy that negotiated anything but `h2` reads HTTP/1."""
     common = _mesh_common([_san(StringMatcher(prefix=f"spiffe://{trust_domain}/"))])
-    common.alpn_protocols.extend(MESH_ALPN)
+    common.alpn_protocols.extend((*_SERVER_HTTP_ALPN, *MESH_ALPN) if http else MESH_ALPN)
     return _socket(DownstreamTlsContext(common_tls_context=common, require_client_certificate=BoolValue(value=True)))
 
 

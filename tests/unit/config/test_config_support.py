@@ -15,6 +15,6 @@ def test_the_table_names_fields_that_exist(kind: str) -> None:
 
 
 def test_a_field_with_its_default_asks_for_nothing() -> None:
-    spec = {"http": [{"mirrors": [], "mirror": None, "corsPolicy": {}}]}
-    found = [path for path, _ in unsupported_fields("VirtualService", {"spec": spec})]
-    assert found == [("spec", "http", 0, "corsPolicy")]
+    spec = {"trafficPolicy": {"proxyProtocol": None, "portLevelSettings": [], "tunnel": {}}, "workloadSelector": None}
+    found = [path for path, _ in unsupported_fields("DestinationRule", {"spec": spec})]
+    assert found == [("spec", "trafficPolicy", "tunnel")]

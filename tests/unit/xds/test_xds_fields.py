@@ -54,6 +54,10 @@ spec:
   - match: [{uri: {exact: /weighted}}]
     retries: {attempts: 3}
     route: [{destination: {host: reviews}, weight: 1}, {destination: {host: ratings}, weight: 1}]
+  - match: [{uri: {exact: /mirrored}}]
+    mirror: {host: ratings}
+    corsPolicy: {allowOrigins: [{exact: "https://b"}]}
+    route: [{destination: {host: reviews}}]
   tcp:
   - match: [{port: 7002}]
     route: [{destination: {host: reviews}, weight: 1}, {destination: {host: ratings}, weight: 1}]
@@ -182,6 +186,19 @@ CASES: dict[str, list[tuple[str, Any]]] = {
         ("http.2.rewrite.uri", "/a"),
         ("http.2.rewrite.authority", "a"),
         ("http.2.rewrite.uriRegexRewrite", {"match": "a", "rewrite": "b"}),
+        ("http.2.mirror", {"host": "reviews", "subset": "v1", "port": {"number": 1}}),
+        ("http.2.mirrors", [{"destination": {"host": "reviews", "subset": "v1", "port": {"number": 1}}}]),
+        ("http.2.mirrors", [{"destination": {"host": "reviews"}, "percentage": {"value": 7}}]),
+        ("http.3.mirrorPercentage", {"value": 7}),
+        ("http.3.mirrorPercent", 7),
+        ("http.2.corsPolicy", {"allowOrigin": ["https://a"]}),
+        *(("http.2.corsPolicy", {"allowOrigins": [{how: "https://a"}]}) for how in ("exact", "prefix", "regex")),
+        ("http.3.corsPolicy.allowMethods", ["PUT"]),
+        ("http.3.corsPolicy.allowHeaders", ["x-a"]),
+        ("http.3.corsPolicy.exposeHeaders", ["x-a"]),
+        ("http.3.corsPolicy.maxAge", "7s"),
+        ("http.3.corsPolicy.allowCredentials", True),
+        ("http.3.corsPolicy.unmatchedPreflights", "IGNORE"),
         ("http.2.retries.attempts", 7),
         ("http.2.retries.perTryTimeout", "1s"),
         ("http.2.retries.retryOn", "5xx"),
