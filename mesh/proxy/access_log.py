@@ -24,8 +24,7 @@ class LogFile:
         self._loop = loop
         self._report = report
         self.path = path
-        # O_NONBLOCK: neither a full pipe nor a FIFO without a reader may hold up requests.
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, _MODE)
+        self._descriptor = _open(path)
         self._gathered: list[str] = []
         self._size = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -53,9 +52,25 @@ class LogFile:
                 self._report(f"access log {self.path}: {error.strerror}; {len(data)} bytes lost")
                 return
 
+    def reopen(self) -> None:
+        """Go on in what is at the path now; stay with what is open if that cannot be opened, and say so."""
+        self.flush()
+        try:
+            descriptor = _open(self.path)
+        except OSError as error:
+            self._report(f"access log {self.path}: cannot reopen: {error.strerror}")
+            return
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+
     def close(self) -> None:
         self.flush()
         os.close(self._descriptor)
+
+
+def _open(path: str) -> int:
+    # O_NONBLOCK: neither a full pipe nor a FIFO without a reader may hold up requests.
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, _MODE)
 
 
 class LogFiles:
@@ -74,6 +89,11 @@ class LogFiles:
         if file is None:
             file = self._files[path] = LogFile(self._loop, path, self._report)
         return file
+
+    def reopen(self) -> None:
+        """Open every file anew by its path, as log rotation asks."""
+        for file in self._files.values():
+            file.reopen()
 
     def flush(self) -> None:
         for file in self._files.values():

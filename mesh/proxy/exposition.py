@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from mesh.proxy.stats import HistogramValue, Sample, Tags
 
 _QUANTILES = (0, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 100)
+_SUMMARIES = ("summary", "none")
 _UNFIT = re.compile(r"[^a-zA-Z0-9_:]")
 _CODE = re.compile(r"^(?P<stem>.*_rq)_(?:(?P<group>[1-5])xx|(?P<code>\d{3}))$")
 
@@ -27,28 +28,33 @@ def select(samples: Iterable[Sample], *, used_only: bool, matches: Callable[[str
     ]
 
 
-def text(samples: Iterable[Sample]) -> str:
-    """`name: value` lines sorted by name, then histograms. Metrics with labels of their own are Prometheus' alone."""
+def text(samples: Iterable[Sample], buckets: str = "summary") -> str:
+    """`name: value` lines sorted by name, then histograms: their quantiles, or their counts with `buckets` `cumulative`
+    or `disjoint`. Metrics with labels of their own are Prometheus' alone.
+    """
+    shown = _quantile_text if buckets in _SUMMARIES else partial(_bucket_text, disjoint=buckets == "disjoint")
     mine = sorted((sample for sample in samples if not sample.is_plain), key=lambda sample: sample.name)
     numbers = [f"{sample.name}: {sample.value}\n" for sample in mine if isinstance(sample.value, int)]
-    histograms = [
-        f"{sample.name}: {_quantile_text(sample.value)}\n" for sample in mine if isinstance(sample.value, tuple)
-    ]
+    histograms = [f"{sample.name}: {shown(sample.value)}\n" for sample in mine if isinstance(sample.value, tuple)]
     return "".join((*numbers, *histograms))
 
 
-def to_json(samples: Iterable[Sample]) -> str:
-    """Envoy's `?format=json`: numbers, then all histograms' quantiles in one entry."""
+def to_json(samples: Iterable[Sample], buckets: str = "summary") -> str:
+    """Envoy's `?format=json`: numbers, then all histograms in one entry: quantiles, or counts as for `text`."""
     mine = sorted((sample for sample in samples if not sample.is_plain), key=lambda sample: sample.name)
     stats: list[dict[str, Any]] = [
         {"name": sample.name, "value": sample.value} for sample in mine if isinstance(sample.value, int)
     ]
+    histograms = [sample for sample in mine if isinstance(sample.value, tuple)]
+    if buckets not in _SUMMARIES:
+        counted = [_bucket_tree(sample, disjoint=buckets == "disjoint") for sample in histograms]
+        return json.dumps({"stats": [*stats, {"histograms": counted}] if counted else stats}, separators=(",", ":"))
     computed = [
         {
             "name": sample.name,
             "values": [{"cumulative": value, "interval": value} for value in _quantiles(sample.value)],
         }
-        for sample in mine
+        for sample in histograms
         if isinstance(sample.value, tuple)
     ]
     if computed:
@@ -128,6 +134,29 @@ def _quantile_text(value: HistogramValue) -> str:
         return "No recorded values"
     # Envoy prints (interval,cumulative); there are no flush intervals here, so both are since the start.
     return " ".join(f"P{at:g}({found:g},{found:g})" for at, found in zip(_QUANTILES, _quantiles(value), strict=True))
+
+
+def _counts(value: HistogramValue, disjoint: bool) -> list[tuple[float, int]]:
+    counts, below = [], 0
+    for bound, cumulative in value[2]:
+        counts.append((bound, cumulative - below if disjoint else cumulative))
+        below = cumulative
+    return counts
+
+
+def _bucket_text(value: HistogramValue, disjoint: bool) -> str:
+    if not value[0]:
+        return "No recorded values"
+    return " ".join(f"B{bound:g}({count},{count})" for bound, count in _counts(value, disjoint))
+
+
+def _bucket_tree(sample: Sample, disjoint: bool) -> dict[str, Any]:
+    assert isinstance(sample.value, tuple)
+    counts = _counts(sample.value, disjoint)
+    return {
+        "name": sample.name,
+        "buckets": [{"upper_bound": bound, "interval": count, "cumulative": count} for bound, count in counts],
+    }
 
 
 def _quantiles(value: HistogramValue) -> list[float | None]:

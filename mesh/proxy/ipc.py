@@ -30,6 +30,7 @@ class Verb(Enum):
     CLUSTERS = auto()
     LISTENERS = auto()
     RESET = auto()
+    REOPEN = auto()
     DRAIN = auto()
     CLOSE = auto()
 

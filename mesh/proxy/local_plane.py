@@ -51,6 +51,9 @@ class LocalPlane:
     async def reset_counters(self) -> None:
         self._stats.reset_counters()
 
+    async def reopen_logs(self) -> None:
+        self._server.worker.logs.reopen()
+
     async def drain(self) -> None:
         self._server.begin_drain()
 

@@ -83,6 +83,9 @@ class DataPlane(Protocol):
     async def clusters(self) -> list[ClusterStatus]: ...
     async def listeners(self) -> list[ListenerStatus]: ...
     async def reset_counters(self) -> None: ...
+    async def reopen_logs(self) -> None:
+        """Open the access logs anew by their paths: somebody has moved the files away."""
+
     async def drain(self) -> None:
         """Ask clients to leave: no new connections, `connection: close` on what is answered."""
 

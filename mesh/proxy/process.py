@@ -89,6 +89,7 @@ class _Process:
         startup = Startup(bootstrap.dynamic_resources, ads, self._configuration, self._stats, status)
         timeouts = FetchTimeouts(self._configuration, self._stats)
         self._work = [each.run for each in (plane, secrets, timeouts, startup, ads) if each is not None]
+        self._work.append(self._reopen_logs_on_signal)
         self._admin_address = bootstrap.admin.address.socket_address
         self._admin = AdminServer(
             Sidecar(bootstrap, self._configuration, options, plane, self._stats, status, stop), PAGES
@@ -107,6 +108,15 @@ class _Process:
             await self._drain()
         finally:
             await self._admin.close()
+
+    async def _reopen_logs_on_signal(self) -> None:
+        """SIGUSR1 asks for it, as log rotation sends it."""
+        asked = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, asked.set)
+        while True:
+            await asked.wait()
+            asked.clear()
+            await self._plane.reopen_logs()
 
     async def _open_admin(self) -> None:
         if not self._admin_address.address:

@@ -30,7 +30,7 @@ def main() -> int:
     descriptor, level, node = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     _die_with_parent()
     logs.configure(level)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)  # a terminal sends them to the whole group; the parent decides
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(socket.socket(fileno=descriptor), Node.FromString(bytes.fromhex(node))))
@@ -70,6 +70,7 @@ def _answers(plane: LocalPlane) -> dict[Verb, Callable[[Any], Awaitable[Any]]]:
         Verb.CLUSTERS: lambda _: plane.clusters(),
         Verb.LISTENERS: lambda _: plane.listeners(),
         Verb.RESET: lambda _: plane.reset_counters(),
+        Verb.REOPEN: lambda _: plane.reopen_logs(),
         Verb.DRAIN: lambda _: plane.drain(),
         Verb.CLOSE: plane.close,
     }

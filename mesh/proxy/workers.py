@@ -149,6 +149,9 @@ class Workers:
     async def reset_counters(self) -> None:
         await self._all(Verb.RESET)
 
+    async def reopen_logs(self) -> None:
+        await self._all(Verb.REOPEN)
+
     async def drain(self) -> None:
         self._is_draining = True
         await self._all(Verb.DRAIN)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mesh.proxy import decode, references
-from mesh.proxy.admin.page import BadQuery, Page, Reply, Request, Sidecar, json_reply
+from mesh.proxy.admin.dump_query import UnknownResource, select
+from mesh.proxy.admin.page import Page, Reply, Request, Sidecar, json_reply
 from mesh.proxy.configuration import Configuration
 from mesh.proxy.references import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Kind
 
@@ -20,9 +21,6 @@ Tree = dict[str, Any]
 
 
 async def answer(sidecar: Sidecar, request: Request) -> Reply:
-    for name in ("resource", "mask", "name_regex"):
-        if name in request.query:
-            raise BadQuery(f"{name} is not supported by this sidecar\n")
     configuration = sidecar.configuration
     configs = [
         {"@type": f"{_ADMIN}BootstrapConfigDump", "bootstrap": decode.to_dict(sidecar.bootstrap)},
@@ -32,7 +30,11 @@ async def answer(sidecar: Sidecar, request: Request) -> Reply:
         _routes(configuration),
         _secrets(configuration),
     ]
-    return json_reply({"configs": [redact(config) for config in configs]})
+    try:
+        selected = select(configs, request.query)
+    except UnknownResource as error:
+        return Reply(str(error), 404)
+    return json_reply({"configs": [redact(config) for config in selected]} if selected else {})
 
 
 def redact(tree: Any) -> Any:
@@ -160,6 +162,11 @@ PAGES = (
         "/config_dump",
         "dump current configs",
         answer,
-        parameters={"include_eds": "Dump currently loaded configuration including EDS"},
+        parameters={
+            "resource": "The resource to dump",
+            "mask": "The mask to apply, of fields with dots between",
+            "name_regex": "Dump only what has a name that matches this regular expression",
+            "include_eds": "Dump currently loaded configuration including EDS",
+        },
     ),
 )

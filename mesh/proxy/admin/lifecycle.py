@@ -1,4 +1,4 @@
-"""`/healthcheck/fail`, `/healthcheck/ok` and `/quitquitquit`."""
+"""`/healthcheck/fail`, `/healthcheck/ok`, `/reopen_logs` and `/quitquitquit`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ async def recover(sidecar: Sidecar, _: Request) -> Reply:
     return Reply("OK\n")
 
 
+async def reopen(sidecar: Sidecar, _: Request) -> Reply:
+    await sidecar.plane.reopen_logs()
+    return Reply("OK\n")
+
+
 async def end(sidecar: Sidecar, _: Request) -> Reply:
     sidecar.stop.set()
     return Reply("OK\n")
@@ -23,5 +28,6 @@ async def end(sidecar: Sidecar, _: Request) -> Reply:
 PAGES = (
     Page("/healthcheck/fail", "cause the server to fail health checks", fail, changes=True),
     Page("/healthcheck/ok", "cause the server to pass health checks", recover, changes=True),
+    Page("/reopen_logs", "reopen access logs", reopen, changes=True),
     Page("/quitquitquit", "exit the server", end, changes=True),
 )

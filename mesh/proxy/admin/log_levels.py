@@ -17,8 +17,10 @@ levels: trace debug info warning error critical off
 
 async def answer(_: Sidecar, request: Request) -> Reply:
     if len(request.query) > 1:
-        raise BadQuery("error: one parameter at a time\n" + _USAGE + _levels())
+        raise BadQuery("error: invalid number of parameters\n" + _USAGE + _levels())
     changes = [change for name, value in request.query.items() for change in _changes(name, value)]
+    if not all(name and level for name, level in changes):
+        raise BadQuery("error: empty logger name or empty logger level\n" + _USAGE + _levels())
     for name, level in changes:  # all are looked at before the first is made
         if name not in logs.COMPONENTS:
             raise BadQuery("error: unknown logger name\n" + _USAGE + _levels())

@@ -13,11 +13,12 @@ from mesh.proxy.admin import (
     log_levels,
     ready,
     server_info,
+    server_state,
     stats,
 )
 from mesh.proxy.admin.index import with_index
 from mesh.proxy.admin.server import Pages
 
-_FAMILIES = (certs, clusters, config_dump, lifecycle, listeners, log_levels, ready, server_info, stats)
+_FAMILIES = (certs, clusters, config_dump, lifecycle, listeners, log_levels, ready, server_info, server_state, stats)
 
 PAGES: Pages = with_index({page.path: page for page in chain.from_iterable(family.PAGES for family in _FAMILIES)})

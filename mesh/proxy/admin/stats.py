@@ -10,8 +10,15 @@ _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _PARAMETERS = {
     "usedonly": "Only include stats that have been written by system since restart",
     "filter": "Regular expression (Google re2) for filtering stats",
+    "invert_filter": "Invert the filter regex",
 }
-_FORMATS = {"format": "Format to use; One of (json, prometheus, text)"}
+_FORMATS = {
+    "format": "Format to use; One of (json, prometheus, text)",
+    "type": "Stat types to include.; One of (All, Counters, Histograms, Gauges, TextReadouts)",
+    "histogram_buckets": "Histogram bucket display mode; One of (cumulative, disjoint, summary)",
+}
+# There are no text readouts here, and so none to show.
+_KINDS = {"All": None, "Counters": "counter", "Gauges": "gauge", "Histograms": "histogram", "TextReadouts": ""}
 
 
 async def stats(sidecar: Sidecar, request: Request) -> Reply:
@@ -20,10 +27,13 @@ async def stats(sidecar: Sidecar, request: Request) -> Reply:
         return await prometheus(sidecar, request)
     if wanted not in ("text", "json"):
         raise BadQuery("usage: /stats?format=(json|prometheus|text)\n\n")
+    buckets = request.query.get("histogram_buckets", "summary")
+    if buckets not in ("summary", "none", "cumulative", "disjoint"):
+        raise BadQuery("usage: /stats?histogram_buckets=(cumulative|disjoint|summary)\n\n")
     samples = await _selected(sidecar, request)
     if wanted == "json":
-        return Reply(exposition.to_json(samples), content_type=JSON)
-    return Reply(exposition.text(samples))
+        return Reply(exposition.to_json(samples, buckets), content_type=JSON)
+    return Reply(exposition.text(samples, buckets))
 
 
 async def prometheus(sidecar: Sidecar, request: Request) -> Reply:
@@ -36,12 +46,26 @@ async def reset(sidecar: Sidecar, _: Request) -> Reply:
     return Reply("OK\n")
 
 
+def _kind(request: Request) -> str | None:
+    """The kind of samples that `type` asks for; None for all."""
+    wanted = request.query.get("type", "All")
+    if wanted not in _KINDS:
+        raise BadQuery("invalid &type= param")
+    return _KINDS[wanted]
+
+
 async def _selected(sidecar: Sidecar, request: Request) -> list[Sample]:
     server = server_stats.of(
         sidecar.status, sidecar.options.concurrency, sidecar.configuration.accepted.secrets.values()
     )
     samples = merge([await sidecar.plane.samples(), sidecar.stats.snapshot(), server])
-    return exposition.select(samples, used_only="usedonly" in request.query, matches=matcher(request))
+    kind = _kind(request)
+    matches = matcher(request)
+    if matches is not None and "invert_filter" in request.query:
+        found = matches
+        matches = lambda name: not found(name)  # noqa: E731
+    selected = exposition.select(samples, used_only="usedonly" in request.query, matches=matches)
+    return selected if kind is None else [sample for sample in selected if sample.kind == kind]
 
 
 PAGES = (
