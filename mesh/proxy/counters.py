@@ -196,6 +196,9 @@ class HttpStats(Group):
     downstream_rq_timeout: int = 0
     downstream_rq_idle_timeout: int = 0
     downstream_rq_header_timeout: int = 0
+    downstream_rq_max_duration_reached: int = 0
+    downstream_cx_max_duration_reached: int = 0
+    downstream_cx_max_requests_reached: int = 0
     downstream_rq_response_before_rq_complete: int = 0
     downstream_rq_non_relative_path: int = 0
     downstream_rq_too_large: int = 0

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 from mesh.proxy.downstream_connection import DownstreamConnection
 from mesh.proxy.exchange import Exchange
 from mesh.proxy.http1.body import BODILESS, LAST_CHUNK, Body, chunk, last_chunk, request_body
-from mesh.proxy.http1.errors import HeadTooLargeError, MalformedError, NotRoutableError
+from mesh.proxy.http1.errors import (
+    HeadTimedOut,
+    HeadTooLargeError,
+    MalformedError,
+    NotRoutableError,
+    VersionRefusedError,
+)
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http1.parse import parse_request
 from mesh.proxy.http1.reply import REASONS, STATUS_LINES
@@ -34,8 +40,8 @@ class Downstream(DownstreamConnection):
     """
 
     __slots__ = (
-        "_blocked", "_body", "_buffer", "_chunks", "_is_unread", "_pumping", "become_http2", "exchange", "is_blocked",
-        "will_close",
+        "_awaits_head", "_blocked", "_body", "_buffer", "_chunks", "_is_unread", "_keeps", "_pumping", "_requests",
+        "become_http2", "exchange", "is_blocked", "will_close",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, config: HttpConfig, peer: Peer | None, on_lost: Callable[[Any], None]) -> None:
@@ -50,6 +56,9 @@ class Downstream(DownstreamConnection):
         self._pumping = False
         self._blocked = False
         self.is_blocked = False
+        self._requests = 0
+        self._awaits_head = False  # part of a head is there, and request_headers_timeout runs
+        self._keeps: bool | None = None  # of a client that speaks HTTP/1.0: whether it wants to keep the connection
         self._is_unread = False  # the client may still be sending what nobody will read
 
     # asyncio's callbacks
@@ -115,6 +124,8 @@ class Downstream(DownstreamConnection):
                 continue
             end = data.find(b"\r\n\r\n")
             if end < 0 and len(data) <= self.config.max_head and not _has_bare_lf(data):
+                if self.config.request_headers_timeout and not self._awaits_head:
+                    self._await_head()
                 break
             try:
                 if end < 0 and _has_bare_lf(data):
@@ -126,6 +137,9 @@ class Downstream(DownstreamConnection):
                 if self.become_http2 is not None and data.startswith(_HTTP2):
                     self.become_http2(self, data)
                     return
+                if type(error) is VersionRefusedError and self.config.accepts_http_10 and end > 0:
+                    data = self._begin_http_10(data[:end], data[end + 4 :])
+                    continue
                 self._refuse(error)
                 data = b""
         self._pumping = False
@@ -153,12 +167,44 @@ class Downstream(DownstreamConnection):
         stats.downstream_rq_total += 1
         stats.downstream_rq_active += 1
         self._buffer = b""
+        if self._awaits_head:
+            self._awaits_head = False
+            self.worker.deadlines.discard(self)
+        if config.max_requests:
+            self._requests += 1
+            if self._requests == config.max_requests:
+                stats.downstream_cx_max_requests_reached += 1
+                self.will_close = True
         self.become_http2 = None
         exchange = self.exchange = Exchange(self, head, payload, done and not trailers, body is not None)
         exchange.start()
         if trailers and self.exchange is exchange:
             exchange.request_trailers(Head(list(trailers), {}))
         return rest
+
+    def _await_head(self) -> None:
+        self._awaits_head = True
+        self.deadline = self.worker.loop.time() + self.config.request_headers_timeout
+        self.worker.deadlines.add(self)
+
+    def _begin_http_10(self, block: bytes, rest: bytes) -> bytes:
+        """A request of HTTP/1.0: as one of 1.1, but without chunks, and the client must ask to keep the connection."""
+        line, _, lines = block.partition(b"\r\n")
+        try:
+            if not line.endswith(b" HTTP/1.0"):
+                raise VersionRefusedError("low_version")
+            head = parse_request(
+                b"%b1\r\n%b" % (line[:-1], lines) if lines else b"%b1" % line[:-1],
+                self.config.max_headers,
+                self.config.http_10_host,
+            )
+            self._keeps = b"keep-alive" in head.marked.get(b"connection", b"").lower()
+            self.will_close = True
+            return self._begin(head, rest)
+        except MalformedError as error:
+            self._keeps = False
+            self._refuse(error)
+            return b""
 
     def _body_received(self, data: bytes) -> None:
         exchange, body = self.exchange, self._body
@@ -201,6 +247,8 @@ class Downstream(DownstreamConnection):
         exchange = self.exchange = Exchange(self, RequestHead(b"", b"", b"", [], {}), b"", True, False)
         if isinstance(error, NotRoutableError):
             exchange.reply(error.status, b"", "", error.details)
+        elif isinstance(error, HeadTimedOut):
+            exchange.reply(error.status, b"request header timeout", "", error.details)
         else:
             exchange.reply(error.status, REASONS[error.status], "DPE", error.details)
 
@@ -208,7 +256,7 @@ class Downstream(DownstreamConnection):
 
     @property
     def protocol(self) -> str:
-        return "HTTP/1.1"
+        return "HTTP/1.1" if self._keeps is None else "HTTP/1.0"
 
     def send_informational(self, head: ResponseHead) -> None:
         self.transport.write(b"\r\n".join((STATUS_LINES[head.status][:-2], *head.lines, b"", b"")))
@@ -221,18 +269,34 @@ class Downstream(DownstreamConnection):
             if exchange.is_tunnel:
                 self.transport.write(_RESPONSE % (STATUS_LINES[head.status], b"\r\n".join(lines), payload))
                 return
+            if self._keeps is not None:
+                self._send_http_10(head, payload)
+                return
             self.will_close = True  # the rest of a request that is answered already is not waited for
             lines.append(b"connection: close")
         if b"content-length" in head.marked:
             self._chunks = False
         else:
             payload = self._frame(head, payload, done, exchange.method == b"HEAD")
+        if self.config.header_case is not None:
+            lines = self.config.header_case(head.lines)
         write = self.transport.write
         if len(payload) < _SMALL:
             write(_RESPONSE % (STATUS_LINES[head.status], b"\r\n".join(lines), payload))
         else:
             write(_RESPONSE % (STATUS_LINES[head.status], b"\r\n".join(lines), b""))
             write(payload)
+
+    def _send_http_10(self, head: ResponseHead, payload: bytes) -> None:
+        """To a client that knows no chunks: a body of unknown size ends with the connection."""
+        self._chunks = False
+        done_before = b"content-length" in head.marked or head.status in BODILESS
+        keeps = self._keeps and done_before and self._body is None and not self.worker.is_draining
+        self.will_close = not keeps
+        head.lines.append(b"connection: keep-alive" if keeps else b"connection: close")
+        lines = head.lines if self.config.header_case is None else self.config.header_case(head.lines)
+        status_line = STATUS_LINES[head.status].replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+        self.transport.write(_RESPONSE % (status_line, b"\r\n".join(lines), payload))
 
     def _frame(self, head: ResponseHead, payload: bytes, done: bool, is_to_head: bool) -> bytes:
         """Say how a body of unknown size ends (RFC 9112 section 6.3), and put its first piece so."""
@@ -309,6 +373,11 @@ class Downstream(DownstreamConnection):
         DownstreamConnection._linger(self)
 
     def _idled(self, now: float) -> None:
+        if self._awaits_head:
+            self.config.stats.downstream_rq_header_timeout += 1
+            self.worker.deadlines.discard(self)
+            self._refuse(HeadTimedOut("request_header_timeout"))
+            return
         if self.exchange is not None:
             self.deadline = now + self.config.idle_timeout
             return

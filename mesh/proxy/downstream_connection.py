@@ -16,12 +16,25 @@ if TYPE_CHECKING:
     from mesh.proxy.tls import Peer
 
 
+class Lifetime:
+    """The moment at which a connection has lived for long enough."""
+
+    __slots__ = ("connection", "deadline")
+
+    def __init__(self, connection: DownstreamConnection, seconds: float) -> None:
+        self.connection = connection
+        self.deadline = connection.worker.loop.time() + seconds
+
+    def deadline_passed(self, now: float) -> None:
+        self.connection.outlived()
+
+
 class DownstreamConnection(asyncio.Protocol):
     """A client's connection. `deadline` is the one moment that the sweeps look at, whatever it is for."""
 
     __slots__ = (
-        "_ended", "_unsent", "config", "connection_id", "deadline", "forwarded_proto", "info", "local_address",
-        "on_lost", "opened", "peer", "remote_address", "remote_ip", "scheme", "transport", "worker",
+        "_ended", "_lifetime", "_unsent", "config", "connection_id", "deadline", "forwarded_proto", "info",
+        "local_address", "on_lost", "opened", "peer", "remote_address", "remote_ip", "scheme", "transport", "worker",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, config: HttpConfig, peer: Peer | None, on_lost: Callable[[Any], None]) -> None:
@@ -35,6 +48,7 @@ class DownstreamConnection(asyncio.Protocol):
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
         self.deadline = inf
         self._ended = False
+        self._lifetime: Lifetime | None = None
         self._unsent = 0  # bytes of the response still to be taken by the client, when last looked at
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -55,6 +69,26 @@ class DownstreamConnection(asyncio.Protocol):
             self.deadline = self.worker.loop.time() + self.config.idle_timeout
             self.worker.idle_deadlines.add(self)
 
+        if self.config.max_connection_duration:
+            self._lifetime = Lifetime(self, self.config.max_connection_duration)
+            self.worker.idle_deadlines.add(self._lifetime)
+
+    def outlived(self) -> None:
+        """max_connection_duration is over."""
+        self._forget_lifetime()
+        if not self._ended:
+            self.config.stats.downstream_cx_max_duration_reached += 1
+            self.drain(self.config.drain_timeout)
+
+    def _forget_lifetime(self) -> None:
+        if self._lifetime is not None:
+            self.worker.idle_deadlines.discard(self._lifetime)
+            self._lifetime = None
+
+    def drain(self, idle_s: float) -> None:
+        """End after what is in flight, or after `idle_s` seconds without anything."""
+        raise NotImplementedError
+
     def take_over(self, before: DownstreamConnection) -> None:
         """Go on with a connection that has begun, and is counted, in another codec."""
         self.transport = before.transport
@@ -66,12 +100,16 @@ class DownstreamConnection(asyncio.Protocol):
         self.opened = before.opened
         self.deadline = before.deadline
         self.worker.idle_deadlines.discard(before)
+        self._lifetime, before._lifetime = before._lifetime, None
+        if self._lifetime is not None:
+            self._lifetime.connection = self
         self.transport.set_protocol(self)
         if self.config.idle_timeout:
             self.worker.idle_deadlines.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._ended = True
+        self._forget_lifetime()
         self.worker.idle_deadlines.discard(self)
         self.worker.deadlines.discard(self)
         stats = self.config.stats

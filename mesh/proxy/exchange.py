@@ -25,8 +25,10 @@ from mesh.proxy.rescue import (
     NoHealthyUpstream,
     NoRoute,
     Overflow,
+    RequestIncomplete,
     RequestTimedOut,
     StreamIdle,
+    StreamTooLong,
     TryIdle,
     TryTimedOut,
 )  # fmt: skip
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from mesh.proxy.mirror import Mirror
 
 _INTERIM = frozenset((100, 102, 103, 104))
+
+_OF_THE_STREAM = frozenset((StreamIdle, StreamTooLong, RequestIncomplete))
 
 
 class Exchange(Stream):
@@ -421,8 +425,9 @@ class Exchange(Stream):
             self.cluster.stats.upstream_rq_per_try_idle_timeout += 1
             self.upstream_failed(TryIdle())
             return
-        if type(failure) is StreamIdle:
-            self.config.stats.downstream_rq_idle_timeout += 1
+        if type(failure) in _OF_THE_STREAM:
+            if type(failure) is StreamIdle:
+                self.config.stats.downstream_rq_idle_timeout += 1
             self._abandon_upstream()
             # Envoy blames the client while its request is incomplete, the upstream afterwards.
             self.fail(failure, 0 if self.request_done else 408)

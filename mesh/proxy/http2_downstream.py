@@ -33,7 +33,7 @@ class Http2Downstream(DownstreamConnection):
     """
 
     __slots__ = (
-        "_error", "_is_announced", "_is_leaving", "_keepalive", "_requests", "_young_resets", "codec",
+        "_begun", "_error", "_is_announced", "_is_leaving", "_keepalive", "_requests", "_young_resets", "codec",
         "is_write_blocked",
     )  # fmt: skip
 
@@ -46,6 +46,7 @@ class Http2Downstream(DownstreamConnection):
         self._is_leaving = False  # the second is
         self._keepalive: Keepalive | None = None
         self._requests = 0  # that are over
+        self._begun = 0
         self._young_resets = 0
 
     # asyncio's callbacks
@@ -104,6 +105,12 @@ class Http2Downstream(DownstreamConnection):
     # Told by the codec: see `http2.sending.Owner`
 
     def new_stream(self) -> Http2Stream:
+        most = self.config.max_requests
+        if most:
+            self._begun += 1
+            if self._begun == most:
+                self.config.stats.downstream_cx_max_requests_reached += 1
+                self._announce_drain()
         return Http2Stream(self)
 
     def output_pending(self) -> None:

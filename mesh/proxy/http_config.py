@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +13,7 @@ from mesh.proxy.http1.head import Head, RequestHead
 from mesh.proxy.http2.options import Http2Options
 from mesh.proxy.http2.stats import Http2Stats
 from mesh.proxy.keepalive import KeepaliveConfig
+from mesh.proxy.local_replies import LocalReplies
 from mesh.proxy.origin import Mark, client_of, mark_scheme
 from mesh.proxy.preparation import Prepare
 from mesh.proxy.response_marks import ResponseMark
@@ -65,6 +66,16 @@ class HttpConfig:
     response_marks: tuple[ResponseMark, ...] = ()
     idle_timeout: float = 3600.0
     stream_idle_timeout: float = 300.0
+    cuts_off: bool = False  # one of the next two is set
+    request_timeout: float = 0.0
+    max_stream_duration: float = 0.0
+    request_headers_timeout: float = 0.0
+    max_connection_duration: float = 0.0
+    max_requests: int = 0  # on one connection; 0: no limit
+    accepts_http_10: bool = False
+    http_10_host: bytes = b""
+    header_case: Callable[[list[bytes]], list[bytes]] | None = None
+    local_replies: LocalReplies | None = None
     buffer_limit: int = 1024 * 1024
     max_head: int = 60 * 1024
     max_headers: int = 100

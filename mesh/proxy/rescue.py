@@ -74,6 +74,14 @@ class StreamIdle(Failure):
     """Nothing moved on the stream for too long."""
 
 
+class RequestIncomplete(Failure):
+    """The client took longer than request_timeout for its request."""
+
+
+class StreamTooLong(Failure):
+    """The stream took longer than max_stream_duration."""
+
+
 class RequestBroke(Failure):
     """The client sent a body that is not HTTP/1.1."""
 
@@ -144,6 +152,8 @@ RESCUE: dict[type[Failure], Rescue] = {
     TryTimedOut: Rescue(504, "UT", "upstream_per_try_timeout", "upstream request timeout"),
     TryIdle: Rescue(504, "UT", "upstream_per_try_idle_timeout", "upstream request timeout"),
     StreamIdle: Rescue(504, "SI", "stream_idle_timeout", "stream timeout"),
+    RequestIncomplete: Rescue(408, "", "request_overall_timeout", "request timeout"),
+    StreamTooLong: Rescue(504, "", "max_duration_timeout", "downstream duration timeout"),
     RequestBroke: Rescue(400, "DPE", "{reason}", "Bad Request"),
     RequestTrailersTooLarge: Rescue(431, "DPE", "{reason}", "Request Header Fields Too Large"),
     RequestTooLarge: Rescue(413, "", "request_payload_too_large", "Payload Too Large"),

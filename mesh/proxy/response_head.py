@@ -32,12 +32,14 @@ def restore_server(head: ResponseHead) -> None:
         head.lines.append(b"server: %b" % head.marked[b"server"])
 
 
-def local_head(status: int, body: bytes, headers: bytes, date: bytes) -> ResponseHead:
+def local_head(
+    status: int, body: bytes, headers: bytes, date: bytes, content_type: bytes = b"text/plain"
+) -> ResponseHead:
     """The head of a reply of our own; `headers` are whole lines with their ends."""
     lines = [line for line in headers.split(b"\r\n") if line]
     marked: dict[bytes, bytes] = {}
     if body:
         length = marked[b"content-length"] = b"%d" % len(body)
-        lines[:0] = [b"content-length: %b" % length, b"content-type: text/plain"]
+        lines[:0] = [b"content-length: %b" % length, b"content-type: %b" % content_type]
     lines.append(b"date: %b" % date)
     return ResponseHead(status, b"", False, lines, marked)

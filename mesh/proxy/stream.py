@@ -10,13 +10,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from mesh.proxy.connection_info import text_of
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http1.names import HOP, INTERNAL
 from mesh.proxy.request_head import clean, new_request_id
-from mesh.proxy.rescue import RESCUE, Failure
+from mesh.proxy.rescue import RESCUE, Failure, RequestIncomplete, StreamTooLong
 from mesh.proxy.response_head import local_head
 from mesh.proxy.route import Forward, HeaderEdit, Route, WeightedCluster
 from mesh.proxy.timeouts import Timeouts
@@ -43,13 +44,13 @@ class Stream(Timeouts):
 
     __slots__ = (
         "_draw", "_metadata", "_step", "answered", "attempts", "bytes_received", "bytes_sent", "cluster_name",
-        "config", "connection", "details", "elapsed", "flags", "head", "host", "is_over", "is_tunnel", "method",
-        "request_done",
-        "request_ended", "response_edits", "response_head", "response_trailers", "route", "served_by", "source",
-        "span", "started", "status", "target", "transport_failure", "upgrade",
+        "config", "connection", "details", "elapsed", "flags", "head", "host", "is_over", "is_tunnel", "local_body",
+        "method", "request_done", "request_ended", "response_edits", "response_head", "response_trailers", "route",
+        "served_by", "source", "span", "started", "status", "target", "transport_failure", "upgrade",
     )  # fmt: skip
 
     span: Span | None  # set by tracing, and only where that is configured
+    local_body: str  # set with the body of a local reply that is formatted
 
     def __init__(self, connection: ResponseEncoder, head: RequestHead, received: int, done: bool) -> None:
         config = connection.config
@@ -87,6 +88,8 @@ class Stream(Timeouts):
         """Prepare the head as the connection manager does, find the route, run the filters, forward."""
         head, config = self.head, self.config
         marked = head.marked
+        if config.cuts_off:
+            self._await_cutoff(self.started)
         for prepare in config.prepare:
             if prepare(self):
                 return
@@ -101,6 +104,28 @@ class Stream(Timeouts):
             self.reply(403, b"", "", "upgrade_failed")
             return
         self.resume()
+
+    def _await_cutoff(self, now: float) -> None:
+        """Of request_timeout and max_stream_duration what comes next."""
+        config = self.config
+        moments = [self.started + limit for limit in (config.max_stream_duration,) if limit]
+        if config.request_timeout and not self.request_done:
+            moments.append(self.started + config.request_timeout)
+        self.cutoff = min((moment for moment in moments if moment > now), default=inf)
+        self.rearm()
+
+    def cut_off(self, now: float) -> None:
+        stats, config = self.config.stats, self.config
+        if config.max_stream_duration and self.started + config.max_stream_duration <= now:
+            self.cutoff = inf
+            stats.downstream_rq_max_duration_reached += 1
+            self.timed_out(StreamTooLong())
+        elif not self.request_done:
+            self._await_cutoff(now)
+            stats.downstream_rq_timeout += 1
+            self.timed_out(RequestIncomplete())
+        else:
+            self._await_cutoff(now)
 
     def find_route(self) -> None:
         """Find route and cluster for the head as it is now; again, when a filter has changed what routes look at."""
@@ -231,7 +256,15 @@ class Stream(Timeouts):
         """Answer without an upstream; `headers` are whole lines with their ends."""
         self.details = details
         self.add_flag(flag)
-        head = local_head(status, body, headers, self.worker.clock.date(time.monotonic()))
+        date = self.worker.clock.date(time.monotonic())
+        replies = self.config.local_replies
+        if replies is None:
+            head = local_head(status, body, headers, date)
+        else:
+            status, body, content_type, edit = replies.rewrite(self, status, body)
+            head = local_head(status, body, headers, date, content_type)
+            if edit is not None:
+                edit.apply(head, self)
         self.send_head(head, b"" if self.method == b"HEAD" else body, True)
 
     def fail(self, failure: Failure, status: int = 0) -> None:

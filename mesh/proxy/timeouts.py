@@ -21,13 +21,13 @@ class Timeouts:
     """
 
     __slots__ = (
-        "_on_gone", "_on_wake", "_route_deadline", "_wake", "deadline", "idle_at", "idle_timeout", "route_timeout",
-        "try_deadline", "worker",
+        "_on_gone", "_on_wake", "_route_deadline", "_wake", "cutoff", "deadline", "idle_at", "idle_timeout",
+        "route_timeout", "try_deadline", "worker",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, now: float, idle_timeout: float) -> None:
         self.worker = worker
-        self.deadline = self.try_deadline = self._route_deadline = self._wake = inf
+        self.deadline = self.cutoff = self.try_deadline = self._route_deadline = self._wake = inf
         self.route_timeout = 0.0
         self.idle_at = now  # when something last moved
         self.idle_timeout = idle_timeout
@@ -35,6 +35,10 @@ class Timeouts:
 
     def timed_out(self, failure: Failure) -> None:
         """Told when one of the times has run out: RequestTimedOut, TryTimedOut or StreamIdle."""
+        raise NotImplementedError
+
+    def cut_off(self, now: float) -> None:
+        """Told when `cutoff` has passed, the moment at which the connection manager looks at the stream again."""
         raise NotImplementedError
 
     def park(self, seconds: float, wake: Callable[[], None], gone: Callable[[], None] | None = None) -> None:
@@ -68,6 +72,8 @@ class Timeouts:
             earliest = self.try_deadline
         if self._wake < earliest:  # noqa: PLR1730
             earliest = self._wake
+        if self.cutoff < earliest:  # noqa: PLR1730
+            earliest = self.cutoff
         if self.idle_timeout and self.idle_at + self.idle_timeout < earliest:
             earliest = self.idle_at + self.idle_timeout
         self.deadline = earliest
@@ -93,6 +99,8 @@ class Timeouts:
             self.try_deadline = inf
             self.rearm()
             self.timed_out(TryTimedOut())
+        elif self.cutoff <= now:
+            self.cut_off(now)
         elif self.idle_timeout and self.idle_at + self.idle_timeout <= now:
             self.timed_out(StreamIdle())
         else:

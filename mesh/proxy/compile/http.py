@@ -12,7 +12,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 
 from mesh.proxy import response_marks
 from mesh.proxy.access_log import LogFiles
-from mesh.proxy.compile import http2, origin, tracing
+from mesh.proxy.compile import http2, local_replies, origin, tracing
 from mesh.proxy.compile.access_log import log_steps
 from mesh.proxy.compile.http2 import http2_options, keepalive
 from mesh.proxy.compile.preparation import compile_preparation
@@ -24,6 +24,7 @@ from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.filters import registry
 from mesh.proxy.filters.steps import Steps, chain
 from mesh.proxy.filters.steps import Surroundings as FilterSurroundings
+from mesh.proxy.http1.names import proper_case
 from mesh.proxy.http2.stats import Http2Stats
 from mesh.proxy.http_config import Codec, HttpConfig
 from mesh.proxy.response_marks import ResponseMark
@@ -42,8 +43,8 @@ SUPPORTED = {
          "via", "append_x_forwarded_port", "add_user_agent", "scheme_header_transformation",
          "forward_client_cert_details", "set_current_client_cert_details", "original_ip_detection_extensions",
          "always_set_request_id_in_response", "strip_matching_host_port", "strip_any_host_port",
-         "strip_trailing_host_dot", "path_with_escaped_slashes_action", "tracing",
-         "request_id_extension")
+         "strip_trailing_host_dot", "path_with_escaped_slashes_action", "request_timeout", "request_headers_timeout",
+         "local_reply_config", "tracing", "request_id_extension")
     ),
     _H + "HttpConnectionManager.SetCurrentClientCertDetails": frozenset(("subject", "cert", "dns", "uri")),
     "envoy.config.core.v3.SchemeHeaderTransformation": frozenset(("scheme_to_overwrite",)),
@@ -57,11 +58,17 @@ SUPPORTED = {
     "envoy.config.accesslog.v3.AccessLog": OPAQUE,  # likewise
     _H + "HttpConnectionManager.UpgradeConfig": frozenset(("upgrade_type", "enabled")),
     "envoy.config.core.v3.HttpProtocolOptions": frozenset(
-        ("idle_timeout", "max_headers_count", "headers_with_underscores_action")
+        ("idle_timeout", "max_headers_count", "headers_with_underscores_action", "max_connection_duration",
+         "max_stream_duration", "max_requests_per_connection")
     ),
     _H + "HttpConnectionManager.InternalAddressConfig": frozenset(("cidr_ranges",)),
     "envoy.config.core.v3.CidrRange": frozenset(("address_prefix", "prefix_len")),
-    "envoy.config.core.v3.Http1ProtocolOptions": frozenset(("allow_absolute_url", "enable_trailers")),
+    "envoy.config.core.v3.Http1ProtocolOptions": frozenset(
+        ("allow_absolute_url", "enable_trailers", "accept_http_10", "default_host_for_http_10", "header_key_format")
+    ),
+    "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat": frozenset(("proper_case_words",)),
+    "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords": frozenset(),
+    **local_replies.SUPPORTED,
     **http2.SUPPORTED,
 }  # fmt: skip
 _TRANSFORMATIONS = {0: "OVERWRITE", 1: "APPEND_IF_ABSENT", 2: "PASS_THROUGH"}
@@ -98,7 +105,8 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
     request, response, finish = chain(filters, {})
     logs = log_steps(config.access_log, around.files, place)
     max_head = value_or(config, "max_request_headers_kb", 60) * 1024
-    max_headers = value_or(config.common_http_protocol_options, "max_headers_count", 100)
+    common = config.common_http_protocol_options
+    max_headers = value_or(common, "max_headers_count", 100)
     return HttpConfig(
         stats=stats,
         table=table,
@@ -125,6 +133,18 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         internal_ranges=networks(
             config.internal_address_config.cidr_ranges, place.at("internal_address_config.cidr_ranges")
         ),
+        cuts_off=config.HasField("request_timeout") or common.HasField("max_stream_duration"),
+        request_timeout=seconds_or(config, "request_timeout", 0.0),
+        max_stream_duration=seconds_or(common, "max_stream_duration", 0.0),
+        request_headers_timeout=seconds_or(config, "request_headers_timeout", 0.0),
+        max_connection_duration=seconds_or(common, "max_connection_duration", 0.0),
+        max_requests=value_or(common, "max_requests_per_connection", 0),
+        accepts_http_10=config.http_protocol_options.accept_http_10,
+        http_10_host=config.http_protocol_options.default_host_for_http_10.encode(),
+        header_case=proper_case if config.http_protocol_options.HasField("header_key_format") else None,
+        local_replies=local_replies.compile_local_replies(config.local_reply_config, place.at("local_reply_config"))
+        if config.HasField("local_reply_config")
+        else None,
         delayed_close=seconds_or(config, "delayed_close_timeout", 1.0),
         upgrades=upgrades(config.upgrade_configs, place),
         proxy_100_continue=config.proxy_100_continue,

@@ -298,6 +298,7 @@ _OF_BOTH: Mapping[str, tuple[str, Kind]] = {
     "CONNECTION_ID": ("@.connection_id", Kind.NUMBER),
 }
 _OF_HTTP: Mapping[str, tuple[str, Kind]] = {
+    "LOCAL_REPLY_BODY": ('getattr(x, "local_body", "-")', Kind.ALWAYS),
     "PROTOCOL": ("@.protocol", Kind.TEXT),
     "RESPONSE_CODE": ("x.status", Kind.NUMBER),
     "ROUTE_NAME": ("(x.route.name if x.route is not None else None)", Kind.TEXT),

@@ -33,3 +33,9 @@ class CodingRefusedError(MalformedError):
 
 class NotRoutableError(MalformedError):
     """Well-formed, but without a host or with a path that cannot be routed. Envoy's reply has no body."""
+
+
+class HeadTimedOut(MalformedError):
+    """The head did not become complete within request_headers_timeout."""
+
+    status = 408

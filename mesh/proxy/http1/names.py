@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 
 from mesh.proxy.http1.errors import MalformedError
 
@@ -126,3 +127,13 @@ RESPONSE_NAMES = Names(_RESPONSE_MARKS, HOP | {b"server", b"x-envoy-upstream-ser
 def is_marked(name: bytes) -> bool:
     """Whether a header of this lower-case name is kept in `Head.marked`."""
     return name in REQUEST_NAMES.marks or name in RESPONSE_NAMES.marks
+
+
+def proper_case(lines: list[bytes]) -> list[bytes]:
+    """Header lines with names as `Content-Type`: each letter after the start or a dash in upper case."""
+    return [_proper_name(line.partition(b":")[0]) + line[line.index(b":") :] for line in lines]
+
+
+@lru_cache(1024)
+def _proper_name(name: bytes) -> bytes:
+    return b"-".join(part[:1].upper() + part[1:] for part in name.split(b"-"))

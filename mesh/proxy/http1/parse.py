@@ -17,8 +17,10 @@ _METHODS = frozenset(
 )
 
 
-def parse_request(block: bytes, max_headers: int = MAX_HEADERS) -> RequestHead:
-    """Parse a request head, without its final empty line. Raises MalformedError."""
+def parse_request(block: bytes, max_headers: int = MAX_HEADERS, default_host: bytes = b"") -> RequestHead:
+    """Parse a request head, without its final empty line; one without Host is for `default_host`. Raises
+    MalformedError.
+    """
     lines = block.split(b"\r\n")
     # One pass finds every bare CR, bare LF, NUL and other control character: only the CRLFs between lines may go.
     if len(block) - len(block.translate(None, CONTROLS)) != 2 * len(lines) - 2:
@@ -43,7 +45,10 @@ def parse_request(block: bytes, max_headers: int = MAX_HEADERS) -> RequestHead:
     if target[0] != 0x2F:
         target, authority = _other_form(method, target, authority, lines, marked)
     if authority is None:
-        raise NotRoutableError("missing_host_header")
+        if not default_host:
+            raise NotRoutableError("missing_host_header")
+        authority = marked[b"host"] = default_host
+        lines.append(b"host: %b" % default_host)
     if not target.isascii() or b"\t" in target:
         raise MalformedError("http1.codec_error")
     if b"#" in target:

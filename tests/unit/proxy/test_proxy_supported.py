@@ -20,6 +20,7 @@ from envoy.config.trace.v3.zipkin_pb2 import ZipkinConfig
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
+    LocalReplyConfig,
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
@@ -129,6 +130,10 @@ def request_id(http: HttpConnectionManager, message: Message) -> None:
     http.request_id_extension.typed_config.Pack(message)
 
 
+def local_replies(http: HttpConnectionManager, message: Any) -> None:
+    http.local_reply_config.CopyFrom(message)
+
+
 def transport_socket(whole: Cluster, message: Any) -> None:
     whole.transport_socket.CopyFrom(message)
 
@@ -185,6 +190,7 @@ HANDED: dict[str, Compile] = {
     "envoy.config.trace.v3.": manager(tracer),
     "envoy.extensions.tracers.opentelemetry.resource_detectors.": manager(resource_detector),
     "envoy.extensions.request_id.": manager(request_id),
+    LocalReplyConfig.DESCRIPTOR.full_name: manager(local_replies),
     "envoy.extensions.filters.network.": in_listener(network_filter),
     "envoy.extensions.filters.listener.": in_listener(listener_filter),
     "envoy.extensions.filters.http.": manager(http_filter),
