@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Container, Coroutine, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 from mesh.proxy import breaker
 from mesh.proxy.balancing.arrangement import arrange
@@ -15,11 +16,17 @@ from mesh.proxy.balancing.member import Locality, Standing
 from mesh.proxy.cluster_config import Assignment, ClusterConfig, EdsHealth, Endpoint
 from mesh.proxy.counters import ClusterStats, HealthCheckStats
 from mesh.proxy.deadlines import Deadlines
+from mesh.proxy.dialling import Dial
 from mesh.proxy.health.checker import HealthChecker
 from mesh.proxy.health.session import CheckedHealth
+from mesh.proxy.high_priority import HighPriority
 from mesh.proxy.outlier import Health, OutlierDetector
 from mesh.proxy.pools import make_pool
 from mesh.proxy.transport_socket import ClientTls
+
+if TYPE_CHECKING:
+    from mesh.proxy.codec import Requester
+    from mesh.proxy.connection_pool import ConnectionPool
 
 Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
 _UNCHECKED = CheckedHealth(has_failed=False, is_pending=False)
@@ -30,9 +37,9 @@ class Host:
     """One endpoint with what it has lived through. It stays while its address and transport stay."""
 
     __slots__ = (
-        "active", "address", "checked", "cluster", "cx_active", "cx_connect_fail", "cx_total", "endpoint", "health",
-        "healthy_since", "is_leaving", "is_removed", "pool", "rq_error", "rq_success", "rq_timeout", "rq_total",
-        "standing", "tls", "weight",
+        "_high_pool", "active", "address", "checked", "cluster", "cx_active", "cx_connect_fail", "cx_total", "endpoint",
+        "health", "healthy_since", "is_leaving", "is_removed", "pool", "rq_error", "rq_success", "rq_timeout",
+        "rq_total", "standing", "tls", "weight",
     )  # fmt: skip
 
     def __init__(self, cluster: Cluster, endpoint: Endpoint, tls: ClientTls | None) -> None:
@@ -51,6 +58,32 @@ class Host:
         self.active = self.cx_active = self.cx_total = self.cx_connect_fail = 0
         self.rq_total = self.rq_success = self.rq_error = self.rq_timeout = 0
         self.pool = make_pool(cluster, self)
+        self._high_pool: ConnectionPool[Any] | None = None
+
+    @property
+    def high_pool(self) -> ConnectionPool[Any]:
+        """The connections for requests of high priority."""
+        if self._high_pool is None:
+            self._high_pool = make_pool(self.cluster.high, self)
+        return self._high_pool
+
+    @property
+    def pools(self) -> tuple[ConnectionPool[Any], ...]:
+        return (self.pool,) if self._high_pool is None else (self.pool, self._high_pool)
+
+    @property
+    def is_canary(self) -> bool:
+        return self.endpoint.is_canary
+
+    def cancel(self, caller: Requester) -> None:
+        """The caller waits no longer for a connection."""
+        for pool in self.pools:
+            pool.cancel(caller)
+
+    def drain(self) -> None:
+        """Close idle connections now and busy ones when their request is done."""
+        for pool in self.pools:
+            pool.close()
 
     @property
     def priority(self) -> int:
@@ -75,7 +108,7 @@ class Host:
     def remove(self) -> None:
         """The cluster has this host no more: finish what is in flight, keep nothing."""
         self.is_removed = True
-        self.pool.close()
+        self.drain()
 
     def judge(self) -> None:
         """Work out `standing` anew."""
@@ -113,11 +146,6 @@ class Host:
         }
         return tuple(name for name, is_set in flags.items() if is_set)
 
-    @property
-    def is_canary(self) -> bool:
-        """Whether its metadata say so (`envoy.lb`, `canary`)."""
-        return self.endpoint.metadata.get("envoy.lb", {}).get("canary") is True
-
     async def connect(self, loop: asyncio.AbstractEventLoop, upstream: asyncio.Protocol) -> None:
         """Connect `upstream`, through TLS if the host wants it. Raises OSError."""
         await self._connect(loop, upstream, self.endpoint.ip, self.endpoint.port)
@@ -130,19 +158,20 @@ class Host:
         await self._connect(self.cluster.loop, connection, ip, port or own or endpoint.port)
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, upstream: asyncio.Protocol, ip: str, port: int) -> None:
+        dial = Dial(loop, ip, port, self.cluster.config.socket_options)
         if self.tls is None:
-            await loop.create_connection(lambda: upstream, ip, port)
+            await dial(lambda: upstream)
         else:
-            await self.tls.connect(loop, upstream, ip, port, self.cluster.stats)
+            await self.tls.connect(loop, upstream, dial, self.cluster.stats)
 
 
 class Cluster:
     """Live state of one cluster. Made anew when its configuration changes, kept while only its endpoints do."""
 
     __slots__ = (
-        "_balancer", "_resolving", "_rules", "_sweep", "breaker", "checker", "config", "connect_timeout", "hosts",
-        "idle_deadlines", "idle_timeout", "is_closed", "loop", "max_requests_per_connection", "outlier", "spawn",
-        "stats",
+        "_balancer", "_high", "_resolving", "_rules", "_sweep", "breaker", "checker", "config", "connect_timeout",
+        "hosts", "idle_deadlines", "idle_timeout", "is_closed", "loop", "max_requests_per_connection", "outlier",
+        "spawn", "stats",
     )  # fmt: skip
 
     def __init__(
@@ -157,6 +186,8 @@ class Cluster:
         self.connect_timeout = config.connect_timeout
         self.max_requests_per_connection = config.http.max_requests_per_connection
         self.breaker = breaker.Breaker(config.thresholds, stats)
+        stats.breakers = (self.breaker, breaker.Breaker(config.high_thresholds, ClusterStats(), "high"))
+        self._high: Cluster | None = None
         self.hosts: tuple[Host, ...] = ()
         self._rules = config.assignment.rules
         self.is_closed = False
@@ -176,6 +207,13 @@ class Cluster:
     @property
     def name(self) -> str:
         return self.config.name
+
+    @property
+    def high(self) -> Cluster:
+        """This cluster for requests of high priority."""
+        if self._high is None:
+            self._high = cast(Cluster, HighPriority(self, self.config.high_thresholds))
+        return self._high
 
     def replace_endpoints(self, assignment: Assignment) -> None:
         """The cluster now has these endpoints. Hosts that stay keep their connections, counters and ejection."""
@@ -222,7 +260,7 @@ class Cluster:
         self.stats.membership_change += 1
         if self.config.drains_on_change:
             for host in self.hosts:
-                host.pool.close()
+                host.drain()
 
     def resolve(self) -> None:
         """STRICT_DNS: look the names up now, and again each `dns_refresh` seconds."""
@@ -281,7 +319,7 @@ class Cluster:
         if self.checker is not None:
             self.checker.close()
         for host in self.hosts:
-            host.pool.close()
+            host.drain()
 
     def _sweep_outliers(self) -> None:
         assert self.outlier is not None

@@ -82,10 +82,12 @@ class ClusterConfig:
     balancing: LoadBalancing = field(default_factory=LoadBalancing)
     drains_on_change: bool = False  # close_connections_on_host_set_change
     thresholds: Thresholds = field(default_factory=Thresholds)
+    high_thresholds: Thresholds = field(default_factory=Thresholds)
     outlier: OutlierConfig | None = None
     health_check: HealthCheckConfig | None = None
     ignores_new_hosts: bool = False  # ignore_new_hosts_until_first_hc
     removes_healthy_hosts: bool = False  # ignore_health_on_host_removal
+    socket_options: tuple[tuple[int, int, int], ...] = ()  # level, name, value of upstream sockets
     tls: ClientTls | None = None
     tls_matches: tuple[tuple[Pairs, ClientTls | None], ...] = ()
     services: tuple[tuple[str, str, str], ...] = ()  # (host, name, namespace) of metadata istio.services

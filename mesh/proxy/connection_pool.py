@@ -149,7 +149,7 @@ class ConnectionPool(Generic[ConnectionT]):
 
     def _open_if_needed(self) -> None:
         while len(self._waiting) > self._connecting_capacity():
-            if not self.cluster.breaker.may_connect() and self._open:
+            if not self.cluster.breaker.may_connect(self.host.cx_active) and self._open:
                 return
             self._connect()
 

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from mesh.proxy.stats import Codes, Group, Histogram, HistogramValue, Tags
 
 if TYPE_CHECKING:
     from mesh.proxy.http2.stats import Http2Stats
+
+
+class Gauges(Protocol):
+    """Numbers that are read elsewhere when somebody asks."""
+
+    def gauges(self) -> Iterator[tuple[str, int]]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -128,7 +134,7 @@ class ClusterStats(Group):
     health_check: HealthCheckStats | None = None  # of clusters that have active health checks
     http2: Http2Stats | None = field(default=None, metadata={"hidden": True})  # if any of its hosts speaks it
     retries_active: int = field(default=0, metadata={"hidden": True})
-    limits: tuple[int, int, int, int] = (0, 0, 0, 0)  # connections, pending, requests, retries: set by the breaker
+    breakers: tuple[Gauges, ...] = ()
 
     def samples(self) -> Iterator[tuple[str, str, int | HistogramValue, Tags]]:
         yield from Group.samples(self)
@@ -140,11 +146,9 @@ class ClusterStats(Group):
         if self.health_check is not None:
             for name, kind, value, tags in self.health_check.samples():
                 yield f"health_check.{name}", kind, value, tags
-        in_use = (
-            self.upstream_cx_active, self.upstream_rq_pending_active, self.upstream_rq_active, self.retries_active
-        )  # fmt: skip
-        for name, used, limit in zip(("cx", "rq_pending", "rq", "rq_retry"), in_use, self.limits, strict=True):
-            yield f"circuit_breakers.default.{name}_open", "gauge", int(used >= limit), ()
+        for breaker in self.breakers:
+            for name, gauge in breaker.gauges():
+                yield f"circuit_breakers.{name}", "gauge", gauge, ()
 
     def reset_counters(self) -> None:
         Group.reset_counters(self)

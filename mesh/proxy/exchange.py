@@ -106,6 +106,8 @@ class Exchange(Stream):
             self.config.stats.no_cluster += 1
             self.fail(NoCluster(), action.no_cluster_status)
             return
+        if action.is_high_priority:
+            cluster = cluster.high
         self.cluster = cluster
         if route.response_edit is not None:
             self.response_edits = (route.response_edit, *self.response_edits)
@@ -180,7 +182,7 @@ class Exchange(Stream):
             self.head.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
         self._sent = False
         try:
-            host.pool.request(self)
+            (host.pool if cluster is host.cluster else host.high_pool).request(self)
         except Overflow as overflow:
             cluster.stats.codes.count(503)
             self.upstream_failed(overflow)
@@ -379,7 +381,7 @@ class Exchange(Stream):
             else:
                 cluster.stats.upstream_rq_rx_reset += 1
         elif not self._sent and host is not None:
-            host.pool.cancel(self)
+            host.cancel(self)
         rescue = RESCUE[type(failure)]
         if type(failure) is Overflow:
             self.fail(failure)
@@ -472,7 +474,7 @@ class Exchange(Stream):
         if self.upstream is not None:
             self._abandon_upstream()
         elif self.host is not None and not self._sent:
-            self.host.pool.cancel(self)
+            self.host.cancel(self)
 
     def _abandon_upstream(self) -> None:
         upstream, self.upstream = self.upstream, None

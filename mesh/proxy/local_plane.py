@@ -7,6 +7,7 @@ from typing import TextIO
 
 from envoy.config.core.v3.base_pb2 import Node
 
+from mesh.proxy import breaker
 from mesh.proxy.cluster import Cluster, Host
 from mesh.proxy.plane import ClusterStatus, HostStatus, ListenerStatus, OutlierStatus, Thresholds
 from mesh.proxy.resources import Resources
@@ -65,13 +66,15 @@ def cluster_statuses(runtime: Runtime) -> list[ClusterStatus]:
     """Every cluster of `runtime` as it stands now."""
     found = []
     for name, cluster in runtime.clusters.items():
-        limits = cluster.config.thresholds
-        thresholds = Thresholds(
-            limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries
-        )
+        config = cluster.config
         hosts = tuple(map(_host, cluster.hosts))
-        found.append(ClusterStatus(name, thresholds, Thresholds(1024, 1024, 1024, 3), _outlier(cluster), hosts))
+        default, high = _shown(config.thresholds), _shown(config.high_thresholds)
+        found.append(ClusterStatus(name, default, high, _outlier(cluster), hosts))
     return found
+
+
+def _shown(limits: breaker.Thresholds) -> Thresholds:
+    return Thresholds(limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries)
 
 
 def _outlier(cluster: Cluster) -> OutlierStatus | None:
@@ -99,7 +102,7 @@ def _host(host: Host) -> HostStatus:
         cx_total=host.cx_total,
         rq_active=host.active,
         rq_error=host.rq_error,
-        rq_pending_active=host.pool.pending,
+        rq_pending_active=sum(pool.pending for pool in host.pools),
         rq_success=host.rq_success,
         rq_timeout=host.rq_timeout,
         rq_total=host.rq_total,

@@ -33,7 +33,7 @@ class HostStatus(NamedTuple):
 
 
 class Thresholds(NamedTuple):
-    """Circuit-breaker limits of the default priority."""
+    """Circuit-breaker limits of a priority."""
 
     max_connections: int
     max_pending_requests: int

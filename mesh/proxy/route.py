@@ -86,6 +86,7 @@ class Forward:
     auto_host_rewrite: bool = False
     append_x_forwarded_host: bool = False
     no_cluster_status: int = 503
+    is_high_priority: bool = False
     upgrades: Mapping[bytes, bool] = field(default_factory=dict)
     expected_timeout: bytes | None = None  # the header line of `timeout`
     rewrites: bool = False  # whether host or path may change, by what stands above

@@ -175,7 +175,7 @@ class TcpDownstream(asyncio.Protocol):
                 self.cluster.stats.upstream_cx_none_healthy += 1
                 self._give_up("UH", "no_healthy_upstream")
                 return
-            if not self.cluster.breaker.may_connect():
+            if not self.cluster.breaker.may_connect(self.host.cx_active):
                 self._give_up("UO", "upstream_reset_before_response_started{overflow}")
                 return
             self.attempts += 1

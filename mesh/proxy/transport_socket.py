@@ -6,6 +6,7 @@ import asyncio
 import ssl
 
 from mesh.proxy.counters import ClusterStats
+from mesh.proxy.dialling import Dial
 from mesh.proxy.tls import TlsConnection, TlsFailed
 from mesh.proxy.tls_context import Verify
 
@@ -33,7 +34,7 @@ class ClientTls:
         self._session: tuple[ssl.SSLContext, ssl.SSLSession] | None = None
 
     async def connect(
-        self, loop: asyncio.AbstractEventLoop, inner: asyncio.Protocol, ip: str, port: int, stats: ClusterStats
+        self, loop: asyncio.AbstractEventLoop, inner: asyncio.Protocol, dial: Dial, stats: ClusterStats
     ) -> None:
         """Connect and shake hands; `inner` then has its connection. Raises OSError (TlsFailed is one)."""
         context = self.context
@@ -53,7 +54,7 @@ class ClientTls:
             ready=ready,
             client=self,
         )
-        await loop.create_connection(lambda: connection, ip, port)
+        await dial(lambda: connection)
         try:
             await ready
         except BaseException:

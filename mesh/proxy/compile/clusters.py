@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,8 @@ from typing import Any
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf.json_format import MessageToDict
 
-from mesh.proxy.breaker import Thresholds
 from mesh.proxy.cluster_config import ClusterConfig
-from mesh.proxy.compile import endpoints, health_checks, load_balancing, outlier, protocols, tls
+from mesh.proxy.compile import breakers, endpoints, health_checks, load_balancing, outlier, protocols, tls
 from mesh.proxy.compile.outlier import compile_outlier
 from mesh.proxy.compile.values import seconds_or, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
@@ -31,14 +31,12 @@ SUPPORTED = {
     ),
     _C + "Cluster.EdsClusterConfig": frozenset(("eds_config", "service_name")),
     _C + "Cluster.TransportSocketMatch": frozenset(("name", "match", "transport_socket")),
-    _C + "CircuitBreakers": frozenset(("thresholds",)),
-    _C + "CircuitBreakers.Thresholds": frozenset(
-        ("priority", "max_connections", "max_pending_requests", "max_requests", "max_retries", "track_remaining")
-    ),
-    _C + "UpstreamConnectionOptions": OPAQUE,  # keep-alive probes of the kernel
+    _C + "UpstreamConnectionOptions": frozenset(("tcp_keepalive",)),
+    "envoy.config.core.v3.TcpKeepalive": frozenset(("keepalive_probes", "keepalive_time", "keepalive_interval")),
     _C + "TrackClusterStats": OPAQUE,
     "envoy.config.core.v3.ConfigSource": OPAQUE,
     "envoy.config.core.v3.TransportSocket": frozenset(("name", "typed_config")),
+    **breakers.SUPPORTED,
     **endpoints.SUPPORTED,
     **health_checks.SUPPORTED,
     **load_balancing.SUPPORTED,
@@ -71,11 +69,13 @@ def compile_cluster(cluster: Any, place: Place) -> CompiledCluster:
             buffer_limit=value_or(cluster, "per_connection_buffer_limit_bytes", 1024 * 1024),
             balancing=load_balancing.compile_load_balancing(cluster, place),
             drains_on_change=cluster.common_lb_config.close_connections_on_host_set_change,
-            thresholds=_thresholds(cluster, place),
+            thresholds=breakers.compile_thresholds(cluster, 0, place),
+            high_thresholds=breakers.compile_thresholds(cluster, 1, place),
             outlier=compile_outlier(cluster),
             health_check=health_checks.compile_health_check(cluster, place),
             ignores_new_hosts=cluster.common_lb_config.ignore_new_hosts_until_first_hc,
             removes_healthy_hosts=cluster.ignore_health_on_host_removal,
+            socket_options=_socket_options(cluster.upstream_connection_options),
             tls=own,
             tls_matches=matches,
             services=_services(cluster),
@@ -101,18 +101,18 @@ def _transports(cluster: Any, place: Place) -> tuple[Any, tuple[Any, ...], tuple
     return own, tuple(matches), tuple(plan for plan in plans if plan is not None)
 
 
-def _thresholds(cluster: Any, place: Place) -> Thresholds:
-    found = Thresholds()
-    for index, limits in enumerate(cluster.circuit_breakers.thresholds):
-        if limits.priority != 0:
-            raise place.refuse("only DEFAULT is supported", f"circuit_breakers.thresholds[{index}].priority")
-        found = Thresholds(
-            value_or(limits, "max_connections", 1024),
-            value_or(limits, "max_pending_requests", 1024),
-            value_or(limits, "max_requests", 1024),
-            value_or(limits, "max_retries", 3),
-        )
-    return found
+def _socket_options(options: Any) -> tuple[tuple[int, int, int], ...]:
+    if not options.HasField("tcp_keepalive"):
+        return ()
+    found = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    for field, option in (
+        ("keepalive_probes", socket.TCP_KEEPCNT),
+        ("keepalive_time", socket.TCP_KEEPIDLE),
+        ("keepalive_interval", socket.TCP_KEEPINTVL),
+    ):
+        if options.tcp_keepalive.HasField(field):
+            found.append((socket.IPPROTO_TCP, option, getattr(options.tcp_keepalive, field).value))
+    return tuple(found)
 
 
 def _services(cluster: Any) -> tuple[tuple[str, str, str], ...]:

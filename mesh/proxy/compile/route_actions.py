@@ -17,8 +17,8 @@ SUPPORTED = {
     "envoy.config.route.v3.RouteAction": frozenset(
         ("cluster", "cluster_header", "weighted_clusters", "cluster_not_found_response_code", "prefix_rewrite",
          "regex_rewrite", "host_rewrite_literal", "auto_host_rewrite", "host_rewrite_header",
-         "host_rewrite_path_regex", "append_x_forwarded_host", "timeout", "idle_timeout", "retry_policy",
-         "hash_policy", "request_mirror_policies", "upgrade_configs")
+         "host_rewrite_path_regex", "append_x_forwarded_host", "timeout", "idle_timeout", "priority",
+         "retry_policy", "hash_policy", "request_mirror_policies", "upgrade_configs")
     ),
     "envoy.config.route.v3.RouteAction.UpgradeConfig": frozenset(("upgrade_type", "enabled")),
     **destinations.SUPPORTED,
@@ -27,6 +27,7 @@ SUPPORTED = {
     **redirects.SUPPORTED,
     **retries.SUPPORTED,
 }  # fmt: skip
+_HIGH = 1  # RoutingPriority
 _NOT_FOUND = {0: 503, 1: 404, 2: 500}
 
 
@@ -63,6 +64,7 @@ def _forward(route: Any, host: Any, config: Any, place: Place) -> Forward:
         auto_host_rewrite=value_or(action, "auto_host_rewrite", False),
         append_x_forwarded_host=action.append_x_forwarded_host,
         upgrades=upgrades(action.upgrade_configs, place),
+        is_high_priority=action.priority == _HIGH,
         no_cluster_status=_NOT_FOUND[action.cluster_not_found_response_code],
         expected_timeout=expected_timeout(timeout, retry),
         rewrites=rewrite_path is not None or host_rewrite is not None,

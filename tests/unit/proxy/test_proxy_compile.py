@@ -185,7 +185,10 @@ def test_routes_that_cannot_be_honoured_are_refused_by_field(text: str, message:
             "health_checks: [{timeout: 1s, interval: 1s, grpc_health_check: {}}]",
             "health_checks[0].grpc_health_check: not supported",
         ),
-        ("circuit_breakers: {thresholds: [{priority: HIGH}]}", "thresholds[0].priority: only DEFAULT"),
+        (
+            "circuit_breakers: {per_host_thresholds: [{max_requests: 1}]}",
+            "circuit_breakers.per_host_thresholds[0].max_requests: not supported",
+        ),
         ("outlier_detection: {monitors: [{}]}", "outlier_detection.monitors: not supported"),
         ("load_assignment: {endpoints: [{priority: 129}]}", "load_assignment.endpoints[0].priority: at most 128"),
         (

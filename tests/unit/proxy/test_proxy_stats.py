@@ -42,7 +42,8 @@ def test_circuit_gauges_follow_what_is_in_use() -> None:
     group = stats.group(ClusterStats, "cluster.a")
     breaker = Breaker(Thresholds(max_connections=1, max_requests=2), group)
     group.upstream_cx_active, group.upstream_rq_active = 1, 1
-    assert not breaker.may_connect()
+    group.breakers = (breaker,)
+    assert not breaker.may_connect(0)
     assert breaker.may_request()
     assert scraped(stats, "cluster.a.circuit_breakers.default.cx_open").value == 1
     assert scraped(stats, "cluster.a.circuit_breakers.default.rq_open").value == 0
