@@ -282,6 +282,16 @@ class TlsInspectorStats(Group):
 
 
 @dataclass(slots=True, eq=False)
+class HttpInspectorStats(Group):
+    """`http_inspector.*`"""
+
+    http10_found: int = 0
+    http11_found: int = 0
+    http2_found: int = 0
+    http_not_found: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class ProxyProtocolStats(Group):
     """`proxy_proto.[<stat_prefix>.]*`"""
 

@@ -64,12 +64,12 @@ class Http2Downstream(DownstreamConnection):
         self.flush()
 
     def _start(self) -> None:
+        """Our SETTINGS wait for the client's first bytes, which are not long in coming."""
         config = self.config
         config.stats.downstream_cx_http2_total += 1
         config.stats.downstream_cx_http2_active += 1
         if config.keepalive is not None:
             self._keepalive = Keepalive(self.worker.deadlines, config.keepalive, self._ping, self._ping_unanswered)
-        self.flush()
 
     def lost(self) -> None:
         stats = self.config.stats

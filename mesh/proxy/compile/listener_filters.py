@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector as HttpInspectorMessage
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst as OriginalDstMessage
 from envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2 import ProxyProtocol as ProxyProtocolMessage
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector as TlsInspectorMessage
 
 from mesh.proxy.compile.values import value_or
-from mesh.proxy.counters import ProxyProtocolStats, TlsInspectorStats
+from mesh.proxy.counters import HttpInspectorStats, ProxyProtocolStats, TlsInspectorStats
 from mesh.proxy.fields import Place, check
+from mesh.proxy.listener_filters.http_inspector import HttpInspector
 from mesh.proxy.listener_filters.listener_filter import ListenerFilter
 from mesh.proxy.listener_filters.original_dst import OriginalDst
 from mesh.proxy.listener_filters.proxy_protocol import ProxyProtocol
@@ -21,6 +23,7 @@ from mesh.proxy.stats import Stats
 _F = "envoy.extensions.filters.listener."
 SUPPORTED = {
     "envoy.config.listener.v3.ListenerFilter": frozenset(("name", "typed_config")),
+    _F + "http_inspector.v3.HttpInspector": frozenset(),
     _F + "original_dst.v3.OriginalDst": frozenset(),
     _F + "proxy_protocol.v3.ProxyProtocol": frozenset(
         ("allow_requests_without_proxy_protocol", "disallowed_versions", "stat_prefix")
@@ -60,6 +63,10 @@ def _proxy_protocol(config: Any, stats: Stats) -> ListenerFilter:
     )
 
 
+def _http_inspector(config: Any, stats: Stats) -> ListenerFilter:
+    return HttpInspector(stats.group(HttpInspectorStats, "http_inspector"))
+
+
 def _original_dst(config: Any, stats: Stats) -> ListenerFilter:
     return OriginalDst()
 
@@ -71,5 +78,6 @@ _KINDS: Mapping[str, tuple[Any, _Make]] = {
         (TlsInspectorMessage, _tls_inspector),
         (ProxyProtocolMessage, _proxy_protocol),
         (OriginalDstMessage, _original_dst),
+        (HttpInspectorMessage, _http_inspector),
     )
 }

@@ -10,7 +10,7 @@ MAX_HEAD = 60 * 1024  # Envoy's default max_request_headers_kb
 MAX_HEADERS = 100  # Envoy's default max_headers_count
 CONTROLS = bytes(c for c in (*range(0x20), 0x7F) if c != 0x09)
 _SINGLE = frozenset((b"host", b"content-length"))
-_METHODS = frozenset(
+METHODS = frozenset(
     b"GET POST PUT DELETE HEAD OPTIONS PATCH TRACE ACL BIND CHECKOUT COPY LINK LOCK MERGE MKACTIVITY "
     b"MKCALENDAR MKCOL MOVE MSEARCH M-SEARCH NOTIFY PROPFIND PROPPATCH PURGE REBIND REPORT SEARCH SOURCE SUBSCRIBE "
     b"UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
@@ -32,7 +32,7 @@ def parse_request(block: bytes, max_headers: int = MAX_HEADERS, default_host: by
         if start.count(b" ") == 1:
             raise VersionRefusedError("low_version") from None  # HTTP/0.9 had no version in its request line
         raise MalformedError("http1.codec_error") from None
-    if (method not in _METHODS and not (method == b"CONNECT" and target[:1] != b"/")) or not target:
+    if (method not in METHODS and not (method == b"CONNECT" and target[:1] != b"/")) or not target:
         raise MalformedError("http1.codec_error")
     if version != b"HTTP/1.1":
         if version[:5] != b"HTTP/" or len(version) != 8:

@@ -25,7 +25,8 @@ class Connection(Sending[StreamT]):
 
     __slots__ = (
         "_awaits_preface", "_block", "_block_flags", "_block_number", "_block_size", "_buffer", "_connection_window",
-        "_decoder", "_empty", "_is_client", "_priorities", "_stream_window", "_updates", "error", "last_received",
+        "_decoder", "_empty", "_is_acknowledged", "_is_client", "_priorities", "_stream_window", "_updates", "error",
+        "last_received",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +40,7 @@ class Connection(Sending[StreamT]):
         self._decoder = Decoder(judge, options.hpack_table_size)
         self._buffer = b""
         self._awaits_preface = True
+        self._is_acknowledged = False  # the peer knows our settings
         self._block: list[bytes] = []  # of a header block that is not complete
         self._block_number = 0
         self._block_flags = 0
@@ -101,7 +103,10 @@ class Connection(Sending[StreamT]):
             return
         self.error = error
         self._buffer = b""
-        self.send_goaway(error.code, error.details.encode())
+        if self._awaits_preface:
+            self._out.clear()  # frames are no answer to who speaks something else
+        else:
+            self.send_goaway(error.code, error.details.encode())
         self._owner.connection_broke(error)
 
     def _preface(self, data: bytes) -> bytes:
@@ -378,6 +383,7 @@ class Connection(Sending[StreamT]):
         if flags & frames.ACK:
             if payload:
                 raise ConnectionBroke(errors.FRAME_SIZE_ERROR, "SETTINGS: an ACK with payload")
+            self._is_acknowledged = True
             return
         if len(payload) % 6:
             raise ConnectionBroke(errors.FRAME_SIZE_ERROR, "SETTINGS: its size")

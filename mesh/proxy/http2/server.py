@@ -63,10 +63,7 @@ class ServerConnection(Connection[ServerStreamT]):
             self._decoder.decode(block)
             return
         if len(self.streams) >= self._options.max_concurrent_streams:
-            self._decoder.decode(block)
-            self.stats.stream_refused_errors += 1
-            self.stats.tx_reset += 1
-            self._send_control(frames.reset(number, errors.REFUSED_STREAM))
+            self._refuse(number, block)
             return
         stream = self._new_stream()
         self._opened(stream, number)
@@ -75,6 +72,15 @@ class ServerConnection(Connection[ServerStreamT]):
         if done:
             stream.remote_done = True
         self._request(stream, block, done)
+
+    def _refuse(self, number: int, block: bytes) -> None:
+        """A stream too many. Who knows the limit breaks the protocol (nghttp2's judgement, and so Envoy's)."""
+        if self._is_acknowledged:
+            raise ConnectionBroke(errors.PROTOCOL_ERROR, "HEADERS: max concurrent streams exceeded")
+        self._decoder.decode(block)
+        self.stats.stream_refused_errors += 1
+        self.stats.tx_reset += 1
+        self._send_control(frames.reset(number, errors.REFUSED_STREAM))
 
     def _late_block(self, number: int, block: bytes, done: bool) -> None:
         """Trailers; or of a stream that is closed, which the peer may not know yet: only the tables take note."""
