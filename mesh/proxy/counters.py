@@ -223,6 +223,7 @@ class HttpStats(Group):
     fault__aborts_injected: int = 0
     fault__delays_injected: int = 0
     fault__faults_overflow: int = 0
+    fault__response_rl_injected: int = 0
     fault__active_faults: int = 0
     downstream_rq_time: Histogram = field(default_factory=Histogram)
     downstream_cx_length_ms: Histogram = field(default_factory=Histogram)

@@ -335,7 +335,10 @@ class Exchange(Stream):
         self.details = self.details or "via_upstream"
         if done:
             self.upstream = None
-        self.send_head(head, payload, done)
+        if self.throttle is None:
+            self.send_head(head, payload, done)
+        else:
+            self.throttle.head(head, payload, done)
 
     def _upgrade_answered(self, head: ResponseHead, payload: bytes, done: bool) -> tuple[bytes, bool]:
         """Open the tunnel, if this agrees to it. Otherwise it is a response, of which Envoy passes on the head alone if
@@ -362,12 +365,18 @@ class Exchange(Stream):
         if done:
             # It is back in its pool, perhaps with a request of somebody else: our client must not hold it up.
             self.upstream = None
-        self.send_payload(payload, done)
+        if self.throttle is None:
+            self.send_payload(payload, done)
+        else:
+            self.throttle.payload(payload, done)
 
     def trailers_received(self, trailers: Head) -> None:
         """The upstream's response ends with these."""
         self.upstream = None
-        self.send_trailers(trailers)
+        if self.throttle is None:
+            self.send_trailers(trailers)
+        else:
+            self.throttle.trailers(trailers)
 
     def upstream_failed(self, failure: Failure) -> None:
         """The try ended without a complete response."""
@@ -467,6 +476,8 @@ class Exchange(Stream):
 
     def let_go(self) -> None:
         """Release what is held upstream: the retry that counts, the connection, the place in the queue."""
+        if self.throttle is not None:
+            self.throttle.close()
         for mirror in self._mirrors:
             mirror.cancel()  # it will not get the rest of the body
         if self._retries is not None:
@@ -484,10 +495,20 @@ class Exchange(Stream):
     # Flow control: each side waits for the other
 
     def client_blocked(self) -> None:
+        if self.throttle is not None:
+            self.throttle.is_stopped = True
+        self.block_upstream()
+
+    def client_unblocked(self) -> None:
+        if self.throttle is not None:
+            self.throttle.is_stopped = False
+        self.unblock_upstream()
+
+    def block_upstream(self) -> None:
         if self.upstream is not None:
             self.upstream.block()
 
-    def client_unblocked(self) -> None:
+    def unblock_upstream(self) -> None:
         if self.upstream is not None:
             self.upstream.unblock()
 

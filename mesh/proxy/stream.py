@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mesh.proxy.cluster import Host
     from mesh.proxy.codec import RequestEncoder, ResponseEncoder
     from mesh.proxy.filters.steps import Switches
+    from mesh.proxy.filters.throttle import Throttle
     from mesh.proxy.tls import Peer
     from mesh.proxy.tracing.span import Span
     from mesh.proxy.workload import Workload
@@ -46,7 +47,8 @@ class Stream(Timeouts):
         "_draw", "_metadata", "_step", "answered", "attempts", "bytes_received", "bytes_sent", "cluster_name",
         "config", "connection", "details", "elapsed", "flags", "head", "host", "is_over", "is_tunnel", "local_body",
         "method", "request_done", "request_ended", "response_edits", "response_head", "response_trailers", "route",
-        "served_by", "source", "span", "started", "status", "target", "transport_failure", "upgrade",
+        "served_by", "source", "span", "started", "status", "target", "throttle",
+        "transport_failure", "upgrade",
     )  # fmt: skip
 
     span: Span | None  # set by tracing, and only where that is configured
@@ -81,6 +83,7 @@ class Stream(Timeouts):
         self.upgrade = b""  # the protocol that the client asks for, in lower case
         self.is_tunnel = False  # whether the upstream has agreed to it
         self._step = 0
+        self.throttle: Throttle | None = None  # what slows the response down
 
     # The request: connection manager and filters
 
@@ -214,6 +217,13 @@ class Stream(Timeouts):
         except AttributeError:
             self._metadata: dict[str, dict[str, Any]] = {}
             return self._metadata
+
+    def block_upstream(self) -> None:
+        """Read no more of the response for now."""
+        raise NotImplementedError
+
+    def unblock_upstream(self) -> None:
+        raise NotImplementedError
 
     def act(self) -> None:
         """The filters are through: do what the route says."""

@@ -67,12 +67,17 @@ def conditions(match: Any, place: Place) -> tuple[Condition, ...]:
     """What a RouteMatch asks of the head besides its path; all must hold."""
     found: list[Condition] = []
     if match.HasField("grpc"):
-        found.append(lambda head: _GRPC.fullmatch(head.get(b"content-type") or b"") is not None)
+        found.append(grpc_match)
     for index, header in enumerate(match.headers):
         found.append(header_match(header, place.at(f"headers[{index}]")))
     for index, parameter in enumerate(match.query_parameters):
         found.append(_query_match(parameter, place.at(f"query_parameters[{index}]")))
     return tuple(found)
+
+
+def grpc_match(head: RequestHead) -> bool:
+    """Whether a request is one of gRPC, by its content type."""
+    return _GRPC.fullmatch(head.get(b"content-type") or b"") is not None
 
 
 def circumstances(match: Any, place: Place) -> tuple[Circumstance, ...]:

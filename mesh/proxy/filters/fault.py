@@ -1,17 +1,24 @@
-"""HTTP fault injection (`envoy.filters.http.fault`): delay first, then abort, each with its own probability."""
+"""HTTP fault injection (`envoy.filters.http.fault`): delays, aborts and slow responses, each with its own probability.
+
+A fault is configured on the filter or, standing above that, on a route; or the request asks for it by its headers,
+where the configuration allows that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
+from google.protobuf.json_format import MessageToDict
 
-from mesh.proxy.compile.matchers import header_match
-from mesh.proxy.compile.values import STRING_MATCHER, chance, seconds, unpack, value_or
+from mesh.proxy.compile.matchers import grpc_match, header_match
+from mesh.proxy.compile.values import STRING_MATCHER, parts_of, seconds, unpack, value_or
 from mesh.proxy.counters import HttpStats
 from mesh.proxy.fields import Place, check
+from mesh.proxy.filters.throttle import Throttle
 from mesh.proxy.http1.head import RequestHead
 from mesh.proxy.rescue import RESCUE, Aborted
 
@@ -20,10 +27,20 @@ if TYPE_CHECKING:
     from mesh.proxy.stream import Stream
 
 TYPE = HTTPFault.DESCRIPTOR.full_name
+_C = "envoy.extensions.filters.common.fault.v3."
+_H = "envoy.extensions.filters.http.fault.v3."
 SUPPORTED = {
-    TYPE: frozenset(("delay", "abort", "upstream_cluster", "headers", "downstream_nodes", "max_active_faults")),
-    "envoy.extensions.filters.common.fault.v3.FaultDelay": frozenset(("fixed_delay", "percentage")),
-    "envoy.extensions.filters.http.fault.v3.FaultAbort": frozenset(("http_status", "percentage")),
+    TYPE: frozenset(
+        ("delay", "abort", "upstream_cluster", "headers", "downstream_nodes", "max_active_faults",
+         "response_rate_limit", "disable_downstream_cluster_stats", "filter_metadata")
+    ),
+    _C + "FaultDelay": frozenset(("fixed_delay", "header_delay", "percentage")),
+    _C + "FaultDelay.HeaderDelay": frozenset(),
+    _H + "FaultAbort": frozenset(("http_status", "grpc_status", "header_abort", "percentage")),
+    _H + "FaultAbort.HeaderAbort": frozenset(),
+    _C + "FaultRateLimit": frozenset(("fixed_limit", "header_limit", "percentage")),
+    _C + "FaultRateLimit.FixedLimit": frozenset(("limit_kbps",)),
+    _C + "FaultRateLimit.HeaderLimit": frozenset(),
     "envoy.type.v3.FractionalPercent": frozenset(("numerator", "denominator")),
     "envoy.config.route.v3.HeaderMatcher": frozenset(
         ("name", "exact_match", "safe_regex_match", "range_match", "present_match", "prefix_match", "suffix_match",
@@ -32,23 +49,43 @@ SUPPORTED = {
     "envoy.type.v3.Int64Range": frozenset(("start", "end")),
     **STRING_MATCHER,
 }  # fmt: skip
+_DELAY, _ABORT, _GRPC_ABORT, _RATE = (
+    b"x-envoy-fault-delay-request", b"x-envoy-fault-abort-request", b"x-envoy-fault-abort-grpc-request",
+    b"x-envoy-fault-throughput-response",
+)  # fmt: skip
+_LAST_GRPC_STATUS = 16
+_LONGEST_NUMBER = 9  # digits that a header may have to be read as a number
+
+Chance = Callable[[RequestHead], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """What to answer with: an HTTP status, or 200 with a status of gRPC's."""
+
+    status: int
+    grpc_status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FaultPolicy:
-    """A compiled HTTPFault. `delay` in seconds."""
+    """A compiled HTTPFault: delay (seconds), answer and rate (bytes a second) of a head, falsy where none."""
 
-    delay: float
-    delays: Callable[[], bool]
-    status: int
-    aborts: Callable[[], bool]
+    delay: Callable[[RequestHead], float]
+    abort: Callable[[RequestHead], Abort | None]
+    rate: Callable[[RequestHead], int]
     conditions: tuple[Callable[[RequestHead], bool], ...]
     upstream_cluster: str
+    nodes: frozenset[bytes]
     max_active: int | None
+    metadata: Mapping[str, Any]
+    is_idle: bool  # it never does anything
 
     def concerns(self, stream: Stream) -> bool:
         """Whether the fault is meant for this request at all."""
         if self.upstream_cluster and stream.cluster_name != self.upstream_cluster:
+            return False
+        if self.nodes and stream.head.get(b"x-envoy-downstream-service-node") not in self.nodes:
             return False
         return all(condition(stream.head) for condition in self.conditions)
 
@@ -57,23 +94,81 @@ def compile_route(packed: Any, place: Place) -> FaultPolicy:
     """Raises Refused."""
     config = unpack(packed, HTTPFault, place)
     check(config, SUPPORTED, place)
-    if config.downstream_nodes:
-        raise place.refuse("not supported by this sidecar", "downstream_nodes")
-    if config.HasField("abort") and not 200 <= config.abort.http_status < 600:
-        raise place.refuse("a status of 200 to 599 is required", "abort.http_status")
     return FaultPolicy(
-        delay=seconds(config.delay.fixed_delay),
-        delays=chance(config.delay.percentage) if config.HasField("delay") else _never,
-        status=config.abort.http_status,
-        aborts=chance(config.abort.percentage) if config.HasField("abort") else _never,
+        delay=_delay(config.delay),
+        abort=_abort(config.abort, place.at("abort")),
+        rate=_rate(config.response_rate_limit),
         conditions=tuple(header_match(h, place.at(f"headers[{i}]")) for i, h in enumerate(config.headers)),
         upstream_cluster=config.upstream_cluster,
+        nodes=frozenset(node.encode() for node in config.downstream_nodes),
         max_active=value_or(config, "max_active_faults", None),
+        metadata=MessageToDict(config.filter_metadata),
+        is_idle=not any(config.HasField(kind) for kind in ("delay", "abort", "response_rate_limit")),
     )
 
 
-def _never() -> bool:
-    return False
+def _delay(config: Any) -> Callable[[RequestHead], float]:
+    kind, happens = config.WhichOneof("fault_delay_secifier"), _chance(config.percentage, _DELAY, config)
+    if kind == "fixed_delay":
+        fixed = seconds(config.fixed_delay)
+        return lambda head: fixed if happens(head) else 0.0
+    if kind == "header_delay":
+        return lambda head: (_number(head, _DELAY) or 0) / 1000 if happens(head) else 0.0
+    return lambda head: 0.0
+
+
+def _abort(config: Any, place: Place) -> Callable[[RequestHead], Abort | None]:
+    kind, happens = config.WhichOneof("error_type"), _chance(config.percentage, _ABORT, config)
+    if kind == "header_abort":
+        return lambda head: _asked_abort(head) if happens(head) else None
+    if kind == "grpc_status":
+        fixed = Abort(200, config.grpc_status)
+    elif kind == "http_status":
+        if not 200 <= config.http_status < 600:
+            raise place.refuse("a status of 200 to 599 is required", "http_status")
+        fixed = Abort(config.http_status)
+    else:
+        return lambda head: None
+    return lambda head: fixed if happens(head) else None
+
+
+def _asked_abort(head: RequestHead) -> Abort | None:
+    status = _number(head, _ABORT)
+    if status is not None and 200 <= status < 600:
+        return Abort(status)
+    grpc_status = _number(head, _GRPC_ABORT)
+    return Abort(200, grpc_status) if grpc_status is not None and grpc_status <= _LAST_GRPC_STATUS else None
+
+
+def _rate(config: Any) -> Callable[[RequestHead], int]:
+    kind, happens = config.WhichOneof("limit_type"), _chance(config.percentage, _RATE, config)
+    if kind == "fixed_limit":
+        fixed = config.fixed_limit.limit_kbps * 1024
+        return lambda head: fixed if happens(head) else 0
+    if kind == "header_limit":
+        return lambda head: (_number(head, _RATE) or 0) * 1024 if happens(head) else 0
+    return lambda head: 0
+
+
+def _chance(percentage: Any, header: bytes, config: Any) -> Chance:
+    """A draw with a FractionalPercent; a fault that requests ask for they may ask for more seldom."""
+    numerator, parts = percentage.numerator, parts_of(percentage)
+    asked = header + b"-percentage"
+    if any(config.HasField(name) for name in ("header_delay", "header_abort", "header_limit") if hasattr(config, name)):
+
+        def by_header(head: RequestHead) -> bool:
+            wanted = _number(head, asked)
+            return random.random() * parts < (numerator if wanted is None else min(wanted, numerator))
+
+        return by_header
+    if numerator >= parts:
+        return lambda head: True
+    return lambda head: random.random() * parts < numerator
+
+
+def _number(head: RequestHead, name: bytes) -> int | None:
+    text = head.get(name)
+    return int(text) if text is not None and text.isdigit() and len(text) <= _LONGEST_NUMBER else None
 
 
 def add(steps: Steps, packed: Any, around: Surroundings, place: Place) -> None:
@@ -82,49 +177,84 @@ def add(steps: Steps, packed: Any, around: Surroundings, place: Place) -> None:
     name, stats = steps.name, around.http_stats
 
     def inject(stream: Stream) -> bool:
-        policy = stream.of_route(name) or default
-        if policy.delay == 0 and policy.status == 0:
+        policy: FaultPolicy = stream.of_route(name) or default
+        if policy.is_idle or not policy.concerns(stream):
             return False
-        return _inject(stream, policy, stats)
+        return Injection(stream, policy, stats, name).begin()
 
     steps.request.append(inject)
 
 
-def _inject(stream: Stream, policy: FaultPolicy, stats: HttpStats) -> bool:
-    if not policy.concerns(stream):
-        return False
-    delays = policy.delay > 0 and policy.delays()
-    if delays and _may_fault(policy, stats):
-        stats.fault__delays_injected += 1
+class Injection:
+    """The faults of one request. It counts once among the active faults while any of them lasts."""
+
+    __slots__ = ("_is_active", "_name", "_policy", "_stats", "_stream")
+
+    def __init__(self, stream: Stream, policy: FaultPolicy, stats: HttpStats, name: str) -> None:
+        self._stream = stream
+        self._policy = policy
+        self._stats = stats
+        self._name = name
+        self._is_active = False
+
+    def begin(self) -> bool:
+        """Slow the response down, then delay or abort the request; whether it stops here."""
+        stream, policy, stats = self._stream, self._policy, self._stats
+        rate = policy.rate(stream.head)
+        if rate and self._activate():
+            stats.fault__response_rl_injected += 1
+            stream.throttle = Throttle(stream, rate, self._ended)
+        delay = policy.delay(stream.head)
+        if delay and self._activate():
+            stats.fault__delays_injected += 1
+            stream.add_flag("DI")
+            self._tell()
+            stream.park(delay, self._delayed, self._ended)
+            return True
+        return self._aborts()
+
+    def _delayed(self) -> None:
+        if self._aborts():
+            return
+        if self._stream.throttle is None:
+            self._ended()
+        self._stream.resume()
+
+    def _aborts(self) -> bool:
+        stream = self._stream
+        abort = self._policy.abort(stream.head)
+        if abort is None or not self._activate():
+            return False
+        self._ended()
+        self._stats.fault__aborts_injected += 1
+        self._tell()
+        stream.throttle = None  # an answer of our own is not slowed down
+        rescue = RESCUE[Aborted]
+        if abort.grpc_status is not None and grpc_match(stream.head):
+            words = b"content-type: application/grpc\r\ngrpc-status: %d\r\ngrpc-message: %b\r\n"
+            headers = words % (abort.grpc_status, rescue.body.encode())
+            stream.reply(abort.status, b"", rescue.flag, rescue.details, headers)
+        else:
+            stream.reply(abort.status, rescue.body.encode(), rescue.flag, rescue.details)
+        return True
+
+    def _tell(self) -> None:
+        if self._policy.metadata:
+            self._stream.metadata[self._name] = dict(self._policy.metadata)
+
+    def _activate(self) -> bool:
+        """Count it among the active faults, unless there are enough."""
+        limit, stats = self._policy.max_active, self._stats
+        if self._is_active:
+            return True
+        if limit is not None and stats.fault__active_faults >= limit:
+            stats.fault__faults_overflow += 1
+            return False
         stats.fault__active_faults += 1
-        stream.add_flag("DI")
-
-        def wake() -> None:
-            if not _abort(stream, policy, stats, active=True):
-                stats.fault__active_faults -= 1
-                stream.resume()
-
-        def gone() -> None:
-            stats.fault__active_faults -= 1
-
-        stream.park(policy.delay, wake, gone)
+        self._is_active = True
         return True
-    return _abort(stream, policy, stats, active=False)
 
-
-def _abort(stream: Stream, policy: FaultPolicy, stats: HttpStats, active: bool) -> bool:
-    if not policy.status or not policy.aborts() or not (active or _may_fault(policy, stats)):
-        return False
-    if active:
-        stats.fault__active_faults -= 1
-    stats.fault__aborts_injected += 1
-    rescue = RESCUE[Aborted]
-    stream.reply(policy.status, rescue.body.encode(), rescue.flag, rescue.details)
-    return True
-
-
-def _may_fault(policy: FaultPolicy, stats: HttpStats) -> bool:
-    if policy.max_active is None or stats.fault__active_faults < policy.max_active:
-        return True
-    stats.fault__faults_overflow += 1
-    return False
+    def _ended(self) -> None:
+        if self._is_active:
+            self._is_active = False
+            self._stats.fault__active_faults -= 1
