@@ -1,6 +1,7 @@
 """A process with gRPC's own xDS client: one JSON order a line in, and for each call a line out as soon as it is done.
 
-An order is `{"target", "count", "metadata", "at_once", "secure"}`; what came of a call is `[status, text, seconds]`.
+An order is `{"target", "method", "count", "metadata", "at_once", "secure"}`; what came of a call is
+`[status, text, seconds]`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def main() -> None:
         key = order["target"], secure
         if key not in channels:
             channels[key] = _channel(f"xds:///{order['target']}", secure)
-        call = channels[key].unary_unary("/shop.Reviews/Get", lambda text: text, lambda raw: raw)
+        method = order.get("method", "/shop.Reviews/Get")
+        call = channels[key].unary_unary(method, lambda text: text, lambda raw: raw)
         metadata = tuple(order.get("metadata", {}).items())
         count = order.get("count", 1)
         with ThreadPoolExecutor(count if order.get("at_once") else 1) as pool:

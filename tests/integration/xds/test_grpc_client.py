@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,18 +13,16 @@ from typing import Any
 import grpc
 import grpc.aio
 from scipy.stats import binomtest
+from xdskit.grpc_process import bootstrap, caller
 from xdskit.mesh import objects
 from xdskit.pki import Authority
 from xdskit.serving import served
 from xdskit.sidecar import free_block
 
-from mesh.agent.grpc_bootstrap import grpc_bootstrap
-from mesh.agent.settings import read_settings
 from mesh.xds.ads.server import DiscoveryServer
 from mesh.xds.ads.status import SyncState
 
 WAIT_S = 30.0
-ROOT = Path(__file__).parents[3]
 TARGET = "reviews.default.svc.cluster.local:9080"
 ALPHA = 1e-6  # how often a sound split may fail its test
 MESH = """
@@ -137,10 +133,9 @@ async def shop(folder: Path, backends: int, *extra: str, tls: bool = False) -> A
             await stack.enter_async_context(_backend(backend, f"{block}.{number + 2}", authority if tls else None))
         everything = objects(MESH.format(block=block), *pods, *extra)
         server, port = await stack.enter_async_context(served(authority, everything))
-        bootstrap = folder / "grpc-bootstrap.json"
-        bootstrap.write_text(json.dumps(_bootstrap(folder, f"{block}.1", port)))
-        caller = await stack.enter_async_context(_caller(bootstrap))
-        yield Shop(server, running, caller)
+        file = folder / "grpc-bootstrap.json"
+        file.write_text(json.dumps(bootstrap(folder, "client-0", f"{block}.1", port)))
+        yield Shop(server, running, await stack.enter_async_context(caller(file)))
 
 
 @asynccontextmanager
@@ -165,35 +160,6 @@ def _server_credentials(authority: Authority) -> grpc.ServerCredentials:
 
     pair = authority.issue(UniformResourceIdentifier("spiffe://cluster.local/ns/default/sa/reviews"))
     return grpc.ssl_server_credentials([pair], authority.root, require_client_auth=True)
-
-
-def _bootstrap(folder: Path, address: str, port: int) -> dict[str, Any]:
-    environ = {
-        "POD_NAME": "client-0",
-        "POD_NAMESPACE": "default",
-        "INSTANCE_IP": address,
-        "SERVICE_ACCOUNT": "client",
-        "CA_ADDR": "127.0.0.1:1",
-        "DISCOVERY_ADDRESS": f"127.0.0.1:{port}",
-    }
-    return grpc_bootstrap(read_settings(["proxy", "sidecar"], environ), folder)
-
-
-@asynccontextmanager
-async def _caller(bootstrap: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    plain = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(ROOT / "tests" / "xdskit" / "grpc_caller.py"),
-        env={**plain, "GRPC_XDS_BOOTSTRAP": str(bootstrap)},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        await process.wait()
 
 
 def run(

@@ -1,0 +1,137 @@
+"""gRPC through sidecars: HTTP/2 over mutual TLS from one to the other, and from gRPC's own client to a sidecar."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+from xdskit.grpc_process import bootstrap, caller
+from xdskit.mesh import objects
+from xdskit.pki import Authority
+from xdskit.serving import served
+from xdskit.sidecar import free_block, sidecar
+
+from mesh.xds.ads.status import SyncState
+
+WAIT_S = 30.0
+ENGINES = pytest.mark.parametrize("engine", ["python", pytest.param("envoy", marks=pytest.mark.envoy)])
+MESH = """
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec: {{selector: {{app: web}}, ports: [{{name: grpc, port: 9080}}]}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: client-0, labels: {{app: client}}}}
+spec: {{serviceAccountName: client, containers: [{{name: istio-proxy}}]}}
+status: {{phase: Running, podIP: {block}.1, conditions: [{{type: Ready, status: "True"}}]}}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web-0
+  labels: {{app: web}}
+  annotations: {{meshdrill.dev/app-ports: '{{"9080": {app}}}'}}
+spec: {{serviceAccountName: web, containers: [{{name: web, ports: [{{containerPort: 9080}}]}}, {{name: istio-proxy}}]}}
+status: {{phase: Running, podIP: {block}.2, conditions: [{{type: Ready, status: "True"}}]}}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {{name: default}}
+spec: {{mtls: {{mode: STRICT}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: web}}
+spec: {{host: web, trafficPolicy: {{tls: {{mode: ISTIO_MUTUAL}}}}}}
+"""
+
+
+async def say(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    """Echoes, or ends with the status that is asked for."""
+    if request == b"refuse":
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "as you wish")
+    return b"echo " + request
+
+
+async def count(request: bytes, _: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+    for number in range(int(request)):
+        yield b"%d" % number
+
+
+@asynccontextmanager
+async def app(address: str) -> AsyncIterator[int]:
+    server = grpc.aio.server()
+    methods = {
+        "Say": grpc.unary_unary_rpc_method_handler(say),
+        "Count": grpc.unary_stream_rpc_method_handler(count),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("shop.Web", methods),))
+    port = server.add_insecure_port(f"{address}:0")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(None)
+
+
+@asynccontextmanager
+async def two_pods(engine: str, folder: Path) -> AsyncIterator[tuple[str, Path]]:
+    """The block of addresses, and a folder with the bootstrap of a gRPC client as `client-0`."""
+    block = free_block()
+    authority = Authority()
+    run = partial(sidecar, authority, engine, api_type="DELTA_GRPC")
+    authority.write_files(folder / "secrets", "spiffe://cluster.local/ns/default/sa/client")
+    async with (
+        app(f"{block}.2") as app_port,
+        served(authority, objects(MESH.format(block=block, app=app_port))) as (server, port),
+        run(folder / "client", pod="client-0", address=f"{block}.1", account="client", ads_port=port),
+        run(folder / "web", pod="web-0", address=f"{block}.2", account="web", ads_port=port),
+    ):
+        async with asyncio.timeout(WAIT_S):
+            while len(server.proxies()) < 2:  # noqa: ASYNC110 - the server has no event for it
+                await asyncio.sleep(0.05)
+        result = await server.wait_synced(1, WAIT_S)
+        assert result.state is SyncState.SYNCED, result
+        (folder / "grpc-bootstrap.json").write_text(json.dumps(bootstrap(folder, "client-0", f"{block}.1", port)))
+        yield block, folder / "grpc-bootstrap.json"
+
+
+@ENGINES
+def test_calls_streams_and_statuses_pass_two_sidecars(engine: str, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with two_pods(engine, tmp_path) as (block, _):
+            options = [("grpc.default_authority", "web.default.svc.cluster.local:9080"), ("grpc.enable_http_proxy", 0)]
+            async with grpc.aio.insecure_channel(f"{block}.1:15080", options=options) as channel:
+                assert await channel.unary_unary("/shop.Web/Say")(b"hello", timeout=WAIT_S) == b"echo hello"
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await channel.unary_unary("/shop.Web/Say")(b"refuse", timeout=WAIT_S)
+                assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+                assert refused.value.details() == "as you wish"
+                parts = channel.unary_stream("/shop.Web/Count")(b"100", timeout=WAIT_S)
+                assert [part async for part in parts] == [b"%d" % number for number in range(100)]
+
+    asyncio.run(scenario())
+
+
+@ENGINES
+def test_grpcs_own_client_speaks_mutual_tls_with_a_sidecar(engine: str, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with two_pods(engine, tmp_path) as (_, file), caller(file) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            order = {"target": "web:9080", "method": "/shop.Web/Say", "secure": True}
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            async with asyncio.timeout(WAIT_S):
+                status, text, _ = json.loads(await process.stdout.readline())
+            assert (status, text) == ("OK", "echo ")
+
+    asyncio.run(scenario())
