@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mesh.proxy.downstream_connection import DownstreamConnection
+from mesh.proxy.early_close import EarlyClose
 from mesh.proxy.exchange import Exchange
 from mesh.proxy.http1.body import BODILESS, LAST_CHUNK, Body, chunk, last_chunk, request_body
 from mesh.proxy.http1.errors import (
@@ -40,8 +41,8 @@ class Downstream(DownstreamConnection):
     """
 
     __slots__ = (
-        "_awaits_head", "_blocked", "_body", "_buffer", "_chunks", "_is_unread", "_keeps", "_pumping", "_requests",
-        "become_http2", "exchange", "is_blocked", "will_close",
+        "_awaits_head", "_blocked", "_body", "_buffer", "_chunks", "_early_close", "_is_unread", "_keeps", "_pumping",
+        "_requests", "become_http2", "exchange", "is_blocked", "will_close",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, config: HttpConfig, peer: Peer | None, on_lost: Callable[[Any], None]) -> None:
@@ -57,6 +58,7 @@ class Downstream(DownstreamConnection):
         self._blocked = False
         self.is_blocked = False
         self._requests = 0
+        self._early_close: EarlyClose | None = None  # while it is blocked
         self._awaits_head = False  # part of a head is there, and request_headers_timeout runs
         self._keeps: bool | None = None  # of a client that speaks HTTP/1.0: whether it wants to keep the connection
         self._is_unread = False  # the client may still be sending what nobody will read
@@ -75,6 +77,7 @@ class Downstream(DownstreamConnection):
         self.config.stats.downstream_cx_http1_active -= 1
 
     def lost(self) -> None:
+        self._stop_watching()
         stats = self.config.stats
         stats.downstream_cx_http1_active -= 1
         exchange = self.exchange
@@ -348,11 +351,19 @@ class Downstream(DownstreamConnection):
         if not self.is_blocked and not self.transport.is_closing():
             self.is_blocked = True
             self.transport.pause_reading()
+            self._early_close = EarlyClose(self.transport, self.worker.loop.time(), self.transport.abort)
+            self.worker.idle_deadlines.add(self._early_close)
 
     def unblock(self) -> None:
         if self.is_blocked and not self.transport.is_closing():
             self.is_blocked = False
             self.transport.resume_reading()
+            self._stop_watching()
+
+    def _stop_watching(self) -> None:
+        if self._early_close is not None:
+            self.worker.idle_deadlines.discard(self._early_close)
+            self._early_close = None
 
     def drain(self, idle_s: float) -> None:
         """Close with the present or next response; if none comes, after `idle_s` seconds.
