@@ -123,14 +123,15 @@ class Exchange(Stream):
             retry = retry.without_retries()
         self._retry = retry
         if expected is not None:
-            head.lines.append(expected)
+            if not self.config.suppresses_envoy_headers:
+                head.lines.append(expected)
             self.route_timeout = timeout
         if target.request_edit is not None:
             target.request_edit.apply(head, self)
         if route.request_edit is not None:
             route.request_edit.apply(head, self)
         if action.rewrites or target.host_rewrite is not None:
-            rewrite(head, action, target.host_rewrite)
+            rewrite(head, action, target.host_rewrite, tells=not self.config.suppresses_envoy_headers)
         if action.hash_key is not None:
             self._key = action.hash_key(self)
         if action.mirrors:

@@ -80,6 +80,7 @@ class HttpConfig:
     max_head: int = 60 * 1024
     max_headers: int = 100
     proxy_100_continue: bool = False
+    suppresses_envoy_headers: bool = False  # of the router's own
     upgrades: Mapping[bytes, bool] = field(default_factory=dict)
     max_trailers: int = 0  # 0: `enable_trailers` is not set, and trailers are dropped
     delayed_close: float = 1.0

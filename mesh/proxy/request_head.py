@@ -87,14 +87,14 @@ def listed_headers(connection: bytes) -> set[bytes]:
 def steered(head: RequestHead, timeout: float, policy: RetryPolicy | None) -> tuple[float, RetryPolicy | None]:
     """Timeout and retry policy as an internal client's headers want them."""
     marked = head.marked
-    wanted = _number(marked.get(b"x-envoy-upstream-rq-timeout-ms"))
+    wanted = number(marked.get(b"x-envoy-upstream-rq-timeout-ms"))
     if wanted is not None:
         timeout = wanted / 1000
     before = policy or RetryPolicy(frozenset())
     on = b"%b,%b" % (marked.get(b"x-envoy-retry-on", b""), marked.get(b"x-envoy-retry-grpc-on", b""))
     codes = marked.get(b"x-envoy-retriable-status-codes", b"").split(b",")
-    per_try = _number(marked.get(b"x-envoy-upstream-rq-per-try-timeout-ms"))
-    count = _number(marked.get(b"x-envoy-max-retries"))
+    per_try = number(marked.get(b"x-envoy-upstream-rq-per-try-timeout-ms"))
+    count = number(marked.get(b"x-envoy-max-retries"))
     after = replace(
         before,
         on=before.on | {name.strip() for name in on.decode("latin-1").split(",") if name.strip()},
@@ -114,7 +114,7 @@ def _present(names: bytes | None) -> tuple[Callable[[ResponseHead], bool], ...]:
     return (lambda head: any(head.get(name) is not None for name in wanted),)
 
 
-def _number(value: bytes | None) -> int | None:
+def number(value: bytes | None) -> int | None:
     """A decimal number that fits into 64 bits, as Envoy reads it."""
     return int(value) if value is not None and value.isdigit() and len(value) < _TOO_LONG else None
 
@@ -127,8 +127,10 @@ def expected_timeout(timeout: float, policy: RetryPolicy | None) -> bytes | None
     return b"x-envoy-expected-rq-timeout-ms: %d" % ((per_try if 0 < per_try < timeout else timeout) * 1000)
 
 
-def rewrite(head: RequestHead, action: Forward, host: bytes | None) -> None:
-    """Host and path as the route wants them; `host` is what the weighted cluster wants."""
+def rewrite(head: RequestHead, action: Forward, host: bytes | None, *, tells: bool = True) -> None:
+    """Host and path as the route wants them; `host` is what the weighted cluster wants. Whether it `tells` what the
+    path was is for the router's options to say.
+    """
     if host is None and action.host_rewrite is not None:
         host = action.host_rewrite(head)
     if host:
@@ -137,7 +139,8 @@ def rewrite(head: RequestHead, action: Forward, host: bytes | None) -> None:
         path, question, query = head.target.partition(b"?")
         new = action.rewrite_path(path) + question + query
         if new != head.target:
-            head.set(b"x-envoy-original-path", head.target)
+            if tells:
+                head.set(b"x-envoy-original-path", head.target)
             head.target = new
 
 

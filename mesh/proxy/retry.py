@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 GRPC_CONDITIONS = {
     b"1": "cancelled", b"4": "deadline-exceeded", b"8": "resource-exhausted", b"13": "internal", b"14": "unavailable"
 }  # fmt: skip
+CONDITIONS = frozenset(
+    ("5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "retriable-4xx", "refused-stream",
+     "retriable-status-codes", "retriable-headers", "http3-post-connect-failure", "envoy-ratelimited")
+)  # fmt: skip
 _MANY_DOUBLINGS = 32
 
 

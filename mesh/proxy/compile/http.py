@@ -146,6 +146,7 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         if config.HasField("local_reply_config")
         else None,
         delayed_close=seconds_or(config, "delayed_close_timeout", 1.0),
+        suppresses_envoy_headers=any(steps.suppresses_envoy_headers for steps in filters),
         upgrades=upgrades(config.upgrade_configs, place),
         proxy_100_continue=config.proxy_100_continue,
         max_headers=max_headers,
@@ -184,11 +185,8 @@ def _filters(config: Any, around: Surroundings, stats: HttpStats, place: Place) 
             raise inside.refuse("the router must be the last filter")
         if each.WhichOneof("config_type") not in ("typed_config", None):
             raise inside.refuse("only typed_config is supported")
-        steps = registry.compile_filter(each, surroundings, inside)
-        if steps is None:
-            ended = True
-        else:
-            filters.append(steps)
+        filters.append(registry.compile_filter(each, surroundings, inside))
+        ended = filters[-1].is_router
     if not ended:
         raise place.refuse("the last filter must be the router", "http_filters")
     return tuple(filters)

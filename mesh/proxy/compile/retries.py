@@ -7,7 +7,7 @@ from typing import Any
 from mesh.proxy.compile.matchers import header_match, response_lookup
 from mesh.proxy.compile.values import seconds, seconds_or, value_or
 from mesh.proxy.fields import Place
-from mesh.proxy.retry import ResetHeader, RetryPolicy
+from mesh.proxy.retry import CONDITIONS, GRPC_CONDITIONS, ResetHeader, RetryPolicy
 
 _R = "envoy.config.route.v3."
 SUPPORTED = {
@@ -22,11 +22,7 @@ SUPPORTED = {
     _R + "RetryPolicy.RetryHostPredicate": frozenset(("name", "typed_config")),
 }  # fmt: skip
 
-RETRY_ON = frozenset(
-    ("5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "retriable-4xx", "refused-stream",
-     "retriable-status-codes", "retriable-headers", "cancelled", "deadline-exceeded", "internal", "resource-exhausted",
-     "unavailable", "http3-post-connect-failure", "envoy-ratelimited")
-)  # fmt: skip
+RETRY_ON = CONDITIONS | frozenset(GRPC_CONDITIONS.values())
 _PREDICATES = {
     "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": "previous",
     "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate": "canary",

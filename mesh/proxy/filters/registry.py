@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from envoy.config.route.v3.route_components_pb2 import FilterConfig
-from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 
-from mesh.proxy.fields import Place, Supported, check
+from mesh.proxy.fields import Place
 from mesh.proxy.filters import istio_stats, metadata_exchange
 from mesh.proxy.filters.steps import Steps, Surroundings, Switches
 
@@ -19,6 +18,7 @@ _F = "envoy.extensions.filters.http."
 FILTERS_OF_CHAINS: Mapping[str, str] = {
     _F + "cors.v3.Cors": "cors",
     _F + "fault.v3.HTTPFault": "fault",
+    _F + "router.v3.Router": "router",
     _F + "rbac.v3.RBAC": "rbac",
 }
 FILTERS_OF_ROUTES: Mapping[str, str] = {
@@ -27,18 +27,12 @@ FILTERS_OF_ROUTES: Mapping[str, str] = {
     _F + "rbac.v3.RBACPerRoute": "rbac",
 }
 _TYPED_STRUCTS = ("xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct")
-_ROUTER: Supported = {_F + "router.v3.Router": frozenset()}
 
 
-def compile_filter(config: Any, around: Surroundings, place: Place) -> Steps | None:
-    """One HttpFilter; None if it is the router, which must be the last. Raises Refused."""
+def compile_filter(config: Any, around: Surroundings, place: Place) -> Steps:
+    """One HttpFilter. Raises Refused."""
     kind = config.typed_config.TypeName()
     inside = place.at("typed_config")
-    if kind == Router.DESCRIPTOR.full_name:
-        router = Router()
-        config.typed_config.Unpack(router)
-        check(router, _ROUTER, inside)
-        return None
     steps = Steps(config.name, config.disabled)
     if kind in FILTERS_OF_CHAINS:
         _module(FILTERS_OF_CHAINS[kind]).add(steps, config.typed_config, around, inside)

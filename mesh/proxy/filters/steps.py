@@ -34,7 +34,7 @@ Switches = Mapping[str, bool]
 @dataclass(slots=True)
 class Steps:
     """One filter's steps: before the route acts, on the response's head, at the end. `name` is the one that routes
-    know it by; `disabled` filters are for the routes that switch them on.
+    know it by; `disabled` filters are for the routes that switch them on. The last two are the router's.
     """
 
     name: str = ""
@@ -42,6 +42,8 @@ class Steps:
     request: list[RequestStep] = field(default_factory=list)
     response: list[Step] = field(default_factory=list)
     finish: list[Step] = field(default_factory=list)
+    is_router: bool = False
+    suppresses_envoy_headers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

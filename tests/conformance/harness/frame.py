@@ -154,7 +154,9 @@ class Frame:
 
     def _http(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
         hosts = value.pop("virtual_hosts", None) or [{"name": "all", "domains": ["*"], "routes": value.pop("routes")}]
-        filters = [http_filter(*each) for each in [*value.pop("filters", {}).items(), ("router", {})]]
+        filters = [
+            http_filter(*each) for each in [*value.pop("filters", {}).items(), ("router", value.pop("router", {}))]
+        ]
         return typed(
             "envoy.filters.network.http_connection_manager",
             HCM,
