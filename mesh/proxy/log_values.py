@@ -251,9 +251,9 @@ def query_parameter(target: bytes, name: str) -> str | None:
     from urllib.parse import unquote  # noqa: PLC0415 - only a format that asks for it needs it
 
     for pair in target.partition(b"?")[2].split(b"&"):
-        key, _, value = pair.decode("utf-8", "surrogateescape").partition("=")
-        if unquote(key, errors="surrogateescape") == name:
-            return unquote(value, errors="surrogateescape")
+        key, _, value = pair.decode("utf-8", "replace").partition("=")
+        if unquote(key) == name:
+            return unquote(value)
     return None
 
 

@@ -1,5 +1,7 @@
 """Envoy's command operators (`REQ(USER-AGENT)`): the expression that each becomes, of a stream or a TCP connection `x`.
 
+Of a stream, `h` is the request's head, `m` its marked headers and `c` the client's side; of a connection `c` is itself.
+
 Tables and no more: how expressions become one function is `substitution`, what they call is `log_values`. Only text
 from here, and names and constants as `repr`, goes into an expression. An operator that is not known is refused by name.
 """
@@ -74,7 +76,7 @@ def operator(asked: Asked) -> Operator:
     if asked.argument or asked.length is not None:
         raise asked.refuse("does not take any parameters or length")
     code, kind = found
-    return Operator(code.replace("@", "x" if asked.tcp else "x.connection"), kind, {})
+    return Operator(code.replace("@", "c"), kind, {})
 
 
 # Operators with an argument
@@ -92,20 +94,20 @@ def _header(asked: Asked, code: Callable[[bytes], str]) -> Operator:
 def _request_header(name: bytes) -> str:
     pseudo = {b":authority": "authority", b"host": "authority", b":method": "method", b":path": "target"}.get(name)
     if pseudo is not None:
-        return f"(x.head.{pseudo} or None)"
+        return f"(h.{pseudo} or None)"
     if name == b":scheme":
         name = b"x-forwarded-proto"
-    return f"x.head.marked.get({name!r})" if is_marked(name) else f"x.head.get({name!r})"
+    return f"m.get({name!r})" if is_marked(name) else f"h.get({name!r})"
 
 
 def _response_header(name: bytes) -> str:
     if name == b":status":
         return '(b"%d" % x.status if x.status else None)'
-    return f"(x.response_head.get({name!r}) if x.response_head is not None else None)"
+    return f"(r.get({name!r}) if (r := x.response_head) is not None else None)"
 
 
 def _trailer(name: bytes) -> str:
-    return f"(x.response_trailers.get({name!r}) if x.response_trailers is not None else None)"
+    return f"(r.get({name!r}) if (r := x.response_trailers) is not None else None)"
 
 
 def _time(which: str, local: bool) -> Callable[[Asked], Operator]:
@@ -168,16 +170,16 @@ def _environment(asked: Asked) -> Operator:
 def _query_parameter(asked: Asked) -> Operator:
     if not asked.argument:
         raise asked.refuse("requires parameters")
-    code = "None" if asked.tcp else f"query_parameter(x.head.target, {asked.argument!r})"
+    code = "None" if asked.tcp else f"query_parameter(h.target, {asked.argument!r})"
     return asked.made(code, Kind.TEXT)
 
 
 def _path(asked: Asked) -> Operator:
     query, _, which = (asked.argument or "WQ").partition(":")
     sources = {
-        "ORIG": "x.head.marked.get(b'x-envoy-original-path')",
-        "PATH": "(x.head.target or None)",
-        "": "(x.head.marked.get(b'x-envoy-original-path') or x.head.target or None)",
+        "ORIG": "m.get(b'x-envoy-original-path')",
+        "PATH": "(h.target or None)",
+        "": "(m.get(b'x-envoy-original-path') or h.target or None)",
     }
     source = sources.get(which.removesuffix("_OR_PATH"))
     if query not in ("WQ", "NQ") or source is None:
@@ -201,8 +203,7 @@ def _grpc_status(asked: Asked) -> Operator:
 def _certificate_time(which: str) -> Callable[[Asked], Operator]:
     def make(asked: Asked) -> Operator:
         pattern = asked.argument or "%Y-%m-%dT%H:%M:%S.000Z"
-        peer = "x.peer" if asked.tcp else "x.connection.peer"
-        return asked.made(f"certificate_time({peer}, {which!r}, {pattern!r})", Kind.TEXT)
+        return asked.made(f"certificate_time(c.peer, {which!r}, {pattern!r})", Kind.TEXT)
 
     return make
 
@@ -230,7 +231,7 @@ _WITH_ARGUMENT: Mapping[str, Callable[[Asked], Operator]] = {
 }
 
 # Operators without: `@` is the downstream connection.
-_HOST = "(x.host.address if x.host is not None else None)"
+_HOST = "(o.address if (o := x.host) is not None else None)"
 _HOST_NAME = "((x.host.endpoint.hostname or x.host.address) if x.host is not None else None)"
 _SIDE: Mapping[str, str] = {
     "URI_SAN": "(','.join({}.uri_sans) if {} is not None else None)",
@@ -301,12 +302,12 @@ _OF_HTTP: Mapping[str, tuple[str, Kind]] = {
     "LOCAL_REPLY_BODY": ('getattr(x, "local_body", "-")', Kind.ALWAYS),
     "PROTOCOL": ("@.protocol", Kind.TEXT),
     "RESPONSE_CODE": ("x.status", Kind.NUMBER),
-    "ROUTE_NAME": ("(x.route.name if x.route is not None else None)", Kind.TEXT),
-    "STREAM_ID": ("x.head.marked.get(b'x-request-id')", Kind.BYTES),
+    "ROUTE_NAME": ("(o.name if (o := x.route) is not None else None)", Kind.TEXT),
+    "STREAM_ID": ("m.get(b'x-request-id')", Kind.BYTES),
     "UPSTREAM_PROTOCOL": ("(x.served_by.protocol if x.served_by is not None else None)", Kind.TEXT),
     **_addresses(
         {
-            "UPSTREAM_LOCAL": "(x.served_by.local_address if x.served_by is not None else None)",
+            "UPSTREAM_LOCAL": "(o.local_address if (o := x.served_by) is not None else None)",
             "UPSTREAM_REMOTE": "(x.host.address if x.served_by is not None else None)",
         }
     ),

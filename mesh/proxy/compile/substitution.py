@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from json.encoder import encode_basestring
-from typing import Any
+from typing import Any, cast
 
 from mesh.proxy import log_values
 from mesh.proxy.compile.operators import Asked, Kind, Operator, operator
@@ -22,45 +22,78 @@ from mesh.proxy.log_values import Subject, plain
 Render = Callable[[Subject], str]
 
 _OPERATOR = re.compile(r"%(?:%|([A-Z0-9_]+)(?:\(([^)]*)\))?(?::(\d+))?%)")
-_DECODE = '.decode("utf-8", "surrogateescape")'
+# What expressions name besides `x`, and what it stands for.
+_OF_STREAM = {"h": "x.head", "m": "x.head.marked", "c": "x.connection"}
+_OF_CONNECTION = {"c": "x"}
 
 
 def compile_text(template: str, place: Place, *, tcp: bool = False, omit_empty: bool = False) -> Render:
     """A format string as one function. Raises Refused."""
     code = _Code(place, tcp, "" if omit_empty else "-")
-    return code.function(code.text(template))
+    return code.in_two_speeds(lambda: code.text(template))
 
 
 def compile_json(template: Mapping[str, Any], place: Place, *, tcp: bool = False, omit_empty: bool = False) -> Render:
     """A JSON format on one line: string leaves are format strings; one that is a single operator keeps its type."""
     if omit_empty:
-        code = _Code(place, tcp, "")
-        make = code.function(code.tree(template))
+        sparse = _Code(place, tcp, "", is_fast=False)
+        make = sparse.function(sparse.tree(template))
         return lambda subject: _dumped(_without_empty(make(subject)))
     code = _Code(place, tcp, "-")
-    pieces = list(code.json(template))
-    pattern = "".join(piece.replace("%", "%%") if is_constant else "%s" for piece, is_constant in pieces)
-    values = "".join(f"{piece}, " for piece, is_constant in pieces if not is_constant)
-    return code.function(f"{pattern!r} % ({values})")
+    return code.in_two_speeds(lambda: code.json_line(template))
 
 
 class _Code:
     """Expressions of one format, and the objects that they mention."""
 
-    def __init__(self, place: Place, tcp: bool, absent: str) -> None:
+    def __init__(self, place: Place, tcp: bool, absent: str, *, is_fast: bool = True) -> None:
         self._place = place
         self._tcp = tcp
         self._absent = absent
-        self._names: dict[str, Any] = {"quoted": _quoted, "quoted_bytes": _quoted_bytes, "dumped": _dumped}
+        self._is_fast = is_fast  # whether headers are taken for UTF-8; if one is not, UnicodeDecodeError
+        self._names: dict[str, Any] = {
+            "quote": encode_basestring,
+            "quoted": _quoted,
+            "quoted_bytes": _quoted_bytes,
+            "dumped": _dumped,
+        }
 
     def function(self, code: str) -> Callable[[Subject], Any]:
         names = {**vars(log_values), **self._names}
-        compiled: Callable[[Subject], Any] = eval(f"lambda x: {code}", names)  # noqa: S307 - built from `operators`
+        local = _OF_CONNECTION if self._tcp else _OF_STREAM
+        used = "".join(f" {name} = {value}\n" for name, value in local.items() if f"{name}." in code)
+        exec(f"def made(x):\n{used} return {code}", names)  # noqa: S102 - built from `operators`
+        compiled: Callable[[Subject], Any] = names["made"]
         return compiled
+
+    def in_two_speeds(self, write: Callable[[], str]) -> Render:
+        """The function of what `write` writes, and for a header that is no UTF-8 another that can cope."""
+        fast = self.function(write())
+        self._is_fast = False
+        careful = write()
+
+        def render(subject: Subject) -> str:
+            try:
+                return cast(str, fast(subject))
+            except UnicodeDecodeError:
+                return cast(str, self.function(careful)(subject))
+
+        return render if "decode(" in careful or "quoted" in careful else fast
+
+    @property
+    def _decode(self) -> str:
+        return ".decode()" if self._is_fast else '.decode("utf-8", "surrogateescape")'
+
+    def json_line(self, template: Mapping[str, Any]) -> str:
+        """The expression of a line of JSON."""
+        pieces = list(self.json(template))
+        pattern = "".join(piece.replace("%", "%%") if is_constant else "%s" for piece, is_constant in pieces)
+        values = "".join(f"{piece}, " for piece, is_constant in pieces if not is_constant)
+        return f"{pattern!r} % ({values})"
 
     def text(self, template: str) -> str:
         """The expression of a format string's text."""
-        parts = self._parts(template)
+        parts = [self._absent if _is_nothing(part) else part for part in self._parts(template)]
         pattern = "".join(part.replace("%", "%%") if isinstance(part, str) else "%s" for part in parts)
         values = (self._as_text(part) for part in parts if not isinstance(part, str))
         return f"{pattern!r} % ({''.join(f'{value}, ' for value in values)})"
@@ -98,7 +131,7 @@ class _Code:
             return self.text(template)
         only = parts[0]
         if only.kind is Kind.BYTES:
-            return f"(None if (v := {only.code}) is None else v{_DECODE})"
+            return f"(None if (v := {only.code}) is None else v{self._decode})"
         return f"({only.code} or None)" if only.kind is Kind.TEXT else only.code
 
     def _json_leaf(self, template: str) -> tuple[str, bool]:
@@ -106,18 +139,21 @@ class _Code:
         if all(isinstance(part, str) for part in parts):
             return encode_basestring("".join(map(str, parts))), True
         if len(parts) > 1:
-            return f"quoted({self.text(template)})", False
+            return f"{'quote' if self._is_fast else 'quoted'}({self.text(template)})", False
         only = parts[0]
         assert isinstance(only, Operator)
+        if _is_nothing(only):
+            return "null", True
         if only.kind is Kind.NUMBER:
             return only.code, False
         if only.kind is Kind.NUMBER_OR_NONE:
             return f'("null" if (v := {only.code}) is None else v)', False
         if only.kind is Kind.BYTES:
-            return f'("null" if (v := {only.code}) is None else quoted_bytes(v))', False
+            value = "quote(v.decode())" if self._is_fast else "quoted_bytes(v)"
+            return f'("null" if (v := {only.code}) is None else {value})', False
         if only.kind is Kind.JSON:
             return f"dumped({only.code})", False
-        return f'(quoted(v) if (v := {only.code}) else "null")', False
+        return f'({"quote" if self._is_fast else "quoted"}(v) if (v := {only.code}) else "null")', False
 
     def _as_text(self, part: Operator) -> str:
         absent = repr(self._absent)
@@ -126,7 +162,7 @@ class _Code:
         if part.kind is Kind.NUMBER_OR_NONE:
             return f"({absent} if (v := {part.code}) is None else v)"
         if part.kind is Kind.BYTES:
-            return f"({absent} if (v := {part.code}) is None else v{_DECODE})"
+            return f"({absent} if (v := {part.code}) is None else v{self._decode})"
         if part.kind is Kind.JSON:
             return f"({absent} if (v := {part.code}) is None else v if type(v) is str else dumped(v))"
         return f"({part.code} or {absent})"
@@ -151,6 +187,10 @@ class _Code:
         if "%" in text:
             raise self._place.refuse(f"malformed command operator in {template!r}")
         return text
+
+
+def _is_nothing(part: str | Operator) -> bool:
+    return isinstance(part, Operator) and part.code == "None"
 
 
 def _dumped(value: Any) -> str:

@@ -94,7 +94,7 @@ class Head:
 
     def set(self, name: bytes, value: bytes) -> None:
         """Put the header in the place of any of that name."""
-        if self.get(name) is not None:
+        if name in self.marked or (not is_marked(name) and self.get(name) is not None):
             self.remove((name,))
         self.add(name, value)
 

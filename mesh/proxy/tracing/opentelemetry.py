@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mesh.proxy.tracing import w3c
-from mesh.proxy.tracing.span import Span, Tags, new_id
+from mesh.proxy.tracing.span import Span, Tags, new_id, put
 
 if TYPE_CHECKING:
     from mesh.proxy.http1.head import RequestHead
@@ -53,8 +53,7 @@ class OpenTelemetry:
         return span
 
     def inject(self, span: Span, head: RequestHead) -> None:
-        head.set(w3c.PARENT, w3c.text(span))
-        head.set(w3c.STATE, span.state)
+        put(head, ((w3c.PARENT, w3c.text(span)), (w3c.STATE, span.state)))
 
     def report(self, worker: Worker, span: Span, tags: Tags, *, is_error: bool, is_local: bool) -> None:
         flags = _HAS_REMOTE | span.is_sampled | (_IS_REMOTE if span.remote else 0)
@@ -102,9 +101,15 @@ def _key(name: str) -> bytes:
 
 def _tags(tags: Iterable[tuple[str, str]]) -> bytes:
     """Attributes of a span (field 9)."""
-    return b"".join(
-        _field(0x4A, _key(name) + _field(0x12, _field(0x0A, value.encode("utf-8", "replace")))) for name, value in tags
-    )
+    return b"".join([_tag(name, value.encode("utf-8", "replace")) for name, value in tags])
+
+
+def _tag(name: str, value: bytes) -> bytes:
+    key, length = _key(name), len(value)
+    whole = len(key) + length + 4
+    if whole < 0x80:  # every length takes one byte, as those of most tags do
+        return b"\x4a%c%b\x12%c\x0a%c%b" % (whole, key, length + 2, length, value)
+    return _field(0x4A, key + _field(0x12, _field(0x0A, value)))
 
 
 def export(service: str, version: str, attributes: Iterable[tuple[str, str]]) -> Callable[[list[bytes]], bytes]:

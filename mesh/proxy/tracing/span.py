@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -44,6 +45,16 @@ class Span:
         span = Span(self.trace_id, new_id(), self.span_id, is_client=True, is_sampled=self.is_sampled)
         span.state, span.form = self.state, self.form
         return span
+
+
+def put(head: RequestHead, headers: Collection[tuple[bytes, bytes]]) -> None:
+    """Set headers, whose names are marked ones, in place of any of these names."""
+    marked = head.marked
+    there = [name for name, _ in headers if name in marked]
+    if there:
+        head.remove(there)
+    for name, value in headers:
+        head.add(name, value)
 
 
 def new_id() -> str:

@@ -7,7 +7,7 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING
 
 from mesh.proxy.tracing import w3c
-from mesh.proxy.tracing.span import Span, Tags, new_id
+from mesh.proxy.tracing.span import Span, Tags, new_id, put
 
 if TYPE_CHECKING:
     from mesh.proxy.http1.head import RequestHead
@@ -21,6 +21,17 @@ _ID = re.compile(rb"[0-9a-fA-F]{16}")
 _TRACE_ID = re.compile(rb"(?:[0-9a-fA-F]{16}){1,2}")
 _ONE = re.compile(rb"((?:[0-9a-fA-F]{16}){1,2})-([0-9a-fA-F]{16})(?:-([01d])(?:-([0-9a-fA-F]{16}))?)?")
 _SAMPLED_ALONE = re.compile(rb"[01d]")
+
+
+# Names of tags that every span has, as JSON.
+_KEYS = {
+    name: encode_basestring(name)
+    for name in (
+        "guid:x-request-id", "http.url", "http.method", "downstream_cluster", "user_agent", "http.protocol",
+        "peer.address", "request_size", "response_size", "component", "upstream_cluster", "upstream_cluster.name",
+        "http.status_code", "response_flags",
+    )
+}  # fmt: skip
 
 
 class Zipkin:
@@ -93,24 +104,24 @@ class Zipkin:
         return Span(trace, before, parent.decode().lower(), is_client=False, is_sampled=sampled)
 
     def inject(self, span: Span, head: RequestHead) -> None:
-        sampled = "1" if span.is_sampled else "0"
         if span.form == "single":
             parent = f"-{span.parent}" if span.parent else ""
-            head.set(_SINGLE, f"{span.trace_id}-{span.span_id}-{sampled}{parent}".encode())
+            sampled = int(span.is_sampled)
+            put(head, ((_SINGLE, f"{span.trace_id}-{span.span_id}-{sampled}{parent}".encode()),))
         else:
-            head.set(_TRACE, span.trace_id.encode())
-            head.set(_SPAN, span.span_id.encode())
+            ids = [(_TRACE, span.trace_id.encode()), (_SPAN, span.span_id.encode())]
             if span.parent:
-                head.set(_PARENT, span.parent.encode())
-            head.set(_SAMPLED, sampled.encode())
+                ids.append((_PARENT, span.parent.encode()))
+            ids.append((_SAMPLED, b"1" if span.is_sampled else b"0"))
+            put(head, ids)
         if self._with_w3c:
-            head.set(w3c.PARENT, w3c.text(span))
+            put(head, ((w3c.PARENT, w3c.text(span)),))
 
     # Reports
 
     def report(self, worker: Worker, span: Span, tags: Tags, *, is_error: bool, is_local: bool) -> None:
         quoted = encode_basestring
-        texts = [f"{quoted(name)}:{quoted(value)}" for name, value in tags]
+        texts = [f"{_KEYS.get(name) or quoted(name)}:{quoted(value)}" for name, value in tags]
         if is_local:
             texts.append(self._node_tag)
         parent = f'"parentId":"{span.parent}",' if span.parent else ""
