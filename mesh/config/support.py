@@ -37,7 +37,6 @@ _VIRTUAL_SERVICE = (
     Unsupported("http[].delegate", "put the routes into this VirtualService"),
     Unsupported("http[].match[].statPrefix"),
     Unsupported("http[].retries.retryRemoteLocalities"),
-    Unsupported("http[].fault.abort.grpcStatus", "use httpStatus"),
     Unsupported("http[].fault.abort.http2Error", "use httpStatus, as Istio asks too"),
     Unsupported("http[].fault.delay.exponentialDelay", "use fixedDelay, as Istio asks too"),
     Unsupported("tls"),
@@ -60,7 +59,6 @@ _WHOLE_POLICY = (
     *(Unsupported(f"portLevelSettings[].{entry.path}", entry.instead, entry.values) for entry in _POLICY),
     Unsupported("tunnel"),
     Unsupported("proxyProtocol"),
-    Unsupported("retryBudget"),
 )
 
 _DESTINATION_RULE = (

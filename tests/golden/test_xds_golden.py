@@ -1,7 +1,8 @@
 """Istio's semantics on the wire: each folder of `xds/` is a case.
 
 `input.yaml` is laid over `bookinfo.yaml`; `proxy.yaml` says for which proxy to compile and which resources to show;
-`expected.json` holds them. `pytest tests/golden --update` writes it anew. A real Envoy must accept every case whole.
+`expected.json` holds them. `pytest tests/golden --update` writes it anew. A real Envoy must accept every case whole,
+and so must our sidecar, but for what `ONLY_ENVOY` names.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from google.protobuf.json_format import MessageToDict
-from xdskit import envoy
+from xdskit import envoy, python_sidecar
 from xdskit.mesh import BOOKINFO, Mesh, assignments, clusters, listeners, objects, routes
 
 from mesh.snapshot.options import MeshOptions
@@ -22,6 +23,7 @@ from mesh.xds.ads.catalog import ProxyConfig
 from mesh.xds.compile.proxy import Engine, Role
 
 CASES = sorted(path.parent for path in (Path(__file__).parent / "xds").glob("*/input.yaml"))
+ONLY_ENVOY = {"connection-pool": "max_connection_duration: not supported by this sidecar"}
 TABLES = {"clusters": clusters, "endpoints": assignments, "listeners": listeners, "routes": routes}
 
 
@@ -64,6 +66,13 @@ def test_resources_are_those_expected(case: Path, request: pytest.FixtureRequest
 def test_envoy_accepts_them(case: Path, tmp_path: Path) -> None:
     config, _ = compiled(case)
     assert envoy.validate(config, tmp_path) == ""
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_our_sidecar_accepts_them(case: Path, tmp_path: Path) -> None:
+    config, _ = compiled(case)
+    assert ONLY_ENVOY.get(case.name, "") in (complaint := python_sidecar.validate(config, tmp_path))
+    assert bool(complaint) == (case.name in ONLY_ENVOY)
 
 
 @pytest.mark.envoy

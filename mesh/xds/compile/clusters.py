@@ -18,7 +18,7 @@ from mesh.xds.compile import names, tls
 from mesh.xds.compile.load_balancing import apply_balancer
 from mesh.xds.compile.messages import address, over_ads
 from mesh.xds.compile.policy import Policy, effective
-from mesh.xds.compile.pools import apply_outlier_detection, apply_pool, is_http2
+from mesh.xds.compile.pools import apply_outlier_detection, apply_pool, apply_retry_budget, is_http2
 from mesh.xds.compile.ports import InboundPort
 
 
@@ -37,6 +37,7 @@ def outbound(
     )
     apply_balancer(cluster, policy.load_balancer)
     apply_pool(cluster, policy.connection_pool, port.protocol)
+    apply_retry_budget(cluster, policy.retry_budget)
     apply_outlier_detection(cluster, policy.outlier_detection)
     _apply_tls(cluster, policy, names.outbound_sni(port.number, subset_name, service.host), identities, port)
     return cluster
@@ -54,7 +55,7 @@ def inbound(port: InboundPort) -> Cluster:
         ),
         metadata=_metadata(port.services),
     )
-    apply_pool(cluster, port.policy.connection_pool, port.protocol)
+    apply_pool(cluster, port.policy.connection_pool, port.protocol, inbound=True)
     return cluster
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from envoy.extensions.filters.common.fault.v3.fault_pb2 import FaultDelay
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import FaultAbort, HTTPFault
 from envoy.type.v3.percent_pb2 import FractionalPercent
+from google.rpc.code_pb2 import Code
 
 from mesh.api import virtual_service as api
 from mesh.xds.compile.messages import duration, percentage
@@ -17,9 +18,12 @@ def http_fault(fault: api.HTTPFaultInjection) -> HTTPFault:
         result.delay.CopyFrom(
             FaultDelay(fixed_delay=duration(fault.delay.fixed_delay), percentage=_delay_share(fault.delay))
         )
-    if fault.abort is not None and fault.abort.http_status is not None:
+    if fault.abort is not None:
         share = percentage(fault.abort.percentage.value if fault.abort.percentage else 0)
-        result.abort.CopyFrom(FaultAbort(http_status=fault.abort.http_status, percentage=share))
+        if fault.abort.http_status is not None:
+            result.abort.CopyFrom(FaultAbort(http_status=fault.abort.http_status, percentage=share))
+        elif fault.abort.grpc_status is not None:
+            result.abort.CopyFrom(FaultAbort(grpc_status=Code.Value(fault.abort.grpc_status), percentage=share))
     return result
 
 

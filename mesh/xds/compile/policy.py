@@ -9,6 +9,7 @@ from mesh.api.destination_rule import (
     ConnectionPoolSettings,
     LoadBalancerSettings,
     OutlierDetection,
+    RetryBudget,
     Subset,
     TrafficPolicy,
 )
@@ -23,6 +24,7 @@ class Policy:
     connection_pool: ConnectionPoolSettings | None = None
     outlier_detection: OutlierDetection | None = None
     tls: ClientTLSSettings | None = None
+    retry_budget: RetryBudget | None = None
 
 
 def effective(rule: MergedRule | None, subset: Subset | None, port: int) -> Policy:
@@ -35,12 +37,14 @@ def _overlay(base: Policy, over: TrafficPolicy | None, port: int) -> Policy:
     """Field by field; but port-level settings replace all fields, and what they leave out is the default."""
     if over is None:
         return base
+    budget = over.retry_budget or base.retry_budget  # which ports have none of
     for own in over.port_level_settings:
         if own.port is not None and own.port.number == port:
-            return Policy(own.load_balancer, own.connection_pool, own.outlier_detection, own.tls)
+            return Policy(own.load_balancer, own.connection_pool, own.outlier_detection, own.tls, budget)
     return Policy(
         over.load_balancer or base.load_balancer,
         over.connection_pool or base.connection_pool,
         over.outlier_detection or base.outlier_detection,
         over.tls or base.tls,
+        budget,
     )

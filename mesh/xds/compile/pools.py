@@ -8,6 +8,7 @@ from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster, UpstreamConnectionOptions
 from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
 from envoy.config.core.v3.address_pb2 import TcpKeepalive
+from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions
 from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions as CommonHttpOptions
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.duration_pb2 import Duration
@@ -19,11 +20,18 @@ from mesh.xds.compile.messages import duration, packed
 
 _CONNECT_TIMEOUT: Final = 10
 _UNLIMITED: Final = 2**32 - 1
+_RETRY_PERCENT: Final = 20.0
+_LEAST_RETRIES: Final = 3
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def apply_pool(cluster: Cluster, pool: api.ConnectionPoolSettings | None, protocol: Protocol) -> None:
-    """Timeouts, breakers and HTTP options; absent limits are Istio's 2^32-1."""
+def apply_pool(
+    cluster: Cluster, pool: api.ConnectionPoolSettings | None, protocol: Protocol, *, inbound: bool = False
+) -> None:
+    """Timeouts, breakers and HTTP options; absent limits are Istio's 2^32-1.
+
+    `h2UpgradePolicy` is for what clients speak with the server's sidecar, not for the app behind that (`inbound`).
+    """
     tcp = (pool.tcp if pool else None) or api.TCPSettings()
     http = (pool.http if pool else None) or api.HTTPSettings()
     connect = duration(tcp.connect_timeout) if tcp.connect_timeout else Duration(seconds=_CONNECT_TIMEOUT)
@@ -31,14 +39,24 @@ def apply_pool(cluster: Cluster, pool: api.ConnectionPoolSettings | None, protoc
     cluster.circuit_breakers.CopyFrom(CircuitBreakers(thresholds=[_thresholds(tcp, http)]))
     if tcp.tcp_keepalive:
         cluster.upstream_connection_options.CopyFrom(_keepalive(tcp.tcp_keepalive))
-    options = _http_options(tcp, http, protocol)
+    options = _http_options(tcp, http, protocol, may_upgrade=not inbound)
     if options is not None:
         cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(packed(options))
 
 
+def apply_retry_budget(cluster: Cluster, budget: api.RetryBudget | None) -> None:
+    """In place of `maxRetries`. After `apply_pool`, whose breakers it is one of."""
+    if budget is None:
+        return
+    found = cluster.circuit_breakers.thresholds[0].retry_budget
+    found.budget_percent.value = _RETRY_PERCENT if budget.percent is None else budget.percent
+    found.min_retry_concurrency.value = budget.min_retry_concurrency or _LEAST_RETRIES
+
+
 def is_http2(pool: api.ConnectionPoolSettings | None, protocol: Protocol) -> bool:
-    """Whether connections of this pool speak HTTP/2: the port says so, or `h2UpgradePolicy`."""
-    return protocol.is_http2 or _is_upgraded((pool.http if pool else None) or api.HTTPSettings(), protocol)
+    """Whether connections of this pool always speak HTTP/2: the port says so, or `h2UpgradePolicy`."""
+    http = (pool.http if pool else None) or api.HTTPSettings()
+    return not http.use_client_protocol and (protocol.is_http2 or _is_upgraded(http, protocol))
 
 
 def _is_upgraded(http: api.HTTPSettings, protocol: Protocol) -> bool:
@@ -104,7 +122,15 @@ def _keepalive(settings: api.TcpKeepalive) -> UpstreamConnectionOptions:
     return UpstreamConnectionOptions(tcp_keepalive=keepalive)
 
 
-def _http_options(tcp: api.TCPSettings, http: api.HTTPSettings, protocol: Protocol) -> HttpProtocolOptions | None:
+def _limit_streams(http2: Http2ProtocolOptions, http: api.HTTPSettings) -> None:
+    http2.SetInParent()
+    if http.max_concurrent_streams:
+        http2.max_concurrent_streams.value = http.max_concurrent_streams
+
+
+def _http_options(
+    tcp: api.TCPSettings, http: api.HTTPSettings, protocol: Protocol, *, may_upgrade: bool
+) -> HttpProtocolOptions | None:
     """None where Envoy's defaults (HTTP/1.1, idle after 1 h) are meant."""
     common = CommonHttpOptions()
     if http.idle_timeout is not None:
@@ -114,11 +140,11 @@ def _http_options(tcp: api.TCPSettings, http: api.HTTPSettings, protocol: Protoc
     if tcp.max_connection_duration is not None:
         common.max_connection_duration.CopyFrom(duration(tcp.max_connection_duration))
     options = HttpProtocolOptions()
-    if protocol.is_http2 or _is_upgraded(http, protocol):
-        h2 = options.explicit_http_config.http2_protocol_options
-        h2.SetInParent()
-        if http.max_concurrent_streams:
-            h2.max_concurrent_streams.value = http.max_concurrent_streams
+    if http.use_client_protocol and protocol.is_http:
+        _limit_streams(options.use_downstream_protocol_config.http2_protocol_options, http)
+        options.use_downstream_protocol_config.http_protocol_options.SetInParent()
+    elif protocol.is_http2 or (may_upgrade and _is_upgraded(http, protocol)):
+        _limit_streams(options.explicit_http_config.http2_protocol_options, http)
     elif not common.ByteSize():
         return None
     else:

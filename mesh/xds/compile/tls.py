@@ -50,9 +50,13 @@ def mesh_client(sni: str, identities: Iterable[str], *, http2: bool = False) -> 
 
 
 def mesh_server(trust_domain: str, *, http: bool) -> TransportSocket:
-    """Mutual TLS from any workload of the mesh. An Envoy that negotiated anything but `h2` reads HTTP/1."""
+    """Mutual TLS from any workload of the mesh.
+
+    An Envoy that negotiated anything but `h2` reads HTTP/1, and looks at the first bytes where nothing was. So servers
+    of HTTP have none of the mesh's own names to offer.
+    """
     common = _mesh_common([_san(StringMatcher(prefix=f"spiffe://{trust_domain}/"))])
-    common.alpn_protocols.extend((*_SERVER_HTTP_ALPN, *MESH_ALPN) if http else MESH_ALPN)
+    common.alpn_protocols.extend(_SERVER_HTTP_ALPN if http else MESH_ALPN)
     return _socket(DownstreamTlsContext(common_tls_context=common, require_client_certificate=BoolValue(value=True)))
 
 

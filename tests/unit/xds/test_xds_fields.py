@@ -207,6 +207,7 @@ CASES: dict[str, list[tuple[str, Any]]] = {
         ("http.2.fault.delay", {"fixedDelay": "1s", "percentage": {"value": 7}}),
         ("http.2.fault.delay", {"fixedDelay": "1s", "percent": 7}),
         ("http.2.fault.abort", {"httpStatus": 500, "percentage": {"value": 7}}),
+        ("http.2.fault.abort", {"grpcStatus": "UNAVAILABLE", "percentage": {"value": 7}}),
         *(
             (f"http.2.{owner}headers.{side}.{verb}", value)
             for owner in ("", "route.0.")
@@ -235,6 +236,11 @@ CASES: dict[str, list[tuple[str, Any]]] = {
         *((f"subsets.0.trafficPolicy.{path}", value) for path, value in POLICY),
         *((f"trafficPolicy.portLevelSettings.0.{path}", value) for path, value in POLICY),
         *((f"subsets.0.trafficPolicy.portLevelSettings.0.{path}", value) for path, value in POLICY),
+        *(
+            (f"{owner}trafficPolicy.retryBudget", budget)
+            for owner in ("", "subsets.0.")
+            for budget in ({}, {"percent": 7.0}, {"minRetryConcurrency": 7})
+        ),
         ("trafficPolicy.portLevelSettings.0.port", {"number": 1}),
         ("subsets.0.trafficPolicy.portLevelSettings.0.port", {"number": 1}),
     ],
