@@ -141,7 +141,7 @@ class Stream(Timeouts):
             action = route.action
             target = self.target = action.only or action.pick(self)
             self.cluster_name = target.name
-        if route.switches is not None:
+        if route.switches is not None and not self._step:
             self._switch_filters(route.switches)
 
     @property

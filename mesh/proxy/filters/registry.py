@@ -18,12 +18,14 @@ _F = "envoy.extensions.filters.http."
 FILTERS_OF_CHAINS: Mapping[str, str] = {
     _F + "cors.v3.Cors": "cors",
     _F + "fault.v3.HTTPFault": "fault",
+    _F + "jwt_authn.v3.JwtAuthentication": "jwt_authn",
     _F + "router.v3.Router": "router",
     _F + "rbac.v3.RBAC": "rbac",
 }
 FILTERS_OF_ROUTES: Mapping[str, str] = {
     _F + "cors.v3.CorsPolicy": "cors",
     _F + "fault.v3.HTTPFault": "fault",
+    _F + "jwt_authn.v3.PerRouteConfig": "jwt_authn",
     _F + "rbac.v3.RBACPerRoute": "rbac",
 }
 _TYPED_STRUCTS = ("xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct")
