@@ -125,6 +125,7 @@ class ClusterStats(Group):
     ssl__session_reused: int = 0
     ssl__fail_verify_error: int = 0
     ssl__fail_verify_san: int = 0
+    ssl__fail_verify_cert_hash: int = 0
     ssl__fail_verify_no_cert: int = 0
     upstream_rq_time: Histogram = field(default_factory=Histogram)
     upstream_cx_connect_ms: Histogram = field(default_factory=Histogram)
@@ -265,6 +266,7 @@ class ListenerStats(Group):
     ssl__no_certificate: int = 0
     ssl__fail_verify_error: int = 0
     ssl__fail_verify_san: int = 0
+    ssl__fail_verify_cert_hash: int = 0
     ssl__fail_verify_no_cert: int = 0
     server_ssl_socket_factory__downstream_context_secrets_not_ready: int = 0
 

@@ -139,7 +139,7 @@ class ActiveListener:
 
     def _tls(self, chain: FilterChain, tls: ServerTls, info: ConnectionInfo | None) -> asyncio.Protocol:
         stats = self.config.stats
-        context = tls.context
+        context = tls.context_for(info.server_name if info is not None else "")
         if context is None:
             stats.server_ssl_socket_factory__downstream_context_secrets_not_ready += 1
             return _Ended(self)

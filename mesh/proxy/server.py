@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -27,6 +26,7 @@ from mesh.proxy.resources import Refused, Resources
 from mesh.proxy.route import RouteTable
 from mesh.proxy.runtime import Runtime, Worker
 from mesh.proxy.stats import Stats
+from mesh.proxy.tls_context import Material
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class _Plan:
     routes: dict[str, RouteTable] = field(default_factory=dict)
     clusters: dict[str, CompiledCluster] = field(default_factory=dict)
     endpoints: dict[str, Assignment] = field(default_factory=dict)
-    contexts: list[tuple[ContextPlan, ssl.SSLContext | None]] = field(default_factory=list)
+    contexts: list[tuple[ContextPlan, Material | None]] = field(default_factory=list)
     opened: dict[str, ActiveListener] = field(default_factory=dict)
 
 
@@ -168,8 +168,8 @@ class Server:
     # Putting in force
 
     def _commit(self, plan: _Plan) -> None:
-        for context_plan, context in plan.contexts:
-            context_plan.owner.context = context
+        for context_plan, material in plan.contexts:
+            context_plan.owner.use(material)
         resources = plan.resources
         clusters = self._commit_clusters(plan)
         routes = {name: plan.routes.get(name) or self.runtime.routes[name] for name in resources.routes}

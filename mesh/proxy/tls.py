@@ -158,8 +158,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
     def _shaken(self) -> None:
         engine = self._engine
         certificate: dict[str, Any] = engine.getpeercert() or {}
-        if not self._verify.accepts(certificate):
-            self._stats.ssl__fail_verify_san += 1
+        if not self._is_accepted(certificate):
             self._stats.ssl__connection_error += 1
             self._refuse(_envoy_words("CERTIFICATE_VERIFY_FAILED"))
             return
@@ -182,6 +181,22 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             self._raw.abort()
         else:
             self._inner.connection_made(self)
+
+    def _is_accepted(self, certificate: dict[str, Any]) -> bool:
+        """Whether the peer is one that we want; who may do without a certificate, and does, is."""
+        verify = self._verify
+        if not verify.sans and not verify.pins:
+            return True
+        der = self._engine.getpeercert(binary_form=True)
+        if der is None:
+            return True
+        if not verify.accepts_names(certificate):
+            self._stats.ssl__fail_verify_san += 1
+            return False
+        if verify.pins and not verify.accepts_pins(der):
+            self._stats.ssl__fail_verify_cert_hash += 1
+            return False
+        return True
 
     def _decrypt(self) -> None:
         incoming, engine = self._incoming, self._engine

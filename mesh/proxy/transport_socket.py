@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 
 from mesh.proxy.counters import ClusterStats
 from mesh.proxy.dialling import Dial
 from mesh.proxy.tls import TlsConnection, TlsFailed
-from mesh.proxy.tls_context import Verify
+from mesh.proxy.tls_context import Material, Verify
 
 
 class ServerTls:
-    """A DownstreamTlsContext. `context` is swapped when its secrets change, None until they have come."""
+    """A DownstreamTlsContext. `context` and what belongs to it is swapped when its secrets change; None until they have
+    come.
+    """
 
-    __slots__ = ("context", "require_peer", "verify")
+    __slots__ = ("_by_name", "context", "needs_name", "require_peer", "verify")
 
-    def __init__(self, verify: Verify, require_peer: bool) -> None:
-        self.verify = verify
+    def __init__(self, require_peer: bool, *, has_many: bool = False) -> None:
         self.require_peer = require_peer
-        self.context: ssl.SSLContext | None = None
+        self.needs_name = has_many  # the client's, before the handshake
+        self.use(None)
+
+    def use(self, material: Material | None) -> None:
+        """What new connections get."""
+        self.context = material.context if material is not None else None
+        self.verify = material.verify if material is not None else Verify()
+        self._by_name: Mapping[str, ssl.SSLContext] = material.by_name if material is not None else {}
+
+    def context_for(self, name: str) -> ssl.SSLContext | None:
+        """That of the certificate for a server name, or else of the first."""
+        if not self._by_name:
+            return self.context
+        return self._by_name.get(name) or self._by_name.get(f"*.{name.partition('.')[2]}") or self.context
 
 
 class ClientTls:
@@ -27,11 +42,15 @@ class ClientTls:
 
     __slots__ = ("_session", "context", "sni", "verify")
 
-    def __init__(self, verify: Verify, sni: str) -> None:
-        self.verify = verify
+    def __init__(self, sni: str) -> None:
         self.sni = sni
-        self.context: ssl.SSLContext | None = None
+        self.use(None)
         self._session: tuple[ssl.SSLContext, ssl.SSLSession] | None = None
+
+    def use(self, material: Material | None) -> None:
+        """What new connections get."""
+        self.context = material.context if material is not None else None
+        self.verify = material.verify if material is not None else Verify()
 
     async def connect(
         self, loop: asyncio.AbstractEventLoop, inner: asyncio.Protocol, dial: Dial, stats: ClusterStats

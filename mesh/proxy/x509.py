@@ -45,6 +45,20 @@ def certificates(pem: bytes) -> list[Certificate]:
         raise CertificateError("not a certificate") from error
 
 
+def public_key(der: bytes) -> bytes:
+    """The SubjectPublicKeyInfo of a certificate, as DER. Raises CertificateError."""
+    try:
+        fields = list(_elements(_first(_first(der, _SEQUENCE), _SEQUENCE)))
+        tag, body = fields[6 if fields[0][0] == _VERSION else 5]
+    except (IndexError, ValueError) as error:
+        raise CertificateError("not a certificate") from error
+    size = len(body)
+    length = bytes((size,)) if size < 0x80 else bytes((0x80 | (size.bit_length() + 7) // 8,))
+    if size >= 0x80:
+        length += size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((tag,)) + length + body
+
+
 def _certificate(der: bytes) -> Certificate:
     """RFC 5280 section 4.1: Certificate, then TBSCertificate, then its fields in order."""
     fields = list(_elements(_first(_first(der, _SEQUENCE), _SEQUENCE)))

@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from mesh.proxy.counters import ListenerStats
 from mesh.proxy.tls import TlsConnection
-from mesh.proxy.tls_context import Keys, Verify, make_context
+from mesh.proxy.tls_context import ContextOptions, Pair, Trust, Verify, make_context
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def context() -> ssl.SSLContext:
     chain = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     form = serialization.PrivateFormat.PKCS8
     private = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-    return make_context(Keys(chain, private), server=True, require_peer=False)
+    return make_context([Pair(chain, private)], Trust(), ContextOptions(server=True, require_peer=False))
 
 
 class _Raw(asyncio.Transport):

@@ -49,9 +49,13 @@ def _filter(message: Any, stats: Stats, place: Place) -> ListenerFilter:
     return make(config, stats)
 
 
-def _tls_inspector(config: Any, stats: Stats) -> ListenerFilter:
-    largest = value_or(config, "max_client_hello_size", LARGEST_HELLO)
+def tls_inspector(stats: Stats, largest: int = LARGEST_HELLO) -> ListenerFilter:
+    """With limits of its own, for a listener that needs one."""
     return TlsInspector(stats.group(TlsInspectorStats, "tls_inspector"), largest)
+
+
+def _tls_inspector(config: Any, stats: Stats) -> ListenerFilter:
+    return tls_inspector(stats, value_or(config, "max_client_hello_size", LARGEST_HELLO))
 
 
 def _proxy_protocol(config: Any, stats: Stats) -> ListenerFilter:

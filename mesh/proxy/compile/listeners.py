@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,14 @@ from envoy.config.core.v3.base_pb2 import INBOUND, OUTBOUND, Node
 
 from mesh.proxy.access_log import LogFiles
 from mesh.proxy.compile import http, tcp, tls
-from mesh.proxy.compile.listener_filters import compile_listener_filters
+from mesh.proxy.compile.listener_filters import compile_listener_filters, tls_inspector
 from mesh.proxy.compile.network_filters import compile_network_filters
 from mesh.proxy.compile.values import ADDRESS, networks, seconds_or, socket_address, value_or
 from mesh.proxy.counters import ListenerStats
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.filter_chain import ChainMatch, FilterChain, ListenerConfig, Overlap, chain_finder
+from mesh.proxy.listener_filters.listener_filter import ListenerFilter
+from mesh.proxy.listener_filters.tls_inspector import TlsInspector
 from mesh.proxy.socket_options import BACKLOG, Option, SocketOptions
 from mesh.proxy.stats import Stats
 
@@ -92,7 +95,7 @@ def compile_listener(listener: Any, node: Node, stats: Stats, files: LogFiles, p
             chains=chains,
             default_chain=default,
             find=find,
-            filters=compile_listener_filters(listener.listener_filters, stats, place),
+            filters=_filters(listener, (*chains, *([default] if default is not None else ())), stats, place),
             filters_timeout=seconds_or(listener, "listener_filters_timeout", _FILTERS_TIMEOUT_S),
             continues_on_timeout=listener.continue_on_listener_filters_timeout,
             uses_original_dst=listener.use_original_dst.value,
@@ -102,6 +105,23 @@ def compile_listener(listener: Any, node: Node, stats: Stats, files: LogFiles, p
         ),
         tuple(plans),
     )
+
+
+def _filters(listener: Any, chains: Iterable[FilterChain], stats: Stats, place: Place) -> tuple[ListenerFilter, ...]:
+    """As configured, and at their end the TLS inspector if a chain cannot do without: Envoy puts it there too."""
+    filters = compile_listener_filters(listener.listener_filters, stats, place)
+    if any(map(_wants_hello, chains)) and not any(isinstance(each, TlsInspector) for each in filters):
+        return (*filters, tls_inspector(stats))
+    return filters
+
+
+def _wants_hello(chain: FilterChain) -> bool:
+    match = chain.match
+    if chain.tls is not None and chain.tls.needs_name:
+        return True
+    if match.transport_protocol:
+        return match.transport_protocol == "tls"
+    return bool(match.server_names or match.application_protocols)
 
 
 def _socket_options(listener: Any) -> SocketOptions:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
 
 from mesh.proxy.compile.values import STRING_MATCHER, string_match, unpack
 from mesh.proxy.fields import OPAQUE, Place, check
-from mesh.proxy.tls_context import ContextError, Keys, Verify, make_context
+from mesh.proxy.tls_context import ContextError, ContextOptions, Material, Pair, Trust, Verify, make_material
 from mesh.proxy.transport_socket import ClientTls, ServerTls
 
 _T = "envoy.extensions.transport_sockets.tls.v3."
 SUPPORTED = {
     "envoy.config.core.v3.TransportSocket": frozenset(("name", "typed_config")),
     _T + "DownstreamTlsContext": frozenset(
-        ("common_tls_context", "require_client_certificate", "disable_stateless_session_resumption")
+        ("common_tls_context", "require_client_certificate", "disable_stateless_session_resumption",
+         "ocsp_staple_policy", "prefer_client_ciphers")
     ),
     _T + "UpstreamTlsContext": frozenset(("common_tls_context", "sni", "max_session_keys")),
     _T + "CommonTlsContext": frozenset(
@@ -36,9 +40,10 @@ SUPPORTED = {
     _T + "TlsCertificate": frozenset(("certificate_chain", "private_key", "watched_directory")),
     _T + "SdsSecretConfig": frozenset(("name", "sds_config")),
     _T + "CertificateValidationContext": frozenset(
-        ("trusted_ca", "match_typed_subject_alt_names", "watched_directory", "trust_chain_verification")
+        ("trusted_ca", "match_typed_subject_alt_names", "watched_directory", "verify_certificate_hash",
+         "verify_certificate_spki", "crl", "only_verify_leaf_cert_crl")
     ),
-    _T + "SubjectAltNameMatcher": frozenset(("san_type", "matcher", "oid")),
+    _T + "SubjectAltNameMatcher": frozenset(("san_type", "matcher")),
     _T + "Secret": frozenset(("name", "tls_certificate", "validation_context")),
     "envoy.config.core.v3.DataSource": frozenset(("filename", "inline_bytes", "inline_string")),
     "envoy.config.core.v3.ConfigSource": OPAQUE,
@@ -49,17 +54,20 @@ _VERSIONS = {
     1: ssl.TLSVersion.TLSv1, 2: ssl.TLSVersion.TLSv1_1, 3: ssl.TLSVersion.TLSv1_2, 4: ssl.TLSVersion.TLSv1_3
 }  # fmt: skip
 _SAN_KINDS = {1: "email", 2: "DNS", 3: "URI", 4: "IP Address"}
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 Secrets = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ContextPlan:
-    """How to make the context of one TLS object from secrets, now and whenever these change."""
+    """How to make what one TLS object works with from secrets, now and whenever these change; None while any is not
+    there.
+    """
 
     owner: ServerTls | ClientTls
     secret_names: frozenset[str]
-    build: Callable[[Secrets], ssl.SSLContext | None]
+    build: Callable[[Secrets], Material | None]
 
 
 def server_tls(socket: Any, place: Place) -> tuple[ServerTls | None, ContextPlan | None]:
@@ -71,9 +79,20 @@ def server_tls(socket: Any, place: Place) -> tuple[ServerTls | None, ContextPlan
     config = unpack(socket.typed_config, DownstreamTlsContext, inside)
     check(config, SUPPORTED, inside)
     common = inside.at("common_tls_context")
+    if config.ocsp_staple_policy:
+        raise inside.refuse("only LENIENT_STAPLING is supported by this sidecar", "ocsp_staple_policy")
     require = config.require_client_certificate.value
-    tls = ServerTls(_verify(config.common_tls_context, common), require)
-    return tls, _plan(tls, config.common_tls_context, common, server=True, require=require)
+    many = len(config.common_tls_context.tls_certificates) + len(
+        config.common_tls_context.tls_certificate_sds_secret_configs
+    )
+    tls = ServerTls(require, has_many=many > 1)
+    options = ContextOptions(
+        server=True,
+        require_peer=require,
+        no_tickets=config.disable_stateless_session_resumption,
+        client_chooses=config.prefer_client_ciphers,
+    )
+    return tls, _plan(tls, config.common_tls_context, common, options)
 
 
 def client_tls(socket: Any, place: Place) -> tuple[ClientTls | None, ContextPlan | None]:
@@ -85,51 +104,63 @@ def client_tls(socket: Any, place: Place) -> tuple[ClientTls | None, ContextPlan
     config = unpack(socket.typed_config, UpstreamTlsContext, inside)
     check(config, SUPPORTED, inside)
     common = inside.at("common_tls_context")
-    tls = ClientTls(_verify(config.common_tls_context, common), config.sni)
-    return tls, _plan(tls, config.common_tls_context, common, server=False, require=True)
+    tls = ClientTls(config.sni)
+    return tls, _plan(tls, config.common_tls_context, common, ContextOptions(server=False, require_peer=True))
 
 
-def _verify(common: Any, place: Place) -> Verify:
-    kind = common.WhichOneof("validation_context_type")
-    validation = common.validation_context
-    if kind == "combined_validation_context":
-        validation = common.combined_validation_context.default_validation_context
+def _verify(validation: Any, place: Place) -> Verify:
     matchers = []
     for index, matcher in enumerate(validation.match_typed_subject_alt_names):
         inside = place.at(f"match_typed_subject_alt_names[{index}]")
         if matcher.san_type not in _SAN_KINDS:
             raise inside.refuse("one of EMAIL, DNS, URI, IP_ADDRESS is required", "san_type")
         matchers.append(_san_match(_SAN_KINDS[matcher.san_type], string_match(matcher.matcher, inside.at("matcher"))))
-    return Verify(tuple(matchers))
+    hashes = frozenset(each.replace(":", "").lower() for each in validation.verify_certificate_hash)
+    if any(_HASH.fullmatch(each) is None for each in hashes):
+        raise place.refuse("not a SHA-256 in hexadecimal digits", "verify_certificate_hash")
+    try:
+        keys = frozenset(base64.b64decode(each, validate=True).hex() for each in validation.verify_certificate_spki)
+    except ValueError as error:
+        raise place.refuse(f"not base64: {error}", "verify_certificate_spki") from error
+    return Verify(tuple(matchers), hashes, keys)
 
 
 def _san_match(kind: str, match: Callable[[bytes], bool]) -> Callable[[str, str], bool]:
     return lambda theirs, value: theirs == kind and match(value.encode())
 
 
-def _plan(owner: ServerTls | ClientTls, common: Any, place: Place, *, server: bool, require: bool) -> ContextPlan:
-    if len(common.tls_certificates) + len(common.tls_certificate_sds_secret_configs) > 1:
-        raise place.refuse("only one certificate is supported", "tls_certificates")
+def _plan(owner: ServerTls | ClientTls, common: Any, place: Place, options: ContextOptions) -> ContextPlan:
+    many = len(common.tls_certificates) + len(common.tls_certificate_sds_secret_configs)
+    if many > 1 and not options.server:
+        raise place.refuse("only one certificate is supported for a client", "tls_certificates")
     names = frozenset(config.name for config in (*common.tls_certificate_sds_secret_configs, *_validation_sds(common)))
     params = common.tls_params
-    default_low = ssl.TLSVersion.TLSv1_2
+    options = replace(
+        options,
+        alpn=tuple(common.alpn_protocols),
+        minimum=_VERSIONS.get(params.tls_minimum_protocol_version, ssl.TLSVersion.TLSv1_2),
+        maximum=_VERSIONS.get(params.tls_maximum_protocol_version, ssl.TLSVersion.TLSv1_3),
+        ciphers=":".join(params.cipher_suites),
+    )
 
-    def build(secrets: Secrets) -> ssl.SSLContext | None:
+    def build(secrets: Secrets) -> Material | None:
         if not all(name in secrets for name in names):
             return None
-        keys = _keys(common, secrets, place)
-        if server and not keys.key:
+        pairs = _pairs(common, secrets, place)
+        if options.server and not all(pair.key for pair in pairs):
             raise place.refuse("a server needs a certificate", "tls_certificates")
+        validation = _validation(common, secrets)
+        inside = place.at("validation_context")
+        verify = _verify(validation, inside)
+        trust = Trust(
+            _data(validation.trusted_ca, place), _data(validation.crl, place), validation.only_verify_leaf_cert_crl
+        )
+        if options.server and verify.pins and not trust.authorities:
+            raise inside.refuse("only with a trusted_ca is it supported by this sidecar", "verify_certificate_hash")
         try:
-            return make_context(
-                keys,
-                server=server,
-                require_peer=require,
-                alpn=tuple(common.alpn_protocols),
-                minimum=_VERSIONS.get(params.tls_minimum_protocol_version, default_low),
-                maximum=_VERSIONS.get(params.tls_maximum_protocol_version, ssl.TLSVersion.TLSv1_3),
-                ciphers=":".join(params.cipher_suites),
-            )
+            # As in Envoy, whose name or key is wanted must show one.
+            wanted = replace(options, require_peer=True) if verify.sans or verify.pins else options
+            return make_material(pairs, trust, verify, wanted)
         except ContextError as error:
             raise place.refuse(f"OpenSSL does not take it: {error}") from error
 
@@ -145,20 +176,26 @@ def _validation_sds(common: Any) -> list[Any]:
     return []
 
 
-def _keys(common: Any, secrets: Secrets, place: Place) -> Keys:
-    certificate = None
-    if common.tls_certificates:
-        certificate = common.tls_certificates[0]
-    elif common.tls_certificate_sds_secret_configs:
-        certificate = secrets[common.tls_certificate_sds_secret_configs[0].name].tls_certificate
-    validation = common.validation_context
+def _pairs(common: Any, secrets: Secrets, place: Place) -> list[Pair]:
+    """The certificates with their keys; one empty pair if there is none."""
+    certificates = [
+        *common.tls_certificates,
+        *(secrets[config.name].tls_certificate for config in common.tls_certificate_sds_secret_configs),
+    ]
+    pairs = [Pair(_data(each.certificate_chain, place), _data(each.private_key, place)) for each in certificates]
+    return pairs or [Pair()]
+
+
+def _validation(common: Any, secrets: Secrets) -> Any:
+    """What is said of the peer's certificate: a secret's word is laid over the default's."""
+    merged = CertificateValidationContext()
+    if common.WhichOneof("validation_context_type") == "combined_validation_context":
+        merged.CopyFrom(common.combined_validation_context.default_validation_context)
+    else:
+        merged.CopyFrom(common.validation_context)
     for config in _validation_sds(common):
-        validation = secrets[config.name].validation_context
-    chain = key = b""
-    if certificate is not None:
-        chain = _data(certificate.certificate_chain, place)
-        key = _data(certificate.private_key, place)
-    return Keys(chain, key, _data(validation.trusted_ca, place))
+        merged.MergeFrom(secrets[config.name].validation_context)
+    return merged
 
 
 def _data(source: Any, place: Place) -> bytes:

@@ -125,6 +125,7 @@ class Expect:
     log: Mapping[str, Any] | None = None
     line: str | None = None
     connection: str | None = None
+    certificate: str | None = None  # the common name in the one that the engine shows
     reset: int | None = None
     goaway: int | None = None
 

@@ -6,6 +6,9 @@ import asyncio
 import ssl
 from dataclasses import dataclass, field
 
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
 from harness.case import Request, Tunnel, pairs
 from harness.upstream import render_chunks
 from harness.wire import Message, MessageCut, read_response
@@ -24,6 +27,7 @@ class Answer:
     cut: bool = False
     connection: str = ""
     local: str = ""
+    certificate: str = ""
     reset: int | None = None
     goaway: int | None = None
 
@@ -37,7 +41,7 @@ async def connect(
         if preface:
             writer.write(preface.encode("latin-1"))
         if context is not None:
-            await writer.start_tls(context, server_hostname=sni or "mesh.test")
+            await writer.start_tls(context, server_hostname="mesh.test" if sni is None else sni)
     return reader, writer
 
 
@@ -61,9 +65,18 @@ class Connection:
         """HTTP/1 knows no other way than to close."""
         self.close()
 
+    def _certificate(self) -> str:
+        """The common name of the engine's certificate; empty without TLS."""
+        engine = self._writer.get_extra_info("ssl_object")
+        der = engine.getpeercert(binary_form=True) if engine is not None else None
+        if der is None:
+            return ""
+        names = x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return str(names[0].value)
+
     async def exchange(self, request: Request) -> Answer:
         """Send a request and read what comes back until its responses are complete or the connection ends."""
-        answer = Answer(local=self.local)
+        answer = Answer(local=self.local, certificate=self._certificate())
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._send(request)

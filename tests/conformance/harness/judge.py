@@ -55,6 +55,8 @@ def judge_answer(expect: Expect, answer: Answer) -> Iterator[str]:
         yield from differ("informational", expect.informational, answer.informational)
     if expect.connection is not None:
         yield from differ("connection", expect.connection, "cut" if answer.cut else answer.connection)
+    if expect.certificate is not None:
+        yield from differ("certificate", expect.certificate, answer.certificate)
     if expect.reset is not None:
         yield from differ("RST_STREAM", expect.reset, answer.reset)
     if expect.goaway is not None:

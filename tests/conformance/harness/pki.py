@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +32,26 @@ class Authority:
         builder = self._builder(self._name, self._key.public_key(), -DAY, DAY).add_extension(ca, critical=True)
         self._write(f"{name}.crt", builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, uri: str, start: timedelta = -DAY, end: timedelta = DAY) -> None:
-        """A leaf with one URI SAN, valid from now plus `start` to now plus `end`."""
+    def issue(self, name: str, uri: str, start: timedelta = -DAY, end: timedelta = DAY, *dns: str) -> int:
+        """The serial number of a leaf with one URI SAN, and DNS SANs, valid from now plus `start` to now plus `end`."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)])
+        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri), *map(x509.DNSName, dns)])
         builder = self._builder(subject, key.public_key(), start, end).add_extension(names, critical=False)
-        self._write(f"{name}.crt", builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        leaf = builder.sign(self._key, hashes.SHA256())
+        self._write(f"{name}.crt", leaf.public_bytes(serialization.Encoding.PEM))
         form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         self._write(f"{name}.key", key.private_bytes(serialization.Encoding.PEM, *form))
+        return leaf.serial_number
+
+    def revoke(self, name: str, serial: int) -> None:
+        """A list of one revoked certificate, as `<name>.crl`."""
+        now = datetime.now(UTC)
+        revoked = x509.RevokedCertificateBuilder(serial, now - DAY).build()
+        builder = x509.CertificateRevocationListBuilder(self._name, now - DAY, now + DAY).add_revoked_certificate(
+            revoked
+        )
+        self._write(f"{name}.crl", builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, start: timedelta, end: timedelta
@@ -64,6 +77,9 @@ def make_certificates(folder: Path) -> Path:
     good, other = Authority(folder, "ca"), Authority(folder, "other-ca")
     for name in ("server", "client"):
         good.issue(name, IDENTITY + name)
+    good.revoke("revoked", good.issue("revoked", IDENTITY + "client"))
+    good.issue("names-a", IDENTITY + "server", -DAY, DAY, "a.test", "*.a.test")
+    good.issue("names-b", IDENTITY + "server", -DAY, DAY, "b.test")
     good.issue("expired", IDENTITY + "client", -2 * DAY, -DAY)
     good.issue("expired-server", IDENTITY + "server", -2 * DAY, -DAY)
     good.issue("outsider", "spiffe://elsewhere.test/ns/default/sa/client")
@@ -120,11 +136,21 @@ def tls_context(folder: Path, secrets: Path, tls: Mapping[str, Any], *, upstream
     sds = tls.pop("sds", None)
     if sds:
         common = secret_context(folder, secrets, sds, tls)
-    if cert := tls.pop("cert", None):
-        chain, private = ({"filename": str(folder / f"{cert}.{kind}")} for kind in ("crt", "key"))
-        common["tls_certificates"] = [{"certificate_chain": chain, "private_key": private}]
+    if certs := tls.pop("cert", None):
+        files = [{kind: {"filename": str(folder / f"{cert}.{kind}")} for kind in ("crt", "key")}
+                 for cert in ([certs] if isinstance(certs, str) else certs)]  # fmt: skip
+        common["tls_certificates"] = [{"certificate_chain": each["crt"], "private_key": each["key"]} for each in files]
     if trust := tls.pop("trust", None):
         common["validation_context"] = {"trusted_ca": {"filename": str(folder / f"{trust}.crt")}, **san_matchers(tls)}
+        if crl := tls.pop("crl", None):
+            common["validation_context"] |= {"crl": {"filename": str(folder / f"{crl}.crl")}}
+        if pinned := tls.pop("pinned", None):
+            common["validation_context"] |= {
+                "verify_certificate_hash": [pin(folder, each, "hash") for each in pinned.get("hash", [])],
+                "verify_certificate_spki": [pin(folder, each, "spki") for each in pinned.get("spki", [])],
+            }
+    if params := tls.pop("params", None):
+        common["tls_params"] = params
     if alpn := tls.pop("alpn", None):
         common["alpn_protocols"] = alpn
     fields: dict[str, Any] = {"common_tls_context": common, **tls}
@@ -132,6 +158,15 @@ def tls_context(folder: Path, secrets: Path, tls: Mapping[str, Any], *, upstream
         fields.setdefault("require_client_certificate", trust is not None or sds is not None)
     kind = "UpstreamTlsContext" if upstream else "DownstreamTlsContext"
     return {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": TLS_TYPES + kind, **fields}}
+
+
+def pin(folder: Path, cert: str, kind: str) -> str:
+    """The SHA-256 of a certificate in hexadecimal digits, or that of its public key in base64."""
+    leaf = x509.load_pem_x509_certificate((folder / f"{cert}.crt").read_bytes())
+    if kind == "hash":
+        return leaf.fingerprint(hashes.SHA256()).hex()
+    form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    return base64.b64encode(sha256(leaf.public_key().public_bytes(*form)).digest()).decode()
 
 
 def ssl_context(folder: Path, tls: Mapping[str, Any], *, server: bool) -> ssl.SSLContext:
@@ -148,4 +183,6 @@ def ssl_context(folder: Path, tls: Mapping[str, Any], *, server: bool) -> ssl.SS
         context.set_alpn_protocols(alpn)
     if tls.get("max_version") == "1.2":
         context.maximum_version = ssl.TLSVersion.TLSv1_2
+    if ciphers := tls.get("ciphers"):
+        context.set_ciphers(ciphers)
     return context
