@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable, Container, Coroutine, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from mesh.proxy import breaker
 from mesh.proxy.balancing.arrangement import arrange
 from mesh.proxy.balancing.balancer import Balancer, pick_untried
 from mesh.proxy.balancing.member import Locality, Standing
-from mesh.proxy.cluster_config import Assignment, ClusterConfig, EdsHealth, Endpoint
+from mesh.proxy.cluster_config import ClusterConfig
 from mesh.proxy.counters import ClusterStats, HealthCheckStats
 from mesh.proxy.deadlines import Deadlines
 from mesh.proxy.dialling import Dial
+from mesh.proxy.discovery.dns import Resolver
+from mesh.proxy.discovery.original_dst import OriginalDst
+from mesh.proxy.endpoint import Assignment, EdsHealth, Endpoint
 from mesh.proxy.health.checker import HealthChecker
 from mesh.proxy.health.session import CheckedHealth
 from mesh.proxy.high_priority import HighPriority
 from mesh.proxy.outlier import Health, OutlierDetector
 from mesh.proxy.pools import make_pool
+from mesh.proxy.tls import TlsFailed
 from mesh.proxy.transport_socket import ClientTls
 
 if TYPE_CHECKING:
@@ -110,6 +112,11 @@ class Host:
         self.is_removed = True
         self.drain()
 
+    def move(self, endpoint: Endpoint) -> None:
+        """Its name has another address now: new connections go there, those that stand stay."""
+        self.endpoint = endpoint
+        self.address = f"{endpoint.ip}:{endpoint.port}"
+
     def judge(self) -> None:
         """Work out `standing` anew."""
         self.standing = self._standing()
@@ -148,7 +155,29 @@ class Host:
 
     async def connect(self, loop: asyncio.AbstractEventLoop, upstream: asyncio.Protocol) -> None:
         """Connect `upstream`, through TLS if the host wants it. Raises OSError."""
-        await self._connect(loop, upstream, self.endpoint.ip, self.endpoint.port)
+        endpoint = self.endpoint
+        try:
+            await self._connect(loop, upstream, endpoint.ip, endpoint.port)
+        except TlsFailed:
+            raise
+        except OSError:
+            if not endpoint.other_ips:
+                raise
+            await self._connect_elsewhere(loop, upstream, endpoint)
+
+    async def _connect_elsewhere(
+        self, loop: asyncio.AbstractEventLoop, upstream: asyncio.Protocol, endpoint: Endpoint
+    ) -> None:
+        *others, last = endpoint.other_ips
+        for ip in others:
+            try:
+                await self._connect(loop, upstream, ip, endpoint.port)
+            except TlsFailed:
+                raise
+            except OSError:
+                continue
+            return
+        await self._connect(loop, upstream, last, endpoint.port)
 
     async def connect_for_check(self, connection: asyncio.Protocol, port: int) -> None:
         """The same for a health check, to `port` if that is not 0, or to where the endpoint wants to be checked."""
@@ -169,9 +198,9 @@ class Cluster:
     """Live state of one cluster. Made anew when its configuration changes, kept while only its endpoints do."""
 
     __slots__ = (
-        "_balancer", "_high", "_resolving", "_rules", "_sweep", "breaker", "checker", "config", "connect_timeout",
-        "hosts", "idle_deadlines", "idle_timeout", "is_closed", "loop", "max_requests_per_connection", "outlier",
-        "spawn", "stats",
+        "_balancer", "_cleanup", "_high", "_resolver", "_rules", "_sweep", "breaker", "checker", "config",
+        "connect_timeout", "hosts", "idle_deadlines", "idle_timeout", "is_closed", "loop",
+        "max_requests_per_connection", "original_dst", "outlier", "spawn", "stats",
     )  # fmt: skip
 
     def __init__(
@@ -193,7 +222,13 @@ class Cluster:
         self.is_closed = False
         self._balancer: Balancer
         self._sweep: asyncio.TimerHandle | None = None
-        self._resolving: asyncio.Task[None] | None = None
+        self._cleanup: asyncio.TimerHandle | None = None
+        self._resolver: Resolver | None = None
+        if config.dns is not None:
+            self._resolver = Resolver(config.dns, config.assignment, stats, loop, self._resolved)
+        self.original_dst: OriginalDst | None = None
+        if config.original_dst is not None:
+            self.original_dst = OriginalDst(config.original_dst, self._host_wanted, self._destination_invalid)
         self.outlier: OutlierDetector | None = None
         self.checker: HealthChecker | None = None
         if config.health_check is not None:
@@ -262,27 +297,44 @@ class Cluster:
             for host in self.hosts:
                 host.drain()
 
-    def resolve(self) -> None:
-        """STRICT_DNS: look the names up now, and again each `dns_refresh` seconds."""
-        self._resolving = self.spawn(self._resolve_for_ever())
+    def discover(self) -> None:
+        """Begin to find hosts, if its type is to find them itself."""
+        if self._resolver is not None:
+            self._resolver.start(self.spawn)
+        elif self.original_dst is not None:
+            self._forget_unused()
+        else:
+            self.replace_endpoints(self.config.assignment)
 
-    async def _resolve_for_ever(self) -> None:
-        while True:
-            self.stats.update_attempt += 1
-            endpoints: list[Endpoint] = []
-            for named in self.config.assignment.endpoints:
-                try:
-                    found = await self.loop.getaddrinfo(named.ip, named.port, type=socket.SOCK_STREAM)
-                except OSError:
-                    break  # keep what is known: a resolver that is down must not empty the cluster
-                endpoints += [replace(named, ip=str(address[4][0]), hostname=named.ip) for address in found]
-            else:
-                self.stats.update_success += 1
-                self.replace_endpoints(Assignment(tuple(endpoints), self._rules))
-            await asyncio.sleep(self.config.dns_refresh)
+    def _resolved(self, assignment: Assignment) -> None:
+        if self.config.dns is not None and self.config.dns.is_logical and self.hosts and assignment.endpoints:
+            self.hosts[0].move(assignment.endpoints[0])
+        else:
+            self.replace_endpoints(assignment)
+
+    def _host_wanted(self, ip: str, port: int) -> Host:
+        endpoint = Endpoint(ip, port)
+        host = Host(self, endpoint, self.config.tls_of(endpoint))
+        self._set_hosts((*self.hosts, host), is_changed=True)
+        return host
+
+    def _destination_invalid(self) -> None:
+        self.stats.original_dst_host_invalid += 1
+
+    def _forget_unused(self) -> None:
+        assert self.original_dst is not None
+        assert self.config.original_dst is not None
+        gone = self.original_dst.unused()
+        for host in gone:
+            host.remove()
+        if gone:
+            self._set_hosts([host for host in self.hosts if not host.is_removed], is_changed=True)
+        self._cleanup = self.loop.call_later(self.config.original_dst.cleanup_interval, self._forget_unused)
 
     async def wait_warm(self) -> None:
-        """Until its hosts have been checked once."""
+        """Until its hosts are known and have been checked once."""
+        if self._resolver is not None:
+            await self._resolver.wait_resolved()
         if self.checker is not None:
             await self.checker.wait_settled()
 
@@ -295,6 +347,9 @@ class Cluster:
         stats.membership_healthy = sum(host.standing is Standing.HEALTHY for host in hosts)
         stats.membership_degraded = sum(host.standing is Standing.DEGRADED for host in hosts)
         stats.membership_excluded = sum(host.standing is Standing.EXCLUDED for host in hosts)
+        if self.original_dst is not None:
+            self._balancer = self.original_dst
+            return
         self._balancer = arrange(hosts, self.config.balancing, self._rules, stats, self._active)
 
     def _active(self) -> int:
@@ -314,8 +369,10 @@ class Cluster:
         self.is_closed = True
         if self._sweep is not None:
             self._sweep.cancel()
-        if self._resolving is not None:
-            self._resolving.cancel()
+        if self._resolver is not None:
+            self._resolver.close()
+        if self._cleanup is not None:
+            self._cleanup.cancel()
         if self.checker is not None:
             self.checker.close()
         for host in self.hosts:

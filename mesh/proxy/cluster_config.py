@@ -2,73 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import Any
 
-from mesh.proxy.balancing.arrangement import LoadBalancing, Rules
-from mesh.proxy.balancing.member import Locality
+from mesh.proxy.balancing.arrangement import LoadBalancing
 from mesh.proxy.breaker import Thresholds
+from mesh.proxy.discovery.dns import DnsConfig
+from mesh.proxy.discovery.original_dst import OriginalDstConfig
+from mesh.proxy.endpoint import Assignment, Endpoint, Pairs
 from mesh.proxy.health.checker import HealthCheckConfig
 from mesh.proxy.outlier import OutlierConfig
 from mesh.proxy.transport_socket import ClientTls
 from mesh.proxy.upstream_config import UpstreamConfig
-
-Pairs = tuple[tuple[str, str], ...]
-
-
-class EdsHealth(IntEnum):
-    """`envoy.config.core.v3.HealthStatus`: what the control plane says of an endpoint."""
-
-    UNKNOWN = 0
-    HEALTHY = 1
-    UNHEALTHY = 2
-    DRAINING = 3
-    TIMEOUT = 4
-    DEGRADED = 5
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointCheck:
-    """`HealthCheckConfig` of an endpoint: where and as whom it is checked instead; empty or 0 where it does not say."""
-
-    ip: str = ""
-    port: int = 0
-    hostname: str = ""
-    is_disabled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One address of a cluster, as configured. `workload` is Istio's endpoint metadata, empty if there is none.
-
-    `locality_weight` is its locality's, 0 if that has none; `hash_name` places it in rings in its address's stead.
-    """
-
-    ip: str
-    port: int
-    weight: int = 1
-    status: EdsHealth = EdsHealth.UNKNOWN
-    workload: str = ""
-    hostname: str = ""
-    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
-    match_metadata: Pairs = ()
-    locality_match_metadata: Pairs = ()
-    hash_name: str = ""
-    is_canary: bool = False
-    locality: Locality = ("", "", "")
-    locality_weight: int = 0
-    priority: int = 0
-    check: EndpointCheck | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A compiled ClusterLoadAssignment."""
-
-    endpoints: tuple[Endpoint, ...] = ()
-    rules: Rules = field(default_factory=Rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +39,8 @@ class ClusterConfig:
     assignment: Assignment = field(
         default_factory=Assignment
     )  # for STRICT_DNS the `ip` of its endpoints holds the name
-    is_dns: bool = False
-    dns_refresh: float = 5.0
+    dns: DnsConfig | None = None
+    original_dst: OriginalDstConfig | None = None
 
     def tls_of(self, endpoint: Endpoint) -> ClientTls | None:
         """The transport for an endpoint (`transport_socket_matches`): the first that its metadata matches, else the

@@ -99,10 +99,13 @@ class ClusterStats(Group):
     membership_degraded: int = 0
     membership_excluded: int = 0
     lb_healthy_panic: int = 0
+    original_dst_host_invalid: int = 0
     lb_zone_cluster_too_small: int = 0
     update_attempt: int = 0
     update_success: int = 0
+    update_failure: int = 0
     update_empty: int = 0
+    update_no_rebuild: int = 0
     outlier_detection__ejections_active: int = 0
     outlier_detection__ejections_enforced_total: int = 0
     outlier_detection__ejections_overflow: int = 0

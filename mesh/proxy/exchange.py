@@ -134,6 +134,9 @@ class Exchange(Stream):
             rewrite(head, action, target.host_rewrite, tells=not self.config.suppresses_envoy_headers)
         if action.hash_key is not None:
             self._key = action.hash_key(self)
+        if cluster.original_dst is not None:
+            info = self.connection.info
+            self._key = cluster.original_dst.key(head, info.original_destination if info is not None else None)
         if action.mirrors:
             self._mirror(action)
         self._awaits_handshake = self.upgrade == WEBSOCKET

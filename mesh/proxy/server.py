@@ -12,7 +12,6 @@ from typing import IO, Any
 from envoy.config.core.v3.base_pb2 import Node
 
 from mesh.proxy.cluster import Cluster
-from mesh.proxy.cluster_config import Assignment
 from mesh.proxy.compile.clusters import CompiledCluster, compile_cluster
 from mesh.proxy.compile.endpoints import compile_endpoints
 from mesh.proxy.compile.listeners import CompiledListener, compile_listener
@@ -20,6 +19,7 @@ from mesh.proxy.compile.routes import compile_routes
 from mesh.proxy.compile.tls import ContextPlan, check_secret
 from mesh.proxy.connection_info import Address
 from mesh.proxy.counters import ClusterStats
+from mesh.proxy.endpoint import Assignment
 from mesh.proxy.fields import Place
 from mesh.proxy.listener import REPLACED_DRAIN_S, ActiveListener
 from mesh.proxy.resources import Refused, Resources
@@ -212,10 +212,8 @@ class Server:
                 cluster.replace_endpoints(
                     compile_endpoints(assignment, Place("ClusterLoadAssignment", config.eds_name))
                 )
-        elif config.is_dns:
-            cluster.resolve()
         else:
-            cluster.replace_endpoints(config.assignment)
+            cluster.discover()
         return cluster
 
     def _update_endpoints(self, cluster: Cluster, plan: _Plan) -> None:

@@ -170,7 +170,7 @@ class TcpDownstream(asyncio.Protocol):
             self._give_up("NC", "cluster_not_found")
             return
         for _ in range(self.config.max_connect_attempts):
-            self.host = self.cluster.pick(self._hash())
+            self.host = self.cluster.pick(self._key(self.cluster))
             if self.host is None:
                 self.cluster.stats.upstream_cx_none_healthy += 1
                 self._give_up("UH", "no_healthy_upstream")
@@ -184,8 +184,10 @@ class TcpDownstream(asyncio.Protocol):
         self.cluster.stats.upstream_cx_connect_attempts_exceeded += 1
         self._give_up("UF,URX", f"upstream_reset_before_response_started{{{self.transport_failure.replace(' ', '_')}}}")
 
-    def _hash(self) -> int | None:
+    def _key(self, cluster: Cluster) -> int | None:
         assert self.info is not None
+        if cluster.original_dst is not None:
+            return cluster.original_dst.key(None, self.info.original_destination)
         return xxh64(self.info.remote[0].encode()) if self.config.hashes_source_ip else None
 
     async def _connect_to(self, cluster: Cluster, host: Host) -> bool:

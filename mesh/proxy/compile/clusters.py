@@ -11,7 +11,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf.json_format import MessageToDict
 
 from mesh.proxy.cluster_config import ClusterConfig
-from mesh.proxy.compile import breakers, endpoints, health_checks, load_balancing, outlier, protocols, tls
+from mesh.proxy.compile import breakers, discovery, endpoints, health_checks, load_balancing, outlier, protocols, tls
 from mesh.proxy.compile.outlier import compile_outlier
 from mesh.proxy.compile.values import seconds_or, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
@@ -26,8 +26,8 @@ SUPPORTED = {
          "outlier_detection", "common_lb_config", "transport_socket", "transport_socket_matches", "metadata",
          "least_request_lb_config", "round_robin_lb_config", "ring_hash_lb_config", "maglev_lb_config",
          "load_balancing_policy", "health_checks", "ignore_health_on_host_removal", "dns_refresh_rate",
-         "dns_lookup_family",
-         "respect_dns_ttl", "upstream_connection_options", "track_cluster_stats", "cleanup_interval")
+         "dns_lookup_family", "dns_jitter", "dns_failure_refresh_rate", "original_dst_lb_config",
+         "upstream_connection_options", "track_cluster_stats", "cleanup_interval")
     ),
     _C + "Cluster.EdsClusterConfig": frozenset(("eds_config", "service_name")),
     _C + "Cluster.TransportSocketMatch": frozenset(("name", "match", "transport_socket")),
@@ -37,13 +37,20 @@ SUPPORTED = {
     "envoy.config.core.v3.ConfigSource": OPAQUE,
     "envoy.config.core.v3.TransportSocket": frozenset(("name", "typed_config")),
     **breakers.SUPPORTED,
+    **discovery.SUPPORTED,
     **endpoints.SUPPORTED,
     **health_checks.SUPPORTED,
     **load_balancing.SUPPORTED,
     **outlier.SUPPORTED,
     **protocols.SUPPORTED,
 }  # fmt: skip
-_KINDS = {Cluster.STATIC: "STATIC", Cluster.STRICT_DNS: "STRICT_DNS", Cluster.EDS: "EDS"}
+_KINDS = {
+    Cluster.STATIC: "STATIC",
+    Cluster.STRICT_DNS: "STRICT_DNS",
+    Cluster.LOGICAL_DNS: "LOGICAL_DNS",
+    Cluster.EDS: "EDS",
+    Cluster.ORIGINAL_DST: "ORIGINAL_DST",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +63,10 @@ def compile_cluster(cluster: Any, place: Place) -> CompiledCluster:
     """Raises Refused."""
     check(cluster, SUPPORTED, place)
     if cluster.WhichOneof("cluster_discovery_type") == "cluster_type" or cluster.type not in _KINDS:
-        raise place.refuse("only STATIC, EDS and STRICT_DNS are supported", "type")
+        raise place.refuse("not supported by this sidecar", "type")
     kind = _KINDS[cluster.type]
+    is_dns = kind in ("STRICT_DNS", "LOGICAL_DNS")
     own, matches, contexts = _transports(cluster, place)
-    is_dns = kind == "STRICT_DNS"
     assignment = endpoints.compile_endpoints(cluster.load_assignment, place.at("load_assignment"), dns=is_dns)
     return CompiledCluster(
         ClusterConfig(
@@ -81,8 +88,8 @@ def compile_cluster(cluster: Any, place: Place) -> CompiledCluster:
             services=_services(cluster),
             eds_name=(cluster.eds_cluster_config.service_name or cluster.name) if kind == "EDS" else "",
             assignment=assignment,
-            is_dns=is_dns,
-            dns_refresh=seconds_or(cluster, "dns_refresh_rate", 5.0),
+            dns=discovery.compile_dns(cluster, place) if is_dns else None,
+            original_dst=discovery.compile_original_dst(cluster, place) if kind == "ORIGINAL_DST" else None,
         ),
         contexts,
     )

@@ -8,8 +8,8 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from mesh.proxy.balancing.arrangement import Rules
-from mesh.proxy.cluster_config import Assignment, EdsHealth, Endpoint, EndpointCheck
 from mesh.proxy.compile.values import ADDRESS, socket_address, value_or
+from mesh.proxy.endpoint import Assignment, EdsHealth, Endpoint, EndpointCheck
 from mesh.proxy.fields import OPAQUE, Place, check
 
 _E = "envoy.config.endpoint.v3."

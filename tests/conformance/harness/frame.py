@@ -90,14 +90,13 @@ class Frame:
 
     def _cluster(self, name: str, value: Any) -> dict[str, Any]:
         value = {"endpoints": value} if isinstance(value, list) else dict(value)
-        localities = value.pop("localities", None) or [{"endpoints": value.pop("endpoints")}]
-        assignment = {"cluster_name": name, "endpoints": [self._locality(each) for each in localities]}
+        assigned = self._assignment(name, value)
         tls = value.pop("tls", None)
         cluster = {
             "name": name,
             "connect_timeout": "1s",
             "type": "STATIC",
-            "load_assignment": assignment | value.pop("assignment", {}),
+            **assigned,
             **value,
         }
         if tls is not None:
@@ -106,6 +105,13 @@ class Frame:
             if "tls" in match:
                 match["transport_socket"] = self._tls(match.pop("tls"), upstream=True)
         return cluster
+
+    def _assignment(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
+        if not value.keys() & {"localities", "endpoints"}:
+            return {}
+        localities = value.pop("localities", None) or [{"endpoints": value.pop("endpoints")}]
+        endpoints = [self._locality(each) for each in localities]
+        return {"load_assignment": {"cluster_name": name, "endpoints": endpoints, **value.pop("assignment", {})}}
 
     def _locality(self, value: Mapping[str, Any]) -> dict[str, Any]:
         value = dict(value)

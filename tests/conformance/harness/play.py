@@ -163,6 +163,7 @@ class Player:
 
     async def _exchange(self, request: Request, expect: Expect) -> Answer:
         first = len(self._scene.records)
+        request = self._scene.addressed(request)
         try:
             connection = await self._connect(request)
         except (ssl.SSLError, ConnectionError) as error:

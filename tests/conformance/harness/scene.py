@@ -8,10 +8,11 @@ import random
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.case import CaseFile, Reply, decode
+from harness.case import CaseFile, Reply, Request, decode
 from harness.engines import AccessLog, Engine, TextLog
 from harness.frame import ADMIN_PORT, LISTENER_PORT, NOBODY, Frame
 from harness.http2_upstream import Http2Upstream
@@ -89,6 +90,16 @@ class Scene:
         """Set how upstreams answer health checks; those not named are well."""
         for name, upstream in self.upstreams.items():
             upstream.health = decode(Reply, by_name.get(name, {}), f"health of {name}")
+
+    def addressed(self, request: Request) -> Request:
+        """The request with `<upstream>` in the values of its headers replaced by that upstream's address."""
+        if not isinstance(request.headers, Mapping) or "<" not in str(request.headers):
+            return request
+        headers = dict(request.headers)
+        for name, (address, port) in self.frame.upstreams.items():
+            for header, value in headers.items():
+                headers[header] = value.replace(f"<{name}>", f"{address}:{port}") if isinstance(value, str) else value
+        return replace(request, headers=headers)
 
     def named(self, text: str) -> str:
         """The text with this run's addresses replaced by the names that the case file gave them."""

@@ -354,7 +354,7 @@ def test_an_update_that_cannot_be_served_changes_nothing() -> None:
             good = resources(listener(chain("app")), cluster("app", port))
             async with sidecar(good) as proxy:
                 bad = resources(listener(chain("other")), cluster("other", port).replace("STATIC", "ORIGINAL_DST"))
-                with pytest.raises(Refused, match='Cluster "other": type: only STATIC, EDS and STRICT_DNS'):
+                with pytest.raises(Refused, match='Cluster "other": load_assignment: ORIGINAL_DST clusters'):
                     proxy.server.apply(bad)
                 taken = resources(f"{listener(chain('app'))}, {listener(chain('app'), port, 'second')}")
                 with pytest.raises(Refused, match=f'Listener "second": address: cannot bind 127.0.0.1:{port}: Address'):

@@ -1,0 +1,1 @@
+"""Where a cluster's hosts come from where nobody tells them: DNS, or where the client wanted to go."""
