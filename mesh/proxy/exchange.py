@@ -41,6 +41,7 @@ from mesh.proxy.upgrade import WEBSOCKET
 if TYPE_CHECKING:
     from mesh.proxy.cluster import Cluster
     from mesh.proxy.codec import RequestEncoder, ResponseEncoder
+    from mesh.proxy.filters.upstream_fault import TryFault
     from mesh.proxy.mirror import Mirror
 
 _INTERIM = frozenset((100, 102, 103, 104))
@@ -54,8 +55,18 @@ class Exchange(Stream):
     """
 
     __slots__ = (
-        "_awaits_handshake", "_body", "_key", "_mirrors", "_retries", "_retry", "_sent", "_was_informed", "cluster",
-        "upstream", "upstream_started",
+        "_awaits_handshake",
+        "_body",
+        "_key",
+        "_mirrors",
+        "_retries",
+        "_retry",
+        "_sent",
+        "_was_informed",
+        "cluster",
+        "try_fault",
+        "upstream",
+        "upstream_started",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +80,7 @@ class Exchange(Stream):
         self._retries: Retries | None = None
         self._sent = False
         self._was_informed = False
+        self.try_fault: TryFault | None = None  # what each try meets
         self._mirrors: tuple[Mirror, ...] = ()  # what still wants the request's body
         self._key: int | None = None  # what the cluster's balancer may hash by
         self._awaits_handshake = False  # a WebSocket's: until then nothing of the client's goes further
@@ -185,11 +197,30 @@ class Exchange(Stream):
         if route.counts_attempts:
             self.head.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
         self._sent = False
+        if self.try_fault is not None:
+            if retry is not None:
+                self.upstream_started = time.monotonic()
+                self._start_try(retry)
+            if self.try_fault.strikes():
+                return
+        self.request_upstream()
+
+    def request_upstream(self) -> None:
+        """Ask the pool of the try's host for a connection."""
+        cluster, host = self.cluster, self.host
+        assert cluster is not None
+        assert host is not None
         try:
             (host.pool if cluster is host.cluster else host.high_pool).request(self)
         except Overflow as overflow:
             cluster.stats.codes.count(503)
             self.upstream_failed(overflow)
+
+    def answer_try(self, head: ResponseHead, body: bytes) -> None:
+        """The try ends with this, as if its host had said so."""
+        self._sent = True
+        self.upstream_started = time.monotonic()
+        self.response_received(head, body, True)
 
     def upstream_ready(self, upstream: RequestEncoder) -> None:
         """The pool's answer: send the head, and of the body what is there."""

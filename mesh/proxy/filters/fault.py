@@ -92,7 +92,11 @@ class FaultPolicy:
 
 def compile_route(packed: Any, place: Place) -> FaultPolicy:
     """Raises Refused."""
-    config = unpack(packed, HTTPFault, place)
+    return compile_policy(unpack(packed, HTTPFault, place), place)
+
+
+def compile_policy(config: HTTPFault, place: Place) -> FaultPolicy:
+    """Raises Refused."""
     check(config, SUPPORTED, place)
     return FaultPolicy(
         delay=_delay(config.delay),
