@@ -273,7 +273,6 @@ class Connection(Sending[StreamT]):
             self.reset(stream, errors.PROTOCOL_ERROR)
             stream.broke(WRONG_SIZE)
             return
-        self.stats.trailers += 1
         self._remote_done(stream)
         stream.trailers_received(head)
 

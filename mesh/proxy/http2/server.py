@@ -43,7 +43,6 @@ class ServerConnection(Connection[ServerStreamT]):
 
     def announce_drain(self) -> None:
         """The first of two GOAWAYs (RFC 9113 section 6.8): it ends nothing yet, but asks for no more new streams."""
-        self.stats.goaway_sent += 1
         self.send_goaway(errors.NO_ERROR, last=2**31 - 1)
 
     def finish_drain(self) -> None:
@@ -90,6 +89,7 @@ class ServerConnection(Connection[ServerStreamT]):
             return
         if stream.remote_done:
             raise ConnectionBroke(errors.STREAM_CLOSED, "HEADERS: stream in half-closed(remote)")
+        self.stats.trailers += 1
         self._trailers(stream, fields, done)
 
     def _request(self, stream: ServerStreamT, block: bytes, done: bool) -> None:

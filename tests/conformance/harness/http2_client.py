@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from h2.connection import H2Connection
 
 _PIECE = 16384
+_FRAME_HEAD = 9
 _PSEUDO = (":method", ":scheme", ":authority", ":path")
 
 
@@ -34,6 +35,7 @@ class Http2Connection:
         self._answers: dict[int, Answer] = {}
         self._last = 0
         self._ended: set[int] = set()
+        self._unread = b""
         self._heard: list[Answer] = []
         self._end = ""  # of the connection: how it came
         self._moved = asyncio.Condition()
@@ -155,11 +157,21 @@ class Http2Connection:
             self._moved.notify_all()
 
     def _receive(self, data: bytes) -> None:
+        from h2.connection import ConnectionState
         from h2.exceptions import ProtocolError
 
-        with suppress(ProtocolError):  # of what a case's own frames have brought about
-            for event in self._peer.receive_data(data):
-                self._take(event)
+        self._unread += data
+        while len(self._unread) >= _FRAME_HEAD:
+            end = _FRAME_HEAD + int.from_bytes(self._unread[:3], "big")
+            if len(self._unread) < end:
+                return
+            frame, self._unread = self._unread[:end], self._unread[end:]
+            with suppress(ProtocolError):  # of what a case's own frames have brought about
+                for event in self._peer.receive_data(frame):
+                    self._take(event)
+            # For the library a GOAWAY is the end; in HTTP/2 the streams that are open go on.
+            if self._peer.state_machine.state is ConnectionState.CLOSED:
+                self._peer.state_machine.state = ConnectionState.CLIENT_OPEN
 
     def _take(self, event: object) -> None:
         from h2 import events
