@@ -259,6 +259,8 @@ class ListenerStats(Group):
     downstream_cx_total: int = 0
     downstream_cx_active: int = 0
     downstream_cx_destroy: int = 0
+    downstream_cx_overflow: int = 0
+    downstream_global_cx_overflow: int = 0
     downstream_pre_cx_active: int = 0
     downstream_pre_cx_timeout: int = 0
     downstream_listener_filter_remote_close: int = 0

@@ -67,6 +67,7 @@ class ListenerConfig:
     continues_on_timeout: bool
     uses_original_dst: bool
     binds: bool
+    ignores_global_limit: bool
     socket_options: SocketOptions
     stats: ListenerStats
 

@@ -15,7 +15,7 @@ from mesh.proxy.filter_chain import FilterChain, ListenerConfig
 from mesh.proxy.http2_downstream import Http2Downstream
 from mesh.proxy.http_config import HttpConfig
 from mesh.proxy.network_filters.network_filter import NotAdmitted, admit
-from mesh.proxy.peek import Peek
+from mesh.proxy.peek import Closer, Peek
 from mesh.proxy.socket_options import listening_socket
 from mesh.proxy.tcp import TcpDownstream
 from mesh.proxy.tls import Peer, TlsConnection
@@ -38,7 +38,8 @@ class Connection(Protocol):
 class ActiveListener:
     """A listener that accepts. Its configuration can be replaced while its sockets stay open.
 
-    `of_destination` finds the listener for a connection's original destination.
+    `of_destination` finds the listener for a connection's original destination, `is_full` tells whether one connection
+    more would be too many; None where there is no limit.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class ActiveListener:
         worker: Worker,
         config: ListenerConfig,
         of_destination: Callable[[Address], ActiveListener | None],
+        is_full: Callable[[ListenerConfig], bool] | None,
         *,
         reuse_port: bool,
     ) -> None:
         self.worker = worker
         self.config = config
         self.of_destination = of_destination
+        self._is_full = is_full
         self.connections: dict[Connection, FilterChain] = {}
         self._reuse_port = reuse_port
         self._servers: list[asyncio.Server] = []
@@ -126,6 +129,8 @@ class ActiveListener:
     # Accepting
 
     def _accepted(self) -> asyncio.Protocol:
+        if self._is_full is not None and self._is_full(self.config):
+            return Closer()
         chain = self.config.only_chain
         return Peek(self) if chain is None else self.serve(chain, None)
 

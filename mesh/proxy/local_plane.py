@@ -9,6 +9,7 @@ from envoy.config.core.v3.base_pb2 import Node
 
 from mesh.proxy import breaker
 from mesh.proxy.cluster import Cluster, Host
+from mesh.proxy.connection_limits import ConnectionLimits
 from mesh.proxy.plane import ClusterStatus, HostStatus, ListenerStatus, OutlierStatus, Thresholds
 from mesh.proxy.resources import Resources
 from mesh.proxy.runtime import Runtime
@@ -24,10 +25,15 @@ class LocalPlane:
         self._stats = stats
 
     @classmethod
-    def of(cls, node: Node, log: TextIO, *, reuse_port: bool = False) -> LocalPlane:
+    def of(
+        cls, node: Node, log: TextIO, *, reuse_port: bool = False, limits: ConnectionLimits | None = None
+    ) -> LocalPlane:
         """A data path of its own in the running loop. `log` takes what cannot be told otherwise."""
         stats = Stats()
-        return cls(Server(asyncio.get_running_loop(), node, stats, log, reuse_port=reuse_port), stats)
+        server = Server(
+            asyncio.get_running_loop(), node, stats, log, reuse_port=reuse_port, limits=limits or ConnectionLimits()
+        )
+        return cls(server, stats)
 
     async def run(self) -> None:
         """Nothing to look after: it ends with this process."""

@@ -16,7 +16,10 @@ from mesh.proxy.admin.page import Sidecar
 from mesh.proxy.admin.pages import PAGES
 from mesh.proxy.admin.server import AdminServer
 from mesh.proxy.bootstrap import ads_cluster, static_resources
+from mesh.proxy.compile.limits import compile_limits
 from mesh.proxy.configuration import Configuration
+from mesh.proxy.connection_limits import ConnectionLimits
+from mesh.proxy.fields import Place
 from mesh.proxy.local_plane import LocalPlane
 from mesh.proxy.options import Options
 from mesh.proxy.plane import DataPlane
@@ -50,7 +53,7 @@ async def _validate(bootstrap: Bootstrap, options: Options) -> int:
         from mesh.proxy.xds_client.channel import Dialer  # noqa: PLC0415 - see `_Process._ads`
 
         Dialer.of(ads_cluster(bootstrap))
-    plane = LocalPlane.of(bootstrap.node, sys.stderr)
+    plane = LocalPlane.of(bootstrap.node, sys.stderr, limits=_limits(bootstrap, options))
     await Configuration(static_resources(bootstrap), plane, _unserved(bootstrap)).check()
     await plane.close(0)
     print(f"configuration '{options.config_path or '--config-yaml'}' OK")  # noqa: T201 - what was asked for
@@ -68,11 +71,20 @@ async def _serve(bootstrap: Bootstrap, options: Options) -> int:
 
 
 async def _plane(bootstrap: Bootstrap, options: Options) -> DataPlane:
+    limits = _limits(bootstrap, options)
     if options.concurrency == 1:
-        return LocalPlane.of(bootstrap.node, sys.stderr)
+        return LocalPlane.of(bootstrap.node, sys.stderr, limits=limits)
     from mesh.proxy.workers import Workers  # noqa: PLC0415 - most sidecars have no use for it
 
     return await Workers.start(bootstrap.node, options.concurrency, options.log_level)
+
+
+def _limits(bootstrap: Bootstrap, options: Options) -> ConnectionLimits:
+    """Of the whole proxy, which only a single worker can keep to."""
+    limits = compile_limits(bootstrap, Place("Bootstrap", bootstrap.node.id))
+    if limits and options.concurrency > 1:
+        raise StartError("limits of connections are supported with --concurrency 1 alone")
+    return limits
 
 
 class _Process:

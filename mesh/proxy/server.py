@@ -18,15 +18,19 @@ from mesh.proxy.compile.listeners import CompiledListener, compile_listener
 from mesh.proxy.compile.routes import compile_routes
 from mesh.proxy.compile.tls import ContextPlan, check_secret
 from mesh.proxy.connection_info import Address
+from mesh.proxy.connection_limits import ConnectionLimits
 from mesh.proxy.counters import ClusterStats
 from mesh.proxy.endpoint import Assignment
 from mesh.proxy.fields import Place
+from mesh.proxy.filter_chain import ListenerConfig
 from mesh.proxy.listener import REPLACED_DRAIN_S, ActiveListener
 from mesh.proxy.resources import Refused, Resources
 from mesh.proxy.route import RouteTable
 from mesh.proxy.runtime import Runtime, Worker
 from mesh.proxy.stats import Stats
 from mesh.proxy.tls_context import Material
+
+_NO_LIMITS = ConnectionLimits()
 
 
 @dataclass(slots=True)
@@ -46,7 +50,14 @@ class Server:
     """Serves one `Resources` at a time. Updates cost what changed: unchanged messages keep what was made of them."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, node: Node, stats: Stats, log: IO[str], *, reuse_port: bool = False
+        self,
+        loop: asyncio.AbstractEventLoop,
+        node: Node,
+        stats: Stats,
+        log: IO[str],
+        *,
+        reuse_port: bool = False,
+        limits: ConnectionLimits = _NO_LIMITS,
     ) -> None:
         """`log` gets what cannot be told otherwise (an access log that cannot be written). `reuse_port` lets several
         workers share the listeners' ports.
@@ -55,6 +66,7 @@ class Server:
         self.stats = stats
         self._node = node
         self._reuse_port = reuse_port
+        self._limits = limits
         self._listeners: dict[str, CompiledListener] = {}
         self._clusters: dict[str, CompiledCluster] = {}
         self._active: dict[str, ActiveListener] = {}
@@ -141,7 +153,13 @@ class Server:
         for name, compiled in plan.listeners.items():
             if name in staying:
                 continue
-            opened = ActiveListener(self.worker, compiled.config, self._of_destination, reuse_port=self._reuse_port)
+            opened = ActiveListener(
+                self.worker,
+                compiled.config,
+                self._of_destination,
+                self._is_full if self._limits else None,
+                reuse_port=self._reuse_port,
+            )
             try:
                 opened.bind(leaving)
             except OSError as error:
@@ -158,6 +176,9 @@ class Server:
             return False
         old, new = active.config, plan.listeners[name].config
         return (old.addresses, old.binds, old.socket_options) == (new.addresses, new.binds, new.socket_options)
+
+    def _is_full(self, config: ListenerConfig) -> bool:
+        return self._limits.refuses(config, (active.config for active in self._active.values()))
 
     def _of_destination(self, address: Address) -> ActiveListener | None:
         """The listener of this address, or else that of its port on every address."""

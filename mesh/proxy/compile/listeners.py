@@ -29,7 +29,7 @@ SUPPORTED = {
          "per_connection_buffer_limit_bytes", "metadata", "listener_filters", "listener_filters_timeout",
          "continue_on_listener_filters_timeout", "traffic_direction", "enable_reuse_port", "drain_type",
          "use_original_dst", "bind_to_port", "transparent", "freebind", "socket_options", "tcp_fast_open_queue_length",
-         "tcp_backlog_size")
+         "tcp_backlog_size", "ignore_global_conn_limit")
     ),
     _L + "AdditionalAddress": frozenset(("address",)),
     _L + "ListenerFilter": OPAQUE,  # checked with its own table
@@ -100,6 +100,7 @@ def compile_listener(listener: Any, node: Node, stats: Stats, files: LogFiles, p
             continues_on_timeout=listener.continue_on_listener_filters_timeout,
             uses_original_dst=listener.use_original_dst.value,
             binds=value_or(listener, "bind_to_port", True),
+            ignores_global_limit=listener.ignore_global_conn_limit,
             socket_options=_socket_options(listener),
             stats=stats.group(ListenerStats, f"listener.{name}", (("envoy.listener_address", name),)),
         ),

@@ -73,6 +73,7 @@ class Frame:
         """The bootstrap of a case file, remembering the addresses it gave out."""
         fragment = dict(fragment)
         fragment.pop("upstreams", None)
+        more = fragment.pop("bootstrap", {})
         listeners = fragment.pop("listeners", None)
         clusters = [self._cluster(name, value) for name, value in fragment.pop("clusters", {}).items()]
         if listeners is None:
@@ -86,6 +87,7 @@ class Frame:
                 "listeners": [self._listener(name, value) for name, value in listeners.items()],
                 "clusters": clusters,
             },
+            **more,
         }
 
     def _cluster(self, name: str, value: Any) -> dict[str, Any]:

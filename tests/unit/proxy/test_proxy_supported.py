@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap, LayeredRuntime
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import Node, TransportSocket
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_components_pb2 import ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.overload.v3.overload_pb2 import OverloadManager
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.config.trace.v3.opentelemetry_pb2 import OpenTelemetryConfig
 from envoy.config.trace.v3.zipkin_pb2 import ZipkinConfig
@@ -31,6 +33,7 @@ from google.protobuf.message_factory import GetMessageClass
 from mesh.proxy.access_log import LogFiles
 from mesh.proxy.compile.clusters import compile_cluster
 from mesh.proxy.compile.endpoints import compile_endpoints
+from mesh.proxy.compile.limits import compile_limits
 from mesh.proxy.compile.listeners import compile_listener
 from mesh.proxy.compile.rbac import HTTP, compile_rules
 from mesh.proxy.compile.routes import compile_routes
@@ -103,6 +106,27 @@ def access_log(http: HttpConnectionManager, message: Message) -> None:
 
 def whole_access_log(http: HttpConnectionManager, message: Any) -> None:
     http.access_log.append(message)
+
+
+def in_bootstrap(put: Callable[[Bootstrap, Message], None]) -> Compile:
+    def compile_it(message: Message) -> object:
+        whole = Bootstrap()
+        put(whole, message)
+        return compile_limits(whole, Place("Bootstrap", "b"))
+
+    return compile_it
+
+
+def overload(whole: Bootstrap, message: Any) -> None:
+    whole.overload_manager.CopyFrom(message)
+
+
+def runtime(whole: Bootstrap, message: Any) -> None:
+    whole.layered_runtime.CopyFrom(message)
+
+
+def resource_monitor(whole: Bootstrap, message: Message) -> None:
+    whole.overload_manager.resource_monitors.add(name="m").typed_config.Pack(message)
 
 
 def ip_detection(http: HttpConnectionManager, message: Message) -> None:
@@ -195,6 +219,9 @@ HANDED: dict[str, Compile] = {
     "envoy.extensions.filters.listener.": in_listener(listener_filter),
     "envoy.extensions.filters.http.": manager(http_filter),
     "envoy.extensions.http.original_ip_detection.": manager(ip_detection),
+    OverloadManager.DESCRIPTOR.full_name: in_bootstrap(overload),
+    LayeredRuntime.DESCRIPTOR.full_name: in_bootstrap(runtime),
+    "envoy.extensions.resource_monitors.": in_bootstrap(resource_monitor),
     "envoy.extensions.access_loggers.": manager(access_log),
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": in_listener(server_socket),
     "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": in_cluster(client_socket),
