@@ -13,6 +13,7 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
 
+from mesh.proxy.grpc import http_status, is_grpc, write_timeout
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http1.upgrade import restore
 from mesh.proxy.request_body import RequestBody
@@ -128,6 +129,10 @@ class Exchange(Stream):
         if action.idle_timeout is not None:
             self.idle_timeout = action.idle_timeout
         timeout, retry, expected = action.timeout, action.retry, action.expected_timeout
+        heeds_deadline = action.grpc_timeout is not None and is_grpc(head)
+        if heeds_deadline and action.grpc_timeout is not None:
+            timeout = action.grpc_timeout(head)
+            expected = expected_timeout(timeout, retry)
         if b"x-envoy-internal" in head.marked:
             timeout, retry = steered(head, timeout, retry)
             expected = expected_timeout(timeout, retry)
@@ -138,6 +143,8 @@ class Exchange(Stream):
             if not self.config.suppresses_envoy_headers:
                 head.lines.append(expected)
             self.route_timeout = timeout
+            if heeds_deadline:
+                write_timeout(head, timeout)
         if target.request_edit is not None:
             target.request_edit.apply(head, self)
         if route.request_edit is not None:
@@ -342,9 +349,12 @@ class Exchange(Stream):
         assert cluster is not None
         assert host is not None
         stats = cluster.stats
+        judged = status
+        if b"grpc-status" in head.marked and is_grpc(self.head):
+            judged = http_status(head.marked[b"grpc-status"])
         if cluster.outlier is not None:
-            cluster.outlier.responded(host.health, status)
-        if status >= 500:
+            cluster.outlier.responded(host.health, judged)
+        if judged >= 500:
             host.rq_error += 1
         else:
             host.rq_success += 1
@@ -408,6 +418,10 @@ class Exchange(Stream):
     def trailers_received(self, trailers: Head) -> None:
         """The upstream's response ends with these."""
         self.upstream = None
+        said, host = trailers.get(b"grpc-status"), self.host
+        if said is not None and said != b"0" and host is not None and is_grpc(self.head):
+            host.rq_success -= 1
+            host.rq_error += 1
         if self.throttle is None:
             self.send_trailers(trailers)
         else:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mesh.proxy.grpc import status_of_http
 from mesh.proxy.tls_context import name_text
 
 if TYPE_CHECKING:
@@ -160,7 +161,6 @@ _GRPC_NAMES = (
     "PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented",
     "Internal", "Unavailable", "DataLoss", "Unauthenticated",
 )  # fmt: skip
-_GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 
 
 def grpc_status(stream: Subject) -> int | None:
@@ -172,7 +172,7 @@ def grpc_status(stream: Subject) -> int | None:
         said = head.get(b"grpc-status") if head is not None else None
         if said is not None and said.isdigit():
             return int(said)
-    return _GRPC_OF_HTTP.get(stream.status, 2) if stream.status else None
+    return status_of_http(stream.status) if stream.status else None
 
 
 def grpc_status_name(stream: Subject, snake: bool) -> str | None:

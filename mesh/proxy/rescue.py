@@ -116,6 +116,7 @@ class Rescue:
     body: str = ""
     is_reset: bool = False
     headers: bytes = b""
+    grpc_status: int | None = None  # for a gRPC call, where it is not the one that the status stands for
 
     def words(self, failure: Failure) -> tuple[str, str]:
         """Response code details and body for this failure."""
@@ -153,7 +154,7 @@ RESCUE: dict[type[Failure], Rescue] = {
     TryIdle: Rescue(504, "UT", "upstream_per_try_idle_timeout", "upstream request timeout"),
     StreamIdle: Rescue(504, "SI", "stream_idle_timeout", "stream timeout"),
     RequestIncomplete: Rescue(408, "", "request_overall_timeout", "request timeout"),
-    StreamTooLong: Rescue(504, "", "max_duration_timeout", "downstream duration timeout"),
+    StreamTooLong: Rescue(504, "", "max_duration_timeout", "downstream duration timeout", grpc_status=4),
     RequestBroke: Rescue(400, "DPE", "{reason}", "Bad Request"),
     RequestTrailersTooLarge: Rescue(431, "DPE", "{reason}", "Request Header Fields Too Large"),
     RequestTooLarge: Rescue(413, "", "request_payload_too_large", "Payload Too Large"),

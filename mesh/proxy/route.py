@@ -88,6 +88,8 @@ class Forward:
     no_cluster_status: int = 503
     is_high_priority: bool = False
     upgrades: Mapping[bytes, bool] = field(default_factory=dict)
+    max_duration: Callable[[RequestHead, float], float] | None = None
+    grpc_timeout: Callable[[RequestHead], float] | None = None
     expected_timeout: bytes | None = None  # the header line of `timeout`
     rewrites: bool = False  # whether host or path may change, by what stands above
     hash_key: HashKey | None = None

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from mesh.proxy import grpc
 from mesh.proxy.connection_info import text_of
+from mesh.proxy.grpc import is_grpc, status_of_http
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http1.names import HOP, INTERNAL
 from mesh.proxy.request_head import clean, new_request_id
@@ -46,8 +48,8 @@ class Stream(Timeouts):
     __slots__ = (
         "_draw", "_metadata", "_step", "answered", "attempts", "bytes_received", "bytes_sent", "cluster_name",
         "config", "connection", "details", "elapsed", "flags", "head", "host", "is_over", "is_tunnel", "local_body",
-        "method", "request_done", "request_ended", "response_edits", "response_head", "response_trailers", "route",
-        "served_by", "source", "span", "started", "status", "target", "throttle",
+        "max_duration", "method", "request_done", "request_ended", "response_edits", "response_head",
+        "response_trailers", "route", "served_by", "source", "span", "started", "status", "target", "throttle",
         "transport_failure", "upgrade",
     )  # fmt: skip
 
@@ -80,6 +82,7 @@ class Stream(Timeouts):
         self.host: Host | None = None
         self.served_by: RequestEncoder | None = None
         self.attempts = 0
+        self.max_duration = config.max_stream_duration
         self.upgrade = b""  # the protocol that the client asks for, in lower case
         self.is_tunnel = False  # whether the upstream has agreed to it
         self._step = 0
@@ -111,15 +114,15 @@ class Stream(Timeouts):
     def _await_cutoff(self, now: float) -> None:
         """Of request_timeout and max_stream_duration what comes next."""
         config = self.config
-        moments = [self.started + limit for limit in (config.max_stream_duration,) if limit]
+        moments = [self.started + limit for limit in (self.max_duration,) if limit]
         if config.request_timeout and not self.request_done:
             moments.append(self.started + config.request_timeout)
         self.cutoff = min((moment for moment in moments if moment > now), default=inf)
         self.rearm()
 
     def cut_off(self, now: float) -> None:
-        stats, config = self.config.stats, self.config
-        if config.max_stream_duration and self.started + config.max_stream_duration <= now:
+        stats = self.config.stats
+        if self.max_duration and self.started + self.max_duration <= now:
             self.cutoff = inf
             stats.downstream_rq_max_duration_reached += 1
             self.timed_out(StreamTooLong())
@@ -141,6 +144,9 @@ class Stream(Timeouts):
             action = route.action
             target = self.target = action.only or action.pick(self)
             self.cluster_name = target.name
+            if action.max_duration is not None:
+                self.max_duration = action.max_duration(self.head, self.config.max_stream_duration)
+                self._await_cutoff(self.started)
         if route.switches is not None and not self._step:
             self._switch_filters(route.switches)
 
@@ -262,19 +268,33 @@ class Stream(Timeouts):
         self.connection.send_trailers(trailers)
         self.end()
 
-    def reply(self, status: int, body: bytes, flag: str, details: str, headers: bytes = b"") -> None:
-        """Answer without an upstream; `headers` are whole lines with their ends."""
+    def reply(
+        self,
+        status: int,
+        body: bytes,
+        flag: str,
+        details: str,
+        headers: bytes = b"",
+        *,
+        grpc_status: int | None = None,
+    ) -> None:
+        """Answer without an upstream; `headers` are whole lines with their ends. A gRPC call is answered as gRPC does,
+        with `grpc_status` or what the status stands for.
+        """
         self.details = details
         self.add_flag(flag)
         date = self.worker.clock.date(time.monotonic())
         replies = self.config.local_replies
-        if replies is None:
-            head = local_head(status, body, headers, date)
-        else:
+        content_type, edit = b"text/plain", None
+        if replies is not None:
             status, body, content_type, edit = replies.rewrite(self, status, body)
+        if is_grpc(self.head):
+            said = status_of_http(status) if grpc_status is None else grpc_status
+            head, body = grpc.local_head(said, body, headers, date), b""
+        else:
             head = local_head(status, body, headers, date, content_type)
-            if edit is not None:
-                edit.apply(head, self)
+        if edit is not None:
+            edit.apply(head, self)
         self.send_head(head, b"" if self.method == b"HEAD" else body, True)
 
     def fail(self, failure: Failure, status: int = 0) -> None:
@@ -288,7 +308,8 @@ class Stream(Timeouts):
             self.end(reset=True)
             return
         details, body = rescue.words(failure)
-        self.reply(status or rescue.status, body.encode(), rescue.flag, details, rescue.headers)
+        code, grpc_status = status or rescue.status, rescue.grpc_status
+        self.reply(code, body.encode(), rescue.flag, details, rescue.headers, grpc_status=grpc_status)
 
     def add_flag(self, flag: str) -> None:
         """Add to `flags`, which are joined by commas as Envoy logs them."""

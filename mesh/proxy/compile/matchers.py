@@ -10,6 +10,7 @@ from typing import Any
 from mesh.proxy.compile.metadata import metadata_match
 from mesh.proxy.compile.values import BytesMatch, full_match, parts_of, plain_match, string_match
 from mesh.proxy.fields import Place
+from mesh.proxy.grpc import is_grpc
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.route import Circumstance, Condition, PathMatch
 from mesh.proxy.route_index import PathKey
@@ -17,7 +18,6 @@ from mesh.proxy.route_index import PathKey
 _INTEGER = re.compile(rb"[+-]?\d{1,19}")
 # What a regular expression says plainly before its first choice. A character that a quantifier follows is not plain.
 _PLAIN_START = re.compile(rb"(?:[\w/!@#%&=:;<>,~'\"-](?![*?{]))*")
-_GRPC = re.compile(rb"application/grpc(\+.*)?", re.DOTALL)
 
 Lookup = Callable[[RequestHead], bytes | None]
 
@@ -67,17 +67,12 @@ def conditions(match: Any, place: Place) -> tuple[Condition, ...]:
     """What a RouteMatch asks of the head besides its path; all must hold."""
     found: list[Condition] = []
     if match.HasField("grpc"):
-        found.append(grpc_match)
+        found.append(is_grpc)
     for index, header in enumerate(match.headers):
         found.append(header_match(header, place.at(f"headers[{index}]")))
     for index, parameter in enumerate(match.query_parameters):
         found.append(_query_match(parameter, place.at(f"query_parameters[{index}]")))
     return tuple(found)
-
-
-def grpc_match(head: RequestHead) -> bool:
-    """Whether a request is one of gRPC, by its content type."""
-    return _GRPC.fullmatch(head.get(b"content-type") or b"") is not None
 
 
 def circumstances(match: Any, place: Place) -> tuple[Circumstance, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mesh.proxy.compile import destinations, hash_policy, mirrors, redirects, retries
+from mesh.proxy.compile import destinations, durations, hash_policy, mirrors, redirects, retries
 from mesh.proxy.compile.upgrades import upgrades
 from mesh.proxy.compile.values import replacer, seconds_or, value_or
 from mesh.proxy.fields import Place
@@ -18,10 +18,12 @@ SUPPORTED = {
         ("cluster", "cluster_header", "weighted_clusters", "cluster_not_found_response_code", "prefix_rewrite",
          "regex_rewrite", "host_rewrite_literal", "auto_host_rewrite", "host_rewrite_header",
          "host_rewrite_path_regex", "append_x_forwarded_host", "timeout", "idle_timeout", "priority",
-         "retry_policy", "hash_policy", "request_mirror_policies", "upgrade_configs")
+         "retry_policy", "hash_policy", "request_mirror_policies", "upgrade_configs", "max_stream_duration",
+         "max_grpc_timeout", "grpc_timeout_offset")
     ),
     "envoy.config.route.v3.RouteAction.UpgradeConfig": frozenset(("upgrade_type", "enabled")),
     **destinations.SUPPORTED,
+    **durations.SUPPORTED,
     **hash_policy.SUPPORTED,
     **mirrors.SUPPORTED,
     **redirects.SUPPORTED,
@@ -63,6 +65,8 @@ def _forward(route: Any, host: Any, config: Any, place: Place) -> Forward:
         host_rewrite=host_rewrite,
         auto_host_rewrite=value_or(action, "auto_host_rewrite", False),
         append_x_forwarded_host=action.append_x_forwarded_host,
+        max_duration=durations.max_duration(action),
+        grpc_timeout=durations.grpc_timeout(action),
         upgrades=upgrades(action.upgrade_configs, place),
         is_high_priority=action.priority == _HIGH,
         no_cluster_status=_NOT_FOUND[action.cluster_not_found_response_code],

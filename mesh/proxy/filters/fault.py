@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from google.protobuf.json_format import MessageToDict
 
-from mesh.proxy.compile.matchers import grpc_match, header_match
+from mesh.proxy.compile.matchers import header_match
 from mesh.proxy.compile.values import STRING_MATCHER, parts_of, seconds, unpack, value_or
 from mesh.proxy.counters import HttpStats
 from mesh.proxy.fields import Place, check
@@ -234,12 +234,7 @@ class Injection:
         self._tell()
         stream.throttle = None  # an answer of our own is not slowed down
         rescue = RESCUE[Aborted]
-        if abort.grpc_status is not None and grpc_match(stream.head):
-            words = b"content-type: application/grpc\r\ngrpc-status: %d\r\ngrpc-message: %b\r\n"
-            headers = words % (abort.grpc_status, rescue.body.encode())
-            stream.reply(abort.status, b"", rescue.flag, rescue.details, headers)
-        else:
-            stream.reply(abort.status, rescue.body.encode(), rescue.flag, rescue.details)
+        stream.reply(abort.status, rescue.body.encode(), rescue.flag, rescue.details, grpc_status=abort.grpc_status)
         return True
 
     def _tell(self) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from envoy.config.core.v3.base_pb2 import Node
 
+from mesh.proxy.log_values import grpc_status
 from mesh.proxy.stats import Histogram, Labelled, Stats
 from mesh.proxy.workload import NOBODY, UNKNOWN, Workload, of_endpoint, of_metadata
 
@@ -66,18 +67,25 @@ class _Recorder:
         workload = host.endpoint.workload if host is not None else ""
         principal = peer.principal if peer is not None else None
         secured = host is not None and host.tls is not None
-        key = (stream.source, stream.cluster_name, workload, principal, secured, stream.status, stream.flags)
+        grpc = ""
+        if b"content-type" in stream.head.marked and (status := grpc_status(stream)) is not None:
+            grpc = str(status)
+        key = (stream.source, stream.cluster_name, workload, principal, secured, stream.status, stream.flags, grpc)
         series = self._series.get(key)
         if series is None:
             if len(self._series) >= _MAX_KNOWN:
                 self._series.clear()  # the metrics keep their values; this only finds them faster
-            series = self._series[key] = _Series(self._metrics, self._labels(stream, workload, principal, secured))
+            series = self._series[key] = _Series(
+                self._metrics, self._labels(stream, workload, principal, secured, grpc)
+            )
         series.requests[0] += 1
         series.duration.record(stream.elapsed * 1e3)
         series.received.record(stream.bytes_received)
         series.sent.record(stream.bytes_sent)
 
-    def _labels(self, stream: Stream, workload: str, principal: str | None, secured: bool) -> tuple[str, ...]:
+    def _labels(
+        self, stream: Stream, workload: str, principal: str | None, secured: bool, grpc: str
+    ) -> tuple[str, ...]:
         if self._is_inbound:
             source, destination = stream.source or NOBODY, self._own
             source_principal = principal or UNKNOWN
@@ -96,7 +104,7 @@ class _Recorder:
             source.app, source.version, source.cluster,
             destination.name, destination.namespace, destination_principal, destination.app, destination.version,
             service, destination.canonical_service, destination.canonical_revision, name, namespace,
-            destination.cluster, "http", str(stream.status), "", stream.flags or "-", policy,
+            destination.cluster, "grpc" if grpc else "http", str(stream.status), grpc, stream.flags or "-", policy,
         )  # fmt: skip
 
     def _destination(self, workload: str) -> Workload:

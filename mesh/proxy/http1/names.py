@@ -26,6 +26,7 @@ _REQUEST_MARKS: tuple[bytes, ...] = (
     b"x-forwarded-proto",
     b"x-forwarded-for",
     b"user-agent",
+    b"content-type",
     b"origin",
     b"x-envoy-internal",
     b"x-envoy-external-address",
