@@ -13,11 +13,11 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
 
-from mesh.proxy.grpc import http_status, is_grpc, write_timeout
+from mesh.proxy.grpc import http_status, is_grpc
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http1.upgrade import restore
 from mesh.proxy.request_body import RequestBody
-from mesh.proxy.request_head import expected_timeout, rewrite, rewrite_host, steered
+from mesh.proxy.request_head import limits, rewrite, rewrite_host
 from mesh.proxy.rescue import (
     RESCUE,
     DownstreamClosed,
@@ -129,13 +129,8 @@ class Exchange(Stream):
         if action.idle_timeout is not None:
             self.idle_timeout = action.idle_timeout
         timeout, retry, expected = action.timeout, action.retry, action.expected_timeout
-        heeds_deadline = action.grpc_timeout is not None and is_grpc(head)
-        if heeds_deadline and action.grpc_timeout is not None:
-            timeout = action.grpc_timeout(head)
-            expected = expected_timeout(timeout, retry)
-        if b"x-envoy-internal" in head.marked:
-            timeout, retry = steered(head, timeout, retry)
-            expected = expected_timeout(timeout, retry)
+        if b"x-envoy-internal" in head.marked or action.grpc_timeout is not None:
+            timeout, retry, expected = limits(head, action)
         if retry is not None and retry.request_headers and not retry.concerns(head):
             retry = retry.without_retries()
         self._retry = retry
@@ -143,8 +138,6 @@ class Exchange(Stream):
             if not self.config.suppresses_envoy_headers:
                 head.lines.append(expected)
             self.route_timeout = timeout
-            if heeds_deadline:
-                write_timeout(head, timeout)
         if target.request_edit is not None:
             target.request_edit.apply(head, self)
         if route.request_edit is not None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING
 
+from mesh.proxy.grpc import is_grpc, write_timeout
 from mesh.proxy.http1.head import RequestHead, ResponseHead
 from mesh.proxy.http1.names import INTERNAL
 from mesh.proxy.http1.upgrade import is_upgrade, restore
@@ -82,6 +83,21 @@ def clean(stream: Stream) -> None:
 def listed_headers(connection: bytes) -> set[bytes]:
     """The header names that a Connection header lists, which are as hop-by-hop as itself."""
     return {name.strip() for name in connection.lower().split(b",")} - {b"close", b"keep-alive", b"te", b"upgrade", b""}
+
+
+def limits(head: RequestHead, action: Forward) -> tuple[float, RetryPolicy | None, bytes | None]:
+    """Timeout, retry policy and the line that tells the timeout, where not the route alone decides: for an internal
+    client's headers, and gRPC's deadlines.
+    """
+    timeout, retry = action.timeout, action.retry
+    heeds_deadline = action.grpc_timeout is not None and is_grpc(head)
+    if heeds_deadline and action.grpc_timeout is not None:
+        timeout = action.grpc_timeout(head)
+    if b"x-envoy-internal" in head.marked:
+        timeout, retry = steered(head, timeout, retry)
+    if heeds_deadline and timeout:
+        write_timeout(head, timeout)
+    return timeout, retry, expected_timeout(timeout, retry)
 
 
 def steered(head: RequestHead, timeout: float, policy: RetryPolicy | None) -> tuple[float, RetryPolicy | None]:

@@ -14,10 +14,10 @@ from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from xds.type.v3.typed_struct_pb2 import TypedStruct
 
-from mesh.proxy.compile.matchers import grpc_match
 from mesh.proxy.counters import HttpStats
 from mesh.proxy.fields import Place
 from mesh.proxy.filters import fault
+from mesh.proxy.grpc import is_grpc
 from mesh.proxy.rescue import RESCUE, Aborted
 from mesh.proxy.response_head import local_head
 
@@ -92,7 +92,7 @@ class TryFault:
         self._stats.fault__aborts_injected += 1
         exchange.add_flag(RESCUE[Aborted].flag)
         date, text = exchange.worker.clock.date(time.monotonic()), RESCUE[Aborted].body.encode()
-        if abort.grpc_status is not None and grpc_match(exchange.head):
+        if abort.grpc_status is not None and is_grpc(exchange.head):
             status = b"%d" % abort.grpc_status
             lines = b"content-type: application/grpc\r\ngrpc-status: %b\r\ngrpc-message: %b\r\n" % (status, text)
             head = local_head(abort.status, b"", lines, date)
