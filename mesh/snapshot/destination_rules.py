@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from mesh.api.destination_rule import DestinationRule, Subset, TrafficPolicy
+from mesh.api.destination_rule import DestinationRule, LoadBalancerSettings, Subset, TrafficPolicy
 from mesh.registry.types import Service, resolve_host
 from mesh.snapshot.order import age, exported, host_matches, specificity
 
@@ -15,7 +15,8 @@ class MergedRule:
     """The DestinationRules of one namespace for one host, as one.
 
     Subsets are united, the first of a name stays; the first traffic policy stays. `sources` are in order of age.
-    `hashes`: whether some load balancer of it chooses by consistent hash, which routes have to know.
+    `hashes`: whether some load balancer of it chooses by consistent hash, which routes have to know. `label_keys` are
+    the labels of clients that some `failoverPriority` of it asks about.
     """
 
     host: str
@@ -24,6 +25,7 @@ class MergedRule:
     subsets: tuple[Subset, ...]
     sources: tuple[DestinationRule, ...]
     hashes: bool = False
+    label_keys: frozenset[str] = frozenset()
 
     @property
     def export_to(self) -> tuple[str, ...]:
@@ -34,13 +36,14 @@ class MergedRule:
 class DestinationRuleIndex:
     """Merged rules by namespace and host; `wild` are those for host patterns, the most specific first.
 
-    `hashes`: whether any rule does.
+    `hashes`: whether any rule does; `label_keys`: those of all.
     """
 
     root_namespace: str
     by_namespace: Mapping[str, Mapping[str, MergedRule]] = field(default_factory=dict)
     wild: Mapping[str, tuple[MergedRule, ...]] = field(default_factory=dict)
     hashes: bool = False
+    label_keys: frozenset[str] = frozenset()
 
     def lookup(self, service: Service, viewer: str) -> MergedRule | None:
         """The rule that clients in namespace `viewer` follow: theirs, else the service's, else the root namespace's.
@@ -83,8 +86,9 @@ def index(
         for namespace, rules_of in by_namespace.items()
         if (patterns := [rule for rule in rules_of.values() if rule.host.startswith("*")])
     }
-    hashes = any(rule.hashes for rules_of in by_namespace.values() for rule in rules_of.values())
-    return DestinationRuleIndex(root_namespace, by_namespace, wild, hashes)
+    merged = [rule for rules_of in by_namespace.values() for rule in rules_of.values()]
+    keys = frozenset(key for rule in merged for key in rule.label_keys)
+    return DestinationRuleIndex(root_namespace, by_namespace, wild, any(rule.hashes for rule in merged), keys)
 
 
 def _merge(host: str, namespace: str, sources: tuple[DestinationRule, ...], old: MergedRule | None) -> MergedRule:
@@ -95,12 +99,26 @@ def _merge(host: str, namespace: str, sources: tuple[DestinationRule, ...], old:
     for rule in sources:
         for subset in rule.spec.subsets:
             subsets.setdefault(subset.name, subset)
-    hashes = any(map(_hashes, (policy, *(subset.traffic_policy for subset in subsets.values()))))
-    return MergedRule(host, namespace, policy, tuple(subsets.values()), sources, hashes)
+    policies = (policy, *(subset.traffic_policy for subset in subsets.values()))
+    balancers = [balancer for own in policies for balancer in _balancers(own)]
+    return MergedRule(
+        host,
+        namespace,
+        policy,
+        tuple(subsets.values()),
+        sources,
+        hashes=any(own.consistent_hash is not None for own in balancers),
+        label_keys=frozenset(key for own in balancers for key in _label_keys(own)),
+    )
 
 
-def _hashes(policy: TrafficPolicy | None) -> bool:
-    if policy is None:
-        return False
-    balancers = (policy.load_balancer, *(port.load_balancer for port in policy.port_level_settings))
-    return any(own is not None and own.consistent_hash is not None for own in balancers)
+def _balancers(policy: TrafficPolicy | None) -> Iterator[LoadBalancerSettings]:
+    if policy is not None:
+        every = (policy.load_balancer, *(port.load_balancer for port in policy.port_level_settings))
+        yield from (own for own in every if own is not None)
+
+
+def _label_keys(balancer: LoadBalancerSettings) -> Iterator[str]:
+    """An entry `key=value` asks for the endpoint's label alone."""
+    setting = balancer.locality_lb_setting
+    yield from (entry for entry in (setting.failover_priority if setting else ()) if "=" not in entry)

@@ -115,8 +115,13 @@ def _is_prime(number: int) -> bool:
 def _check_locality(setting: LocalityLoadBalancerSetting | None, outlier: OutlierDetection | None, at: Place) -> None:
     if setting is None:
         return
-    if sum(map(bool, (setting.distribute, setting.failover))) > 1:
-        at.refuse("only one of distribute and failover may be set")
+    chosen = {
+        "distribute": setting.distribute,
+        "failover": setting.failover,
+        "failoverPriority": setting.failover_priority,
+    }
+    if sum(map(bool, chosen.values())) > 1:
+        at.refuse(f"only one of {', '.join(chosen)} may be set")
     if (setting.failover or setting.failover_priority) and outlier is None:
         at.refuse("failover needs outlierDetection to notice that hosts fail")
     for index, distribute in enumerate(setting.distribute):

@@ -16,6 +16,7 @@ from mesh.xds.compile import clusters, gateway, names
 from mesh.xds.compile.destinations import Destinations, hashing_rules
 from mesh.xds.compile.endpoints import nothing
 from mesh.xds.compile.listeners import ListenerPart, ListeningPort, sidecar_ports
+from mesh.xds.compile.locality import Caller
 from mesh.xds.compile.outbound import TcpPort
 from mesh.xds.compile.parts import (
     ClusterPart,
@@ -26,7 +27,7 @@ from mesh.xds.compile.parts import (
     virtual_host_parts,
 )
 from mesh.xds.compile.ports import InboundPort, inbound_ports
-from mesh.xds.compile.proxy import Engine, Proxy, Role, Sight, sight_of
+from mesh.xds.compile.proxy import Engine, Proxy, Role, Sight, caller_of, sight_of
 from mesh.xds.compile.virtual_hosts import block_all, route_configuration
 from mesh.xds.resource import Layer, Resource, ResourceSet, encode, from_bytes, length_delimited
 from mesh.xds.types import XdsType
@@ -45,7 +46,7 @@ class _Namespace:
 
     layer: Layer
     parts: Mapping[str, ClusterPart]
-    endpoints: dict[str, Resource] = field(default_factory=dict)
+    endpoints: dict[str, dict[Caller, Resource]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,14 @@ class _Own:
 class ProxyConfig:
     """What one proxy is to be sent. Good until the catalog shows another snapshot; then ask for another one."""
 
-    __slots__ = ("_catalog", "_own", "_sight", "clusters", "resource_version")
+    __slots__ = ("_caller", "_catalog", "_own", "_sight", "clusters", "resource_version")
 
     on_demand = False
 
-    def __init__(self, catalog: Catalog, sight: Sight, own: _Own) -> None:
+    def __init__(self, catalog: Catalog, sight: Sight, caller: Caller, own: _Own) -> None:
         self._catalog = catalog
         self._sight = sight
+        self._caller = caller
         self._own = own
         self.resource_version = catalog.snapshot.resource_version
         self.clusters = ResourceSet(XdsType.CDS, catalog.outbound_clusters(sight.namespace), own.clusters)
@@ -80,7 +82,7 @@ class ProxyConfig:
 
     def endpoints(self, cluster: str) -> Resource | None:
         """Hosts of a cluster; None if there is none of that name now."""
-        return self._catalog.endpoints(self._sight.namespace, cluster)
+        return self._catalog.endpoints(self._sight.namespace, cluster, self._caller)
 
     def no_endpoints(self, cluster: str) -> Resource:
         """The answer for a cluster that nobody knows."""
@@ -129,10 +131,10 @@ class Catalog:
         workload = self.snapshot.workloads.get(proxy.key)
         if workload is None:
             raise UnknownWorkloadError(f"no pod {proxy.key.name} in namespace {proxy.key.namespace}")
-        sight = sight_of(proxy, workload, self.snapshot)
+        sight, caller = sight_of(proxy, workload, self.snapshot), caller_of(workload, self.snapshot)
         if proxy.engine is Engine.GRPC:
-            return GrpcConfig(self, sight)
-        return ProxyConfig(self, sight, self._own_of(proxy, sight, workload))
+            return GrpcConfig(self, sight, caller)
+        return ProxyConfig(self, sight, caller, self._own_of(proxy, sight, workload))
 
     def forget(self, proxy: Proxy) -> None:
         """The proxy is gone: drop what was its own."""
@@ -145,12 +147,14 @@ class Catalog:
         """What an outbound cluster is made of, for clients of a namespace; None if there is none of that name."""
         return self._namespace(namespace).parts.get(cluster)
 
-    def endpoints(self, namespace: str, cluster: str) -> Resource | None:
+    def endpoints(self, namespace: str, cluster: str, caller: Caller) -> Resource | None:
         known = self._namespace(namespace)
-        found = known.endpoints.get(cluster)
-        if found is None and cluster in known.parts:
-            found = known.endpoints[cluster] = self._endpoints_of(known.parts[cluster])
-        return found
+        if cluster not in known.parts:
+            return None
+        by_caller = known.endpoints.setdefault(cluster, {})
+        if caller not in by_caller:
+            by_caller[caller] = self._endpoints_of(known.parts[cluster], caller)
+        return by_caller[caller]
 
     def no_endpoints(self, cluster: str) -> Resource:
         return self.compiled.get(("EDS", cluster), None, lambda: encode(XdsType.EDS, cluster, nothing(cluster)))
@@ -193,12 +197,10 @@ class Catalog:
             touched |= own
         return frozenset(touched)
 
-    def _endpoints_of(self, part: ClusterPart) -> Resource:
-        labels = tuple(sorted(part.subset.labels.items())) if part.subset else ()
-        whole = endpoints_part(self.snapshot, part)
-        return self.compiled.get(
-            ("EDS", part.name, labels), whole, lambda: encode(XdsType.EDS, part.name, whole.compile())
-        )
+    def _endpoints_of(self, part: ClusterPart, caller: Caller) -> Resource:
+        whole = endpoints_part(self.snapshot, part, part.spread(caller))
+        key = "EDS", part.name, *whole.key
+        return self.compiled.get(key, whole, lambda: encode(XdsType.EDS, part.name, whole.compile()))
 
     def _namespace(self, namespace: str) -> _Namespace:
         if namespace not in self._namespaces:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mesh.registry.types import CLUSTER_DOMAIN, service_host
 from mesh.xds.compile import grpc_client, names
+from mesh.xds.compile.locality import Caller
 from mesh.xds.compile.parts import VirtualHostPart, endpoints_part, service_virtual_host_part
 from mesh.xds.compile.proxy import Sight
 from mesh.xds.compile.virtual_hosts import HTTP_DEFAULT_PORT
@@ -37,10 +38,11 @@ class GrpcConfig:
 
     on_demand = True
 
-    def __init__(self, catalog: Catalog, sight: Sight) -> None:
+    def __init__(self, catalog: Catalog, sight: Sight, caller: Caller) -> None:
         self._catalog = catalog
         self._snapshot = catalog.snapshot
         self._sight = sight
+        self._caller = caller
         self.resource_version = self._snapshot.resource_version
         generation = str(self._snapshot.config_generation)
         self.clusters: ResourceSet = OnDemand(XdsType.CDS, generation, self._cluster)
@@ -50,10 +52,10 @@ class GrpcConfig:
         part = self._catalog.cluster_part(self._sight.namespace, cluster)
         if part is None:
             return None
-        whole = endpoints_part(self._snapshot, part)
-        labels = tuple(sorted(part.subset.labels.items())) if part.subset else ()
+        whole = endpoints_part(self._snapshot, part, part.spread(self._caller))
+        key = "gRPC EDS", cluster, *whole.key
         return self._catalog.compiled.get(
-            ("gRPC EDS", cluster, labels), whole, lambda: encode(XdsType.EDS, cluster, grpc_client.endpoints(whole))
+            key, whole, lambda: encode(XdsType.EDS, cluster, grpc_client.endpoints(whole))
         )
 
     def no_endpoints(self, cluster: str) -> Resource:

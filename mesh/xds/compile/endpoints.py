@@ -1,8 +1,8 @@
-"""EDS: the ready endpoints of a service's port, narrowed to a subset's labels."""
+"""EDS: the hosts of a cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from envoy.config.core.v3.base_pb2 import Locality, Metadata
 from envoy.config.endpoint.v3 import endpoint_components_pb2 as eds
@@ -14,26 +14,13 @@ from mesh.api.peer_authentication import MutualTLSMode
 from mesh.registry.types import Endpoint
 from mesh.snapshot.peer_authentication import PeerAuthenticationIndex
 from mesh.xds.compile import names
+from mesh.xds.compile.locality import Group
 from mesh.xds.compile.messages import address
 
 
-def assignment(
-    cluster: str,
-    port: int,
-    labels: Mapping[str, str],
-    endpoints: Iterable[Endpoint],
-    policies: PeerAuthenticationIndex,
-) -> ClusterLoadAssignment:
-    """The cluster's hosts, grouped by locality. `labels` are the subset's; none means all."""
-    by_locality: dict[str, list[eds.LbEndpoint]] = {}
-    for endpoint in endpoints:
-        workload = endpoint.workload
-        if endpoint.service_port == port and labels.items() <= workload.labels.items():
-            by_locality.setdefault(workload.locality, []).append(_host(endpoint, policies))
-    return ClusterLoadAssignment(
-        cluster_name=cluster,
-        endpoints=[_locality(name, hosts) for name, hosts in sorted(by_locality.items())],
-    )
+def assignment(cluster: str, groups: Iterable[Group], policies: PeerAuthenticationIndex) -> ClusterLoadAssignment:
+    """The cluster's hosts, by priority and locality."""
+    return ClusterLoadAssignment(cluster_name=cluster, endpoints=[_locality(group, policies) for group in groups])
 
 
 def nothing(cluster: str) -> ClusterLoadAssignment:
@@ -41,12 +28,16 @@ def nothing(cluster: str) -> ClusterLoadAssignment:
     return ClusterLoadAssignment(cluster_name=cluster)
 
 
-def _locality(name: str, hosts: list[eds.LbEndpoint]) -> eds.LocalityLbEndpoints:
-    group = eds.LocalityLbEndpoints(lb_endpoints=hosts, load_balancing_weight=UInt32Value(value=len(hosts)))
-    if name:
-        region, zone, sub_zone = (*name.split("/"), "", "")[:3]
-        group.locality.CopyFrom(Locality(region=region, zone=zone, sub_zone=sub_zone))
-    return group
+def _locality(group: Group, policies: PeerAuthenticationIndex) -> eds.LocalityLbEndpoints:
+    result = eds.LocalityLbEndpoints(
+        lb_endpoints=[_host(own, policies) for own in group.endpoints],
+        load_balancing_weight=UInt32Value(value=group.weight),
+        priority=group.priority,
+    )
+    if group.locality:
+        region, zone, sub_zone = (*group.locality.split("/"), "", "")[:3]
+        result.locality.CopyFrom(Locality(region=region, zone=zone, sub_zone=sub_zone))
+    return result
 
 
 def _host(endpoint: Endpoint, policies: PeerAuthenticationIndex) -> eds.LbEndpoint:

@@ -18,6 +18,9 @@ _WARMUP_PERCENT: Final = 10
 def apply_balancer(cluster: Cluster, settings: LoadBalancerSettings | None) -> None:
     """LEAST_REQUEST where nothing is said."""
     settings = settings or LoadBalancerSettings()
+    locality = settings.locality_lb_setting
+    if locality is not None and locality.distribute and locality.enabled is not False:
+        cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
     if settings.consistent_hash is not None:
         _hash(cluster, settings.consistent_hash)
         return

@@ -22,7 +22,9 @@ from mesh.snapshot.snapshot import MeshSnapshot
 from mesh.snapshot.virtual_services import MESH, BoundVirtualService
 from mesh.xds.compile import clusters, endpoints, names, outbound, tls
 from mesh.xds.compile.destinations import Destinations, hashing_rules
+from mesh.xds.compile.locality import Caller, Spread, groups, setting_of
 from mesh.xds.compile.matching import Listening
+from mesh.xds.compile.policy import effective
 from mesh.xds.compile.proxy import Sight
 from mesh.xds.compile.virtual_hosts import (
     HTTP_DEFAULT_PORT,
@@ -46,6 +48,11 @@ class ClusterPart:
     def name(self) -> str:
         return names.outbound_cluster(self.port.number, self.subset.name if self.subset else "", self.service.host)
 
+    def spread(self, caller: Caller) -> Spread | None:
+        """How its endpoints are arranged for a client; None where that makes no difference."""
+        found = setting_of(effective(self.rule, self.subset, self.port.number)) if caller.locality else None
+        return Spread(found[0], caller, found[1]) if found is not None else None
+
     def compile(self) -> Cluster:
         return clusters.outbound(self.service, self.port, self.subset, self.rule, self.identities)
 
@@ -57,11 +64,23 @@ class EndpointsPart:
     cluster: ClusterPart
     endpoints: tuple[Endpoint, ...]
     policies: PeerAuthenticationIndex
+    spread: Spread | None = None
+
+    @property
+    def key(self) -> tuple[tuple[tuple[str, str], ...], Caller | None]:
+        """Of several for one cluster: the subset's labels, and the client they are arranged for."""
+        subset = self.cluster.subset
+        labels = tuple(sorted(subset.labels.items())) if subset is not None else ()
+        return labels, self.spread.caller if self.spread is not None else None
 
     def compile(self) -> ClusterLoadAssignment:
-        labels = self.cluster.subset.labels if self.cluster.subset else {}
+        subset = self.cluster.subset
+        labels = subset.labels if subset is not None else {}
         port = self.cluster.port.number
-        return endpoints.assignment(self.cluster.name, port, labels, self.endpoints, self.policies)
+        chosen = [
+            own for own in self.endpoints if own.service_port == port and labels.items() <= own.workload.labels.items()
+        ]
+        return endpoints.assignment(self.cluster.name, groups(chosen, self.spread), self.policies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +124,10 @@ def cluster_parts(snapshot: MeshSnapshot, namespace: str) -> Iterator[ClusterPar
                     yield ClusterPart(service, port, subset, rule, identities)
 
 
-def endpoints_part(snapshot: MeshSnapshot, cluster: ClusterPart) -> EndpointsPart:
+def endpoints_part(snapshot: MeshSnapshot, cluster: ClusterPart, spread: Spread | None) -> EndpointsPart:
     """The present endpoints behind a cluster."""
-    return EndpointsPart(cluster, snapshot.endpoints.get(cluster.service.host, ()), snapshot.peer_authentication)
+    present = snapshot.endpoints.get(cluster.service.host, ())
+    return EndpointsPart(cluster, present, snapshot.peer_authentication, spread)
 
 
 def virtual_host_parts(snapshot: MeshSnapshot, sight: Sight) -> Iterator[VirtualHostPart]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from mesh.registry.types import Workload, WorkloadKey
 from mesh.snapshot.snapshot import MeshSnapshot
+from mesh.xds.compile.locality import Caller
 
 
 class Role(StrEnum):
@@ -47,6 +48,13 @@ class Sight:
 
 def sight_of(proxy: Proxy, workload: Workload, snapshot: MeshSnapshot) -> Sight:
     """The sight of a proxy in this snapshot."""
-    asked = snapshot.virtual_services.source_label_keys
-    labels = frozenset((key, value) for key, value in workload.labels.items() if key in asked)
-    return Sight(workload.namespace, proxy.role, labels)
+    return Sight(workload.namespace, proxy.role, _asked(workload, snapshot.virtual_services.source_label_keys))
+
+
+def caller_of(workload: Workload, snapshot: MeshSnapshot) -> Caller:
+    """Where a client is, as far as it makes a difference for anybody's endpoints."""
+    return Caller(workload.locality, _asked(workload, snapshot.destination_rules.label_keys))
+
+
+def _asked(workload: Workload, keys: frozenset[str]) -> frozenset[tuple[str, str]]:
+    return frozenset((key, value) for key, value in workload.labels.items() if key in keys)

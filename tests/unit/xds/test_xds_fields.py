@@ -31,12 +31,37 @@ spec:
   selector: {app: reviews}
   ports: [{name: http-a, port: 7000}, {name: http-b, port: 7001}, {name: tcp, port: 7002}]
 ---
+apiVersion: v1
+kind: Pod
+metadata: {name: shopper, labels: {istio-locality: here.zone, tier: gold}}
+spec: {containers: [{name: istio-proxy}]}
+status: {phase: Running, podIP: 127.64.9.1, conditions: [{type: Ready, status: "True"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: near, labels: {app: reviews, version: v1, istio-locality: here.other}}
+spec: {containers: [{name: a}]}
+status: {phase: Running, podIP: 127.64.9.2, conditions: [{type: Ready, status: "True"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: far, labels: {app: reviews, version: v1, istio-locality: far.zone, tier: gold}}
+spec: {containers: [{name: a}]}
+status: {phase: Running, podIP: 127.64.9.3, conditions: [{type: Ready, status: "True"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: away, labels: {app: reviews, version: v1, istio-locality: away.zone}}
+spec: {containers: [{name: a}]}
+status: {phase: Running, podIP: 127.64.9.4, conditions: [{type: Ready, status: "True"}]}
+---
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: edge}
 spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: ["*"]}]}
 """
 PROXIES = [
+    ("shopper", "default", Role.SIDECAR),
     ("productpage-v1-5d4f-aaaaa", "default", Role.SIDECAR),
     ("reviews-v1-6a6b-aaaaa", "default", Role.SIDECAR),
     ("ingress-9a9b-aaaaa", "istio-system", Role.ROUTER),
@@ -122,6 +147,10 @@ POLICY: list[tuple[str, Any]] = [
             {"httpCookie": {"name": "user", "attributes": [{"name": "SameSite", "value": "Strict"}]}},
         )
     ),
+    ("loadBalancer.localityLbSetting.enabled", False),
+    ("loadBalancer.localityLbSetting", {"distribute": [{"from": "here/*", "to": {"here/*": 80, "far/*": 20}}]}),
+    ("loadBalancer.localityLbSetting", {"failover": [{"from": "here", "to": "far"}]}),
+    ("loadBalancer.localityLbSetting", {"failoverPriority": ["tier"]}),
     ("loadBalancer.warmupDurationSecs", "7s"),
     ("loadBalancer.warmup", {"duration": "7s"}),
     ("loadBalancer.warmup", {"duration": "7s", "minimumPercent": 7.0}),
