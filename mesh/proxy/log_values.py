@@ -165,7 +165,7 @@ _GRPC_NAMES = (
 
 def grpc_status(stream: Subject) -> int | None:
     """The status of a gRPC call: of its trailers, else of its head, else what its HTTP status stands for."""
-    kind = stream.head.get(b"content-type")
+    kind = stream.head.marked.get(b"content-type")
     if kind is None or not kind.startswith(b"application/grpc"):
         return None
     for head in (stream.response_trailers, stream.response_head):

@@ -156,7 +156,7 @@ class Stats:
 
     def __init__(self) -> None:
         self._groups: dict[str, tuple[Group, str, Tags]] = {}
-        self._labelled: dict[str, Labelled] = {}
+        self._labelled: dict[tuple[str, tuple[str, ...]], Labelled] = {}
 
     def group(self, cls: type[GroupT], prefix: str, tags: Tags = ()) -> GroupT:
         """The group at `prefix` (`cluster.reviews`); `tags` name the parts of the prefix that Envoy extracts."""
@@ -172,9 +172,9 @@ class Stats:
         self._groups.pop(prefix, None)
 
     def labelled(self, name: str, kind: str, labels: tuple[str, ...]) -> Labelled:
-        known = self._labelled.get(name)
+        known = self._labelled.get((name, labels))
         if known is None:
-            known = self._labelled[name] = Labelled(name, kind, labels)
+            known = self._labelled[name, labels] = Labelled(name, kind, labels)
         return known
 
     def reset_counters(self) -> None:

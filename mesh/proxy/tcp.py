@@ -33,6 +33,7 @@ class TcpConfig:
     hashes_source_ip: bool
     max_connect_attempts: int
     finish_steps: tuple[Callable[[TcpDownstream], None], ...]
+    connected_steps: tuple[Callable[[TcpDownstream], None], ...] = ()
 
     def pick(self) -> str:
         """A cluster by weight."""
@@ -223,6 +224,8 @@ class TcpDownstream(asyncio.Protocol):
         local = upstream.transport.get_extra_info("sockname")
         self.upstream_local_address = f"{local[0]}:{local[1]}"
         self.upstream_peer = upstream.transport.get_extra_info("peer")
+        for step in self.config.connected_steps:
+            step(self)
         for data in self._held:
             upstream.send(data)
         self._held.clear()

@@ -190,3 +190,17 @@ def test_json_keeps_numbers_and_nulls(tmp_path: Path) -> None:
 def test_a_refused_request_is_logged_too(tmp_path: Path) -> None:
     form = {"text_format_source": {"inline_string": "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n"}}
     assert logged(tmp_path, form, b"nonsense\r\n\r\n", b"") == "400 DPE http1.codec_error\n"
+
+
+def test_a_grpc_call_is_counted_with_its_status() -> None:
+    async def scene() -> None:
+        stage = Stage(TO_APP, {"app": SERVICE}, filters=FILTERS, node=node("productpage"))
+        client = stage.client()
+        client.comes(b"POST / HTTP/1.1\r\nHost: reviews\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\n\r\n")
+        app = await stage.upstream()
+        app.comes(b"HTTP/1.1 200 OK\r\ngrpc-status: 5\r\ncontent-length: 0\r\n\r\n")
+        (sample,) = requests(stage)
+        labels = dict(sample.tags)
+        assert (labels["request_protocol"], labels["grpc_response_status"]) == ("grpc", "5")
+
+    play(scene)

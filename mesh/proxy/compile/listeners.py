@@ -17,10 +17,13 @@ from mesh.proxy.compile.values import ADDRESS, networks, seconds_or, socket_addr
 from mesh.proxy.counters import ListenerStats
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.filter_chain import ChainMatch, FilterChain, ListenerConfig, Overlap, chain_finder
+from mesh.proxy.filters import istio_stats
+from mesh.proxy.filters.registry import TYPED_STRUCTS
 from mesh.proxy.listener_filters.listener_filter import ListenerFilter
 from mesh.proxy.listener_filters.tls_inspector import TlsInspector
 from mesh.proxy.socket_options import BACKLOG, Option, SocketOptions
 from mesh.proxy.stats import Stats
+from mesh.proxy.tcp import TcpConfig
 
 _L = "envoy.config.listener.v3."
 SUPPORTED = {
@@ -159,8 +162,25 @@ def _chain(chain: Any, around: http.Surroundings, place: Place, plans: list[tls.
         config = tcp.compile_tcp(network.typed_config, around, inside)
     else:
         raise inside.refuse(f"network filter {network.name} ({kind or 'no typed_config'}) is not supported as the last")
+    before = _with_metrics(before, config, around, place)
     filters = compile_network_filters(before, around.stats, place)
     return FilterChain(chain.name, match, transport, filters, config, chain.SerializeToString(deterministic=True))
+
+
+def _with_metrics(before: list[Any], config: Any, around: http.Surroundings, place: Place) -> list[Any]:
+    """The network filters without `istio.stats`, which instead counts the connections of the chain's tcp_proxy."""
+    kept = []
+    for index, each in enumerate(before):
+        if each.name != istio_stats.NAME or each.typed_config.TypeName() not in TYPED_STRUCTS:
+            kept.append(each)
+        elif isinstance(config, TcpConfig):
+            inside = place.at(f"filters[{index}].typed_config")
+            opened, closed = istio_stats.tcp_steps(
+                each.typed_config, around.node, around.is_inbound, around.stats, inside
+            )
+            config.connected_steps = (*config.connected_steps, opened)
+            config.finish_steps = (closed, *config.finish_steps)
+    return kept
 
 
 def _match(match: Any, place: Place) -> ChainMatch:

@@ -29,7 +29,7 @@ FILTERS_OF_ROUTES: Mapping[str, str] = {
     _F + "rbac.v3.RBACPerRoute": "rbac",
 }
 _OURS: Mapping[str, str] = {"meshdrill.upstream_fault": "upstream_fault"}  # by name: all are TypedStructs
-_TYPED_STRUCTS = ("xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct")
+TYPED_STRUCTS = ("xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct")
 
 
 def compile_filter(config: Any, around: Surroundings, place: Place) -> Steps:
@@ -39,11 +39,11 @@ def compile_filter(config: Any, around: Surroundings, place: Place) -> Steps:
     steps = Steps(config.name, config.disabled)
     if kind in FILTERS_OF_CHAINS:
         _module(FILTERS_OF_CHAINS[kind]).add(steps, config.typed_config, around, inside)
-    elif kind in _TYPED_STRUCTS and config.name == metadata_exchange.NAME:
+    elif kind in TYPED_STRUCTS and config.name == metadata_exchange.NAME:
         metadata_exchange.add(steps, around.node, around.is_inbound)
-    elif kind in _TYPED_STRUCTS and config.name == istio_stats.NAME:
-        istio_stats.add(steps, around.node, around.is_inbound, around.stats)
-    elif kind in _TYPED_STRUCTS and config.name in _OURS:
+    elif kind in TYPED_STRUCTS and config.name == istio_stats.NAME:
+        istio_stats.add(steps, config.typed_config, around, inside)
+    elif kind in TYPED_STRUCTS and config.name in _OURS:
         _module(_OURS[config.name]).add(steps, config.typed_config, around, inside)
     elif not config.is_optional:
         raise place.refuse(f"HTTP filter {config.name} ({kind or 'no typed_config'}) is not supported by this sidecar")
@@ -65,7 +65,7 @@ def per_route(configs: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
         kind = packed.TypeName()
         if kind in FILTERS_OF_ROUTES:
             compiled[name] = _module(FILTERS_OF_ROUTES[kind]).compile_route(packed, inside)
-        elif kind in _TYPED_STRUCTS and name in _OURS:
+        elif kind in TYPED_STRUCTS and name in _OURS:
             compiled[name] = _module(_OURS[name]).compile_route(packed, inside)
         elif not optional:
             raise inside.refuse(f"{kind} is not supported by this sidecar")

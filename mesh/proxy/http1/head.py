@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from mesh.proxy.http1.names import is_marked
+from mesh.proxy.http1.names import REQUEST_NAMES, is_marked
 
 
 class Head:
@@ -94,7 +94,7 @@ class Head:
 
     def set(self, name: bytes, value: bytes) -> None:
         """Put the header in the place of any of that name."""
-        if name in self.marked or (not is_marked(name) and self.get(name) is not None):
+        if self.get(name) is not None:
             self.remove((name,))
         self.add(name, value)
 
@@ -118,6 +118,12 @@ class RequestHead(Head):
         self.method = method
         self.target = target
         self.authority = authority
+
+    def set(self, name: bytes, value: bytes) -> None:
+        """As of any head; what is marked in requests need not be searched for."""
+        if name in self.marked or (name not in REQUEST_NAMES.marks and self.get(name) is not None):
+            self.remove((name,))
+        self.add(name, value)
 
 
 class ResponseHead(Head):

@@ -61,6 +61,7 @@ _REQUEST_MARKS: tuple[bytes, ...] = (
     b"b3",
     b"traceparent",
     b"tracestate",
+    b"content-type",
 )
 _RESPONSE_MARKS: tuple[bytes, ...] = (
     b"content-length",

@@ -188,7 +188,7 @@ class Tracer:
         client = marked.get(b"x-client-trace-id")
         if client is not None:
             tags.append(("guid:x-client-trace-id", _text(client)))
-        kind = head.get(b"content-type")
+        kind = marked.get(b"content-type")
         if kind is not None and kind.startswith(b"application/grpc"):
             tags += [("grpc.path", _text(head.target)), ("grpc.authority", _text(head.authority))]
             tags.append(("grpc.content_type", _text(kind)))
