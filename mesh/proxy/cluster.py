@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Container, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from mesh.proxy import breaker
 from mesh.proxy.balancing.arrangement import arrange
@@ -22,13 +22,11 @@ from mesh.proxy.health.checker import HealthChecker
 from mesh.proxy.health.session import CheckedHealth
 from mesh.proxy.high_priority import HighPriority
 from mesh.proxy.outlier import Health, OutlierDetector
-from mesh.proxy.pools import make_pool
-from mesh.proxy.tls import TlsFailed
-from mesh.proxy.transport_socket import ClientTls
+from mesh.proxy.pools import HostPool, make_pool
+from mesh.proxy.transport_socket import ClientTls, ServerName
 
 if TYPE_CHECKING:
     from mesh.proxy.codec import Requester
-    from mesh.proxy.connection_pool import ConnectionPool
 
 Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
 _UNCHECKED = CheckedHealth(has_failed=False, is_pending=False)
@@ -60,17 +58,17 @@ class Host:
         self.active = self.cx_active = self.cx_total = self.cx_connect_fail = 0
         self.rq_total = self.rq_success = self.rq_error = self.rq_timeout = 0
         self.pool = make_pool(cluster, self)
-        self._high_pool: ConnectionPool[Any] | None = None
+        self._high_pool: HostPool | None = None
 
     @property
-    def high_pool(self) -> ConnectionPool[Any]:
+    def high_pool(self) -> HostPool:
         """The connections for requests of high priority."""
         if self._high_pool is None:
             self._high_pool = make_pool(self.cluster.high, self)
         return self._high_pool
 
     @property
-    def pools(self) -> tuple[ConnectionPool[Any], ...]:
+    def pools(self) -> tuple[HostPool, ...]:
         return (self.pool,) if self._high_pool is None else (self.pool, self._high_pool)
 
     @property
@@ -153,45 +151,33 @@ class Host:
         }
         return tuple(name for name, is_set in flags.items() if is_set)
 
-    async def connect(self, loop: asyncio.AbstractEventLoop, upstream: asyncio.Protocol) -> None:
-        """Connect `upstream`, through TLS if the host wants it. Raises OSError."""
-        endpoint = self.endpoint
-        try:
-            await self._connect(loop, upstream, endpoint.ip, endpoint.port)
-        except TlsFailed:
-            raise
-        except OSError:
-            if not endpoint.other_ips:
-                raise
-            await self._connect_elsewhere(loop, upstream, endpoint)
-
-    async def _connect_elsewhere(
-        self, loop: asyncio.AbstractEventLoop, upstream: asyncio.Protocol, endpoint: Endpoint
+    async def connect(
+        self, loop: asyncio.AbstractEventLoop, upstream: asyncio.Protocol, name: ServerName | None = None
     ) -> None:
-        *others, last = endpoint.other_ips
-        for ip in others:
-            try:
-                await self._connect(loop, upstream, ip, endpoint.port)
-            except TlsFailed:
-                raise
-            except OSError:
-                continue
-            return
-        await self._connect(loop, upstream, last, endpoint.port)
+        """Connect `upstream`, through TLS if the host wants it, perhaps under a name of its own. Raises OSError."""
+        endpoint = self.endpoint
+        await self._connect(loop, upstream, (endpoint.ip, *endpoint.other_ips), endpoint.port, name)
 
     async def connect_for_check(self, connection: asyncio.Protocol, port: int) -> None:
         """The same for a health check, to `port` if that is not 0, or to where the endpoint wants to be checked."""
         endpoint, check = self.endpoint, self.endpoint.check
         ip = (check.ip if check is not None else "") or endpoint.ip
         own = check.port if check is not None else 0
-        await self._connect(self.cluster.loop, connection, ip, port or own or endpoint.port)
+        await self._connect(self.cluster.loop, connection, (ip,), port or own or endpoint.port, None)
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop, upstream: asyncio.Protocol, ip: str, port: int) -> None:
-        dial = Dial(loop, ip, port, self.cluster.config.socket_options)
+    async def _connect(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        upstream: asyncio.Protocol,
+        ips: tuple[str, ...],
+        port: int,
+        name: ServerName | None,
+    ) -> None:
+        dial = Dial(loop, ips, port, self.cluster.config.socket_options)
         if self.tls is None:
             await dial(lambda: upstream)
         else:
-            await self.tls.connect(loop, upstream, dial, self.cluster.stats)
+            await self.tls.connect(loop, upstream, dial, self.cluster.stats, name=name, hostname=self.endpoint.hostname)
 
 
 class Cluster:

@@ -136,6 +136,7 @@ class Requester(Protocol):
     """
 
     method: bytes
+    head: RequestHead
 
     def upstream_ready(self, upstream: RequestEncoder) -> None:
         """The stream is yours: send the request."""

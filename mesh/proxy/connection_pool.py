@@ -14,6 +14,7 @@ from mesh.proxy.tls import TlsFailed
 if TYPE_CHECKING:
     from mesh.proxy.cluster import Cluster, Host
     from mesh.proxy.codec import Requester
+    from mesh.proxy.transport_socket import ServerName
 
 
 class PooledConnection(Protocol):
@@ -36,11 +37,12 @@ class ConnectionPool(Generic[ConnectionT]):
     As in Envoy each pool may open one connection whatever the breaker says, so that no host starves.
     """
 
-    __slots__ = ("_connecting", "_open", "_waiting", "cluster", "host", "stats")
+    __slots__ = ("_connecting", "_open", "_waiting", "cluster", "host", "server_name", "stats")
 
     def __init__(self, cluster: Cluster, host: Host) -> None:
         self.cluster = cluster
         self.host = host
+        self.server_name: ServerName | None = None  # stands over what the transport socket is configured with
         self.stats = cluster.stats
         self._open: set[ConnectionT] = set()
         self._connecting: dict[ConnectionT, asyncio.Task[None]] = {}
@@ -167,7 +169,7 @@ class ConnectionPool(Generic[ConnectionT]):
         """Connect within the cluster's connect timeout. A task a connection: requests themselves have none."""
         try:
             async with asyncio.timeout(self.cluster.connect_timeout):
-                await self.host.connect(self.cluster.loop, self._dial(upstream))
+                await self.host.connect(self.cluster.loop, self._dial(upstream), self.server_name)
         except TimeoutError:
             if upstream in self._connecting:
                 self.stats.upstream_cx_connect_timeout += 1

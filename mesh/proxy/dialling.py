@@ -11,29 +11,39 @@ MakeProtocol = Callable[[], asyncio.Protocol]
 
 
 class Dial:
-    """One address to connect to, as often as wanted."""
+    """One port to connect to, as often as wanted: at the first of some addresses that takes the connection."""
 
-    __slots__ = ("_ip", "_loop", "_options", "_port")
+    __slots__ = ("_ips", "_loop", "_options", "_port")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, ip: str, port: int, options: tuple[SocketOption, ...] = ()
+        self, loop: asyncio.AbstractEventLoop, ips: tuple[str, ...], port: int, options: tuple[SocketOption, ...] = ()
     ) -> None:
         self._loop = loop
-        self._ip = ip
+        self._ips = ips
         self._port = port
         self._options = options
 
     async def __call__(self, make: MakeProtocol) -> None:
         """Connect and give the connection to the protocol that `make` returns. Raises OSError."""
-        if not self._options:
-            await self._loop.create_connection(make, self._ip, self._port)
+        *others, last = self._ips
+        for ip in others:
+            try:
+                await self._connect(make, ip)
+            except OSError:
+                continue
             return
-        made = socket.socket(socket.AF_INET6 if ":" in self._ip else socket.AF_INET, socket.SOCK_STREAM)
+        await self._connect(make, last)
+
+    async def _connect(self, make: MakeProtocol, ip: str) -> None:
+        if not self._options:
+            await self._loop.create_connection(make, ip, self._port)
+            return
+        made = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_STREAM)
         try:
             made.setblocking(False)
             for option in self._options:
                 made.setsockopt(*option)
-            await self._loop.sock_connect(made, (self._ip, self._port))
+            await self._loop.sock_connect(made, (ip, self._port))
             await self._loop.create_connection(make, sock=made)
         except BaseException:
             made.close()

@@ -218,7 +218,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         if self._outgoing.pending:
             self._flush()
         if self._client is not None and pieces:
-            self._client.remember(engine.context, engine.session)
+            self._client.remember(engine.context, engine.session, engine.server_hostname or "")
             self._client = None
         inner = self._inner
         if inner is not None and pieces:

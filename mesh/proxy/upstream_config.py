@@ -19,6 +19,15 @@ class Protocols(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class AutoName:
+    """Which of TLS's names follow the request: its Host, or `header` (lower case) where it has that."""
+
+    sets_sni: bool
+    checks_san: bool
+    header: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamConfig:
     """Times in seconds; 0 means no limit. `max_trailers` 0 drops HTTP/1's trailers: `enable_trailers` is not set."""
 
@@ -28,3 +37,4 @@ class UpstreamConfig:
     max_trailers: int = 0
     http2: Http2Options = field(default_factory=Http2Options)
     keepalive: KeepaliveConfig | None = None
+    auto_name: AutoName | None = None

@@ -22,6 +22,7 @@ SUPPORTED = {
         ("name", "type", "eds_cluster_config", "connect_timeout", "per_connection_buffer_limit_bytes",
          "lb_policy", "load_assignment", "max_requests_per_connection", "circuit_breakers",
          "common_http_protocol_options", "http_protocol_options", "http2_protocol_options",
+         "upstream_http_protocol_options",
          "typed_extension_protocol_options",
          "outlier_detection", "common_lb_config", "transport_socket", "transport_socket_matches", "metadata",
          "least_request_lb_config", "round_robin_lb_config", "ring_hash_lb_config", "maglev_lb_config",

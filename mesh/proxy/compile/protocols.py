@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
@@ -9,14 +10,19 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 from mesh.proxy.compile import http2
 from mesh.proxy.compile.values import seconds_or, unpack, value_or
 from mesh.proxy.fields import Place, check
-from mesh.proxy.upstream_config import Protocols, UpstreamConfig
+from mesh.proxy.upstream_config import AutoName, Protocols, UpstreamConfig
 
 _U = "envoy.extensions.upstreams.http.v3."
 SUPPORTED = {
     "envoy.config.core.v3.HttpProtocolOptions": frozenset(("idle_timeout", "max_requests_per_connection")),
     "envoy.config.core.v3.Http1ProtocolOptions": frozenset(("enable_trailers",)),
-    _U + "HttpProtocolOptions": frozenset(("common_http_protocol_options", "explicit_http_config")),
+    _U + "HttpProtocolOptions": frozenset(
+        ("common_http_protocol_options", "explicit_http_config", "upstream_http_protocol_options")
+    ),
     _U + "HttpProtocolOptions.ExplicitHttpConfig": frozenset(("http_protocol_options", "http2_protocol_options")),
+    "envoy.config.core.v3.UpstreamHttpProtocolOptions": frozenset(
+        ("auto_sni", "auto_san_validation", "override_auto_sni_header")
+    ),
     **http2.SUPPORTED,
 }
 _KEY = _U + "HttpProtocolOptions"
@@ -35,13 +41,14 @@ def upstream_config(cluster: Any, place: Place) -> UpstreamConfig:
         check(options, SUPPORTED, inside)
         return _typed(cluster, options, inside)
     has_http2 = cluster.HasField("http2_protocol_options")
-    return _config(
+    made = _config(
         cluster,
         Protocols.HTTP2 if has_http2 else Protocols.HTTP1,
         cluster.common_http_protocol_options,
         cluster,
         place,
     )
+    return replace(made, auto_name=_auto_name(cluster.upstream_http_protocol_options))
 
 
 def _typed(cluster: Any, options: Any, place: Place) -> UpstreamConfig:
@@ -59,7 +66,15 @@ def _typed(cluster: Any, options: Any, place: Place) -> UpstreamConfig:
     if protocols is Protocols.NEGOTIATED and not cluster.HasField("transport_socket"):
         raise inside.refuse("the cluster's transport socket has no ALPN to choose by")
     common = options.common_http_protocol_options
-    return _config(cluster, protocols, common, config, inside)
+    made = _config(cluster, protocols, common, config, inside)
+    return replace(made, auto_name=_auto_name(options.upstream_http_protocol_options))
+
+
+def _auto_name(options: Any) -> AutoName | None:
+    if not options.auto_sni and not options.auto_san_validation:
+        return None
+    header = options.override_auto_sni_header.lower().encode() or None
+    return AutoName(options.auto_sni, options.auto_san_validation, header)
 
 
 def _config(cluster: Any, protocols: Protocols, common: Any, of_protocol: Any, place: Place) -> UpstreamConfig:

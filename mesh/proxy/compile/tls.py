@@ -14,7 +14,7 @@ from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawB
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
 
-from mesh.proxy.compile.values import STRING_MATCHER, string_match, unpack
+from mesh.proxy.compile.values import STRING_MATCHER, string_match, unpack, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.tls_context import ContextError, ContextOptions, Material, Pair, Trust, Verify, make_material
 from mesh.proxy.transport_socket import ClientTls, ServerTls
@@ -26,7 +26,9 @@ SUPPORTED = {
         ("common_tls_context", "require_client_certificate", "disable_stateless_session_resumption",
          "ocsp_staple_policy", "prefer_client_ciphers")
     ),
-    _T + "UpstreamTlsContext": frozenset(("common_tls_context", "sni", "max_session_keys")),
+    _T + "UpstreamTlsContext": frozenset(
+        ("common_tls_context", "sni", "max_session_keys", "auto_host_sni", "auto_sni_san_validation")
+    ),
     _T + "CommonTlsContext": frozenset(
         ("tls_params", "tls_certificates", "tls_certificate_sds_secret_configs", "validation_context",
          "validation_context_sds_secret_config", "combined_validation_context", "alpn_protocols")
@@ -104,7 +106,12 @@ def client_tls(socket: Any, place: Place) -> tuple[ClientTls | None, ContextPlan
     config = unpack(socket.typed_config, UpstreamTlsContext, inside)
     check(config, SUPPORTED, inside)
     common = inside.at("common_tls_context")
-    tls = ClientTls(config.sni)
+    tls = ClientTls(
+        config.sni,
+        names_host=config.auto_host_sni,
+        checks_sni=config.auto_sni_san_validation,
+        most_sessions=value_or(config, "max_session_keys", 1),
+    )
     return tls, _plan(tls, config.common_tls_context, common, ContextOptions(server=False, require_peer=True))
 
 

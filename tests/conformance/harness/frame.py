@@ -124,7 +124,8 @@ class Frame:
         name = value if isinstance(value, str) else extra.pop("upstream")
         if name not in self.upstreams:
             self.upstreams[name] = (f"{self.block}.{10 + len(self.upstreams)}", UPSTREAM_PORT)
-        return {"endpoint": {"address": socket_address(*self.upstreams[name])}, **extra}
+        endpoint = {"address": socket_address(*self.upstreams[name]), **extra.pop("endpoint", {})}
+        return {"endpoint": endpoint, **extra}
 
     def _listener(self, name: str, value: Mapping[str, Any]) -> dict[str, Any]:
         value = dict(value)

@@ -130,6 +130,7 @@ def judge_record(wanted: Mapping[str, Any], record: Record) -> Iterator[str]:
         "framing": message.framing,
         "complete": record.complete,
         "connection": record.connection,
+        "sni": record.sni,
         "reset": message.reset,
         "trailers": dict(message.trailers),
         "header_names": [name.lower() for name, _ in message.headers],

@@ -22,6 +22,7 @@ class Record:
     connection: int
     message: Message
     complete: bool = True
+    sni: str = ""
 
 
 class Upstream:
@@ -40,6 +41,8 @@ class Upstream:
         self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def start(self, address: str, port: int, context: ssl.SSLContext | None) -> None:
+        if context is not None:
+            context.sni_callback = _remember_name
         self._server = await asyncio.start_server(self._serve, address, port, ssl=context)
 
     def script(self, replies: Iterable[Reply]) -> None:
@@ -88,7 +91,7 @@ class Upstream:
         message = await read_head(reader)
         if message is None:
             return False
-        record = Record(self.name, number, message, complete=False)
+        record = Record(self.name, number, message, complete=False, sni=_asked_name(writer))
         is_check = message.first("user-agent") == "envoy/hc"
         (self.checks if is_check else self.records).append(record)
         reply = self.health if is_check else self._next_reply()
@@ -161,6 +164,15 @@ class Upstream:
         if how == "after-eof":
             writer.write(b"got " + record.message.body)
         record.complete = True
+
+
+def _remember_name(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+    connection.asked_name = name or ""  # type: ignore[attr-defined]
+
+
+def _asked_name(writer: asyncio.StreamWriter) -> str:
+    """The server name that the client of a TLS connection asked for."""
+    return getattr(writer.get_extra_info("ssl_object"), "asked_name", "")
 
 
 def render_reply(reply: Reply, message: Message) -> bytes:

@@ -20,10 +20,10 @@ class Client(asyncio.Protocol):
         self.transport = transport
 
 
-async def connect(port: int) -> tuple[int, int]:
+async def connect(port: int, *ips: str) -> tuple[int, int]:
     """The options of a connection to the port: SO_KEEPALIVE and TCP_KEEPIDLE."""
     client = Client()
-    await Dial(asyncio.get_running_loop(), "127.0.0.1", port, ALIVE)(lambda: client)
+    await Dial(asyncio.get_running_loop(), ips, port, ALIVE)(lambda: client)
     assert client.transport is not None
     opened = client.transport.get_extra_info("socket")
     found = tuple(opened.getsockopt(level, name) for level, name, _ in ALIVE)
@@ -31,11 +31,12 @@ async def connect(port: int) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def test_options_are_on_the_socket() -> None:
+@pytest.mark.parametrize("ips", [("127.0.0.1",), ("127.255.0.9", "127.0.0.1")])
+def test_options_are_on_the_socket_of_the_first_address_that_answers(ips: tuple[str, ...]) -> None:
     async def main() -> tuple[int, int]:
         server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
         try:
-            return await connect(server.sockets[0].getsockname()[1])
+            return await connect(server.sockets[0].getsockname()[1], *ips)
         finally:
             server.close()
 
@@ -46,4 +47,4 @@ def test_a_port_that_nobody_listens_on_is_an_error() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(ConnectionRefusedError):
-            asyncio.run(connect(taken.getsockname()[1]))
+            asyncio.run(connect(taken.getsockname()[1], "127.0.0.1"))
