@@ -91,6 +91,7 @@ class Http2Downstream(DownstreamConnection):
     def pause_writing(self) -> None:
         """The client reads slowly: let the upstreams wait."""
         self.is_write_blocked = True
+        self.codec.count_from_here()
         self.config.stats.downstream_flow_control_paused_reading_total += 1
         for exchange in self._exchanges():
             exchange.client_blocked()
@@ -117,7 +118,7 @@ class Http2Downstream(DownstreamConnection):
         self.worker.loop.call_soon(self.flush)
 
     def is_drained(self) -> bool:
-        return not self.transport.get_write_buffer_size()
+        return not self.is_write_blocked
 
     def settings_received(self) -> None:
         """Nothing depends on them here; the codec keeps to them."""

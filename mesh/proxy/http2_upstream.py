@@ -113,6 +113,7 @@ class Http2Upstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.is_write_blocked = True
+        self.codec.count_from_here()
         for stream in list(self.codec.streams.values()):
             if not stream.is_stopped and stream.caller is not None:
                 stream.caller.upstream_blocked()
@@ -129,7 +130,7 @@ class Http2Upstream(asyncio.Protocol):
         self.pool.cluster.loop.call_soon(self.flush)
 
     def is_drained(self) -> bool:
-        return self.transport is None or not self.transport.get_write_buffer_size()
+        return not self.is_write_blocked
 
     def settings_received(self) -> None:
         self.pool.settings_changed(self)

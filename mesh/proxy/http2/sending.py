@@ -26,7 +26,7 @@ class Owner(Protocol):
         """There is something to `take`, and nobody is about to."""
 
     def is_drained(self) -> bool:
-        """Whether all that was taken has left: floods are counted by what a peer does not read."""
+        """Whether the transport takes more (no `pause_writing` is in force)."""
 
     def settings_received(self) -> None: ...
 
@@ -158,13 +158,24 @@ class Sending(Generic[StreamT]):
             self._is_awaited = True
             self._owner.output_pending()
 
-    def _count_frame(self) -> None:
+    def _put_frame(self, header: bytes, payload: bytes | memoryview) -> None:
+        self._out.append(header)
+        self._out.append(payload)
+        if not self._is_awaited:
+            self._is_awaited = True
+            self._owner.output_pending()
         self._frames_out += 1
         if self._frames_out > self._options.max_outbound_frames:
             self._check_drained()
 
+    def count_from_here(self) -> None:
+        """The transport takes no more for now. A peer that does not read what it asks for is a flood: what counts is
+        how many frames join those that wait for it.
+        """
+        self._frames_out = self._control_out = 0
+
     def _check_drained(self) -> None:
-        """Too much is on its way, unless it has left by now: a peer that does not read what it asks for is a flood."""
+        """Too much was said since somebody looked; it is too much only if it has not left."""
         if self._owner.is_drained():
             self._frames_out = len(self._out)
             self._control_out = min(self._control_out, len(self._out))
@@ -184,25 +195,19 @@ class Sending(Generic[StreamT]):
     def _send_block(self, number: int, block: bytes, done: bool) -> None:
         size, limit = len(block), self._max_frame
         if size <= limit:
-            self._out.append(frames.header(size, frames.HEADERS, frames.END_HEADERS | done, number))
-            self._put(block)
-            self._count_frame()
+            self._put_frame(frames.header(size, frames.HEADERS, frames.END_HEADERS | done, number), block)
             return
         kind, flags = frames.HEADERS, int(done)
         for at in range(0, size, limit):
             piece = block[at : at + limit]
             if at + limit >= size:
                 flags |= frames.END_HEADERS
-            self._out.append(frames.header(len(piece), kind, flags, number))
-            self._put(piece)
-            self._count_frame()
+            self._put_frame(frames.header(len(piece), kind, flags, number), piece)
             kind, flags = frames.CONTINUATION, 0
 
     def _put_data(self, stream: StreamT, payload: bytes | memoryview, done: bool) -> None:
-        self._out.append((len(payload) << 48 | done << 32 | stream.number).to_bytes(9, "big"))
-        self._put(payload)
         self.data_frames_sent += 1
-        self._count_frame()
+        self._put_frame((len(payload) << 48 | done << 32 | stream.number).to_bytes(9, "big"), payload)
         if done:
             self._local_done(stream)
 
