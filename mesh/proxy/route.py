@@ -142,10 +142,11 @@ class VirtualHost:
 class RouteTable:
     """`RouteConfiguration`: virtual hosts by domain; exact, then longest suffix, then longest prefix, then `*`."""
 
-    __slots__ = ("_default", "_exact", "_prefixes", "_suffixes", "hosts", "name")
+    __slots__ = ("_default", "_exact", "_prefixes", "_suffixes", "hosts", "name", "needed")
 
     def __init__(self, name: str, domains: Mapping[bytes, VirtualHost]) -> None:
         self.name = name
+        self.needed: frozenset[str] = frozenset()  # clusters that must be there (`validate_clusters`)
         self.hosts = tuple({id(host): host for host in domains.values()}.values())
         self._default = domains.get(b"*")
         self._exact = {domain: host for domain, host in domains.items() if b"*" not in domain}

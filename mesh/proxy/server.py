@@ -23,6 +23,7 @@ from mesh.proxy.counters import ClusterStats
 from mesh.proxy.endpoint import Assignment
 from mesh.proxy.fields import Place
 from mesh.proxy.filter_chain import ListenerConfig
+from mesh.proxy.http_config import HttpConfig
 from mesh.proxy.listener import REPLACED_DRAIN_S, ActiveListener
 from mesh.proxy.resources import Refused, Resources
 from mesh.proxy.route import RouteTable
@@ -117,6 +118,7 @@ class Server:
                 listener, self._node, self.stats, self.worker.logs, Place("Listener", name)
             )
         self._make_contexts(plan, before)
+        _check_clusters(plan)
         return plan
 
     def _make_contexts(self, plan: _Plan, before: Resources) -> None:
@@ -300,3 +302,16 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[
         for name, message in after.items()
         if (old := before.get(name)) is not message and (old is None or old != message)
     ]
+
+
+def _check_clusters(plan: _Plan) -> None:
+    """Raise Refused if a new route table needs a cluster that is not there."""
+    there = plan.resources.clusters.keys()
+    tables = [(Place("RouteConfiguration", name), table) for name, table in plan.routes.items()]
+    for name, listener in plan.listeners.items():
+        configs = (chain.config for chain in listener.config.chains)
+        inline = (config.table for config in configs if isinstance(config, HttpConfig) and config.table is not None)
+        tables += [(Place("Listener", name), table) for table in inline]
+    for place, table in tables:
+        for missing in sorted(table.needed - there):
+            raise place.refuse(f"route: unknown cluster {missing!r}")

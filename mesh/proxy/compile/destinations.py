@@ -48,7 +48,7 @@ def clusters(action: Any, key: HashKey | None, place: Place) -> tuple[WeightedCl
     found = [_weighted(each, inside.at(f"clusters[{i}]")) for i, each in enumerate(weighted.clusters)]
     if sum(cluster.weight for cluster in found) == 0:
         raise inside.refuse("the sum of the weights must be greater than 0")
-    names = frozenset(cluster.name for cluster in found)
+    names = frozenset(cluster.name for cluster in found if cluster.name)
     if len(found) == 1 and found[0].name:
         return found[0], lambda stream: found[0], names
     return None, _by_weight(found, [each.cluster_header for each in weighted.clusters], _selector(weighted, key)), names

@@ -97,7 +97,7 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
     stats = around.stats.group(HttpStats, f"http.{prefix}", (("envoy.http_conn_manager_prefix", prefix),))
     table = None
     if config.HasField("route_config"):
-        table = compile_routes(config.route_config, place.at("route_config"))
+        table = compile_routes(config.route_config, place.at("route_config"), is_inline=True)
     elif not config.HasField("rds"):
         raise place.refuse("one of rds, route_config is required")
     before, after = tracing.steps(config, around, stats, place)

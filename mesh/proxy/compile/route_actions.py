@@ -57,7 +57,7 @@ def _forward(route: Any, host: Any, config: Any, place: Place) -> Forward:
     return Forward(
         only=only,
         pick=pick,
-        names=names,
+        names=names | {policy.cluster for policy in mirrored if policy.cluster},
         timeout=timeout,
         idle_timeout=None if idle < 0 else idle,
         retry=retry,

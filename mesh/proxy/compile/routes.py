@@ -10,7 +10,7 @@ from mesh.proxy.compile.matchers import circumstances, conditions, path_keys, pa
 from mesh.proxy.compile.values import STRING_MATCHER, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.filters import registry
-from mesh.proxy.route import ParticularRouteTable, Reading, Route, RouteTable, VirtualHost
+from mesh.proxy.route import Forward, ParticularRouteTable, Reading, Route, RouteTable, VirtualHost
 from mesh.proxy.route_index import WORTH_INDEXING, RouteIndex
 
 SUPPORTED = {
@@ -57,8 +57,8 @@ SUPPORTED = {
 _REQUIRES_TLS = {0: "", 1: "EXTERNAL_ONLY", 2: "ALL"}
 
 
-def compile_routes(config: Any, place: Place) -> RouteTable:
-    """Raises Refused."""
+def compile_routes(config: Any, place: Place, *, is_inline: bool = False) -> RouteTable:
+    """A table of its own, or one that `is_inline` in its listener, whose clusters must be there. Raises Refused."""
     check(config, SUPPORTED, place)
     of_config = registry.per_route(config.typed_per_filter_config, place)
     domains: dict[bytes, VirtualHost] = {}
@@ -80,9 +80,12 @@ def compile_routes(config: Any, place: Place) -> RouteTable:
         host_header=config.vhost_header.lower().encode() or None,
         internal_only=frozenset(name.lower().encode() for name in config.internal_only_headers),
     )
-    if reading == Reading():
-        return RouteTable(config.name, domains)
-    return ParticularRouteTable(config.name, domains, reading)
+    plain = reading == Reading()
+    table = RouteTable(config.name, domains) if plain else ParticularRouteTable(config.name, domains, reading)
+    if value_or(config, "validate_clusters", is_inline):
+        actions = (route.action for host in table.hosts for route in host.routes)
+        table.needed = frozenset(name for action in actions if isinstance(action, Forward) for name in action.names)
+    return table
 
 
 def _virtual_host(config: Any, host: Any, place: Place, outer: Place, of_config: Mapping[str, Any]) -> VirtualHost:

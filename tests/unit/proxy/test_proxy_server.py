@@ -94,7 +94,7 @@ def chain(cluster: str, tls: str = "", match: str = "") -> str:
     socket = f"transport_socket: {tls}," if tls else ""
     return f"""{{{socket} filter_chain_match: {{{match}}}, filters: [{{name: hcm, typed_config: {{
       "@type": {V3}.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: t,
-      route_config: {{virtual_hosts: [{{name: v, domains: ["*"], routes: [
+      route_config: {{validate_clusters: false, virtual_hosts: [{{name: v, domains: ["*"], routes: [
         {{match: {{prefix: "/own"}}, direct_response: {{status: 200, body: {{inline_string: {cluster}}}}}}},
         {{match: {{prefix: "/"}}, route: {{cluster: {cluster}}}}}]}}]}},
       http_filters: [{{name: router, typed_config: {{"@type": {V3}.filters.http.router.v3.Router}}}}]}}}}]}}"""
@@ -360,6 +360,18 @@ def test_an_update_that_cannot_be_served_changes_nothing() -> None:
                 with pytest.raises(Refused, match=f'Listener "second": address: cannot bind 127.0.0.1:{port}: Address'):
                     proxy.server.apply(taken)
                 assert proxy.server.runtime.resources is good
+                assert await get(proxy.port) == "app"
+
+    play(scene)
+
+
+def test_an_inline_table_needs_its_clusters() -> None:
+    async def scene() -> None:
+        async with app() as port:
+            checked = listener(chain("app")).replace("validate_clusters: false, ", "")
+            async with sidecar(resources(checked, cluster("app", port))) as proxy:
+                with pytest.raises(Refused, match="Listener \"l\": route: unknown cluster 'app'"):
+                    proxy.server.apply(resources(listener(chain("app")).replace("false", "true")))
                 assert await get(proxy.port) == "app"
 
     play(scene)
