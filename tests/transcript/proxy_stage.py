@@ -77,6 +77,9 @@ class Wire:
     def resume_reading(self) -> None:
         self.is_paused = False
 
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return {"peername": ("10.0.0.1", 1111), "sockname": ("10.0.0.2", 2222)}.get(name, default)
 
