@@ -51,12 +51,16 @@ def own_head(
     return head
 
 
-def mark_own(head: RequestHead, timeout: float) -> None:
-    """Say that the request comes from the proxy itself and how long, in seconds, it waits (0: for ever)."""
-    forwarded = head.marked.get(b"x-forwarded-for")
-    own = local_ip().encode()
+def mark_own(head: RequestHead, timeout: float, *, says_from: bool = True) -> None:
+    """Say that the request comes from the proxy itself and how long, in seconds, it waits (0: for ever).
+
+    `says_from`: also from which address (x-forwarded-for).
+    """
     head.set(b"x-envoy-internal", b"true")
-    head.set(b"x-forwarded-for", b"%b,%b" % (forwarded, own) if forwarded else own)
+    if says_from:
+        forwarded = head.marked.get(b"x-forwarded-for")
+        own = local_ip().encode()
+        head.set(b"x-forwarded-for", b"%b,%b" % (forwarded, own) if forwarded else own)
     if timeout:
         head.lines.append(b"x-envoy-expected-rq-timeout-ms: %d" % (timeout * 1000))
 

@@ -302,6 +302,10 @@ class Exchange(Stream):
         return True
 
     @property
+    def has_body(self) -> bool:
+        return self._body is not None
+
+    @property
     def request_body(self) -> bytes:
         body = self._body
         return b"".join(body.kept) if body is not None and body.kept is not None else b""

@@ -210,6 +210,15 @@ class Stream(Timeouts):
         """
         raise NotImplementedError
 
+    def on_response(self, change: Callable[[Head, Stream], None]) -> None:
+        """Change the response's head before it is sent, whoever it comes from."""
+        self.response_edits = (*self.response_edits, HeaderEdit(steps=(change,)))
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the request has a body, though it may be an empty one."""
+        raise NotImplementedError
+
     @property
     def request_body(self) -> bytes:
         """What is there of the request's body."""

@@ -16,14 +16,18 @@ _F = "envoy.extensions.filters.http."
 # Modules by the type of what configures them, imported when a configuration first names one: each brings messages of
 # its own, some a library. `add` takes the chain's configuration, `compile_route` a route's.
 FILTERS_OF_CHAINS: Mapping[str, str] = {
+    _F + "buffer.v3.Buffer": "buffer",
     _F + "cors.v3.Cors": "cors",
+    _F + "ext_authz.v3.ExtAuthz": "ext_authz",
     _F + "fault.v3.HTTPFault": "fault",
     _F + "jwt_authn.v3.JwtAuthentication": "jwt_authn",
     _F + "router.v3.Router": "router",
     _F + "rbac.v3.RBAC": "rbac",
 }
 FILTERS_OF_ROUTES: Mapping[str, str] = {
+    _F + "buffer.v3.BufferPerRoute": "buffer",
     _F + "cors.v3.CorsPolicy": "cors",
+    _F + "ext_authz.v3.ExtAuthzPerRoute": "ext_authz",
     _F + "fault.v3.HTTPFault": "fault",
     _F + "jwt_authn.v3.PerRouteConfig": "jwt_authn",
     _F + "rbac.v3.RBACPerRoute": "rbac",
