@@ -34,7 +34,6 @@ def _values(*words: str) -> frozenset[str]:
 
 
 _VIRTUAL_SERVICE = (
-    Unsupported("http[].delegate", "put the routes into this VirtualService"),
     Unsupported("http[].match[].statPrefix"),
     Unsupported("http[].retries.retryRemoteLocalities"),
     Unsupported("http[].fault.abort.http2Error", "use httpStatus, as Istio asks too"),

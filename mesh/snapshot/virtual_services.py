@@ -8,6 +8,7 @@ from typing import Final
 
 from mesh.api.virtual_service import Destination, HTTPRoute, TCPRoute, VirtualService, VirtualServiceSpec
 from mesh.registry.types import resolve_host
+from mesh.snapshot.delegates import Composed, composed
 from mesh.snapshot.order import age, exported, host_matches, specificity
 
 MESH: Final = "mesh"
@@ -18,10 +19,12 @@ MESH: Final = "mesh"
 class BoundVirtualService:
     """A VirtualService with its hosts and gateways, and those of its destinations, as full names.
 
-    `asks_source` tells whether what it means depends on who calls.
+    `source` has the routes of its delegates in it, and was made from `parts`. `asks_source` tells whether what it means
+    depends on who calls.
     """
 
     source: VirtualService
+    parts: tuple[VirtualService, ...]
     hosts: tuple[str, ...]
     gateways: frozenset[str]
     destinations: tuple[str, ...]
@@ -69,8 +72,10 @@ class VirtualServiceIndex:
 
 def index(virtual_services: Iterable[VirtualService], former: VirtualServiceIndex | None = None) -> VirtualServiceIndex:
     """Bind and index. An unchanged VirtualService keeps the bound object that `former` has of it."""
-    known = {id(bound.source): bound for bound in former.all} if former else {}
-    ordered = tuple(known.get(id(source)) or _bind(source) for source in sorted(virtual_services, key=age))
+    known = {tuple(map(id, bound.parts)): bound for bound in former.all} if former else {}
+    ordered = tuple(
+        known.get(tuple(map(id, own.parts))) or _bind(own) for own in composed(sorted(virtual_services, key=age))
+    )
     mesh_hosts: dict[str, list[BoundVirtualService]] = {}
     by_gateway: dict[str, list[BoundVirtualService]] = {}
     for bound in ordered:
@@ -87,13 +92,15 @@ def gateway_name(reference: str, namespace: str) -> str:
     return reference if reference == MESH or "/" in reference else f"{namespace}/{reference}"
 
 
-def _bind(source: VirtualService) -> BoundVirtualService:
+def _bind(own: Composed) -> BoundVirtualService:
+    source = own.whole
     spec = source.spec
     hosts = tuple(dict.fromkeys(resolve_host(host, source.namespace) for host in spec.hosts))
     gateways = frozenset(gateway_name(gateway, source.namespace) for gateway in spec.gateways or (MESH,))
     matches = [match for route in _routes(spec) for match in route.match]
     return BoundVirtualService(
         source,
+        own.parts,
         hosts,
         gateways,
         destinations=tuple(

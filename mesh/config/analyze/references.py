@@ -34,6 +34,21 @@ def gateway_references(view: View) -> Iterator[Message]:
                 yield about(found.manifest, ("spec", "gateways", index), REFERENCED_RESOURCE_NOT_FOUND, text)
 
 
+def delegate_references(view: View) -> Iterator[Message]:
+    """IST0101: a route delegates to a VirtualService that is not there, or that has hosts of its own."""
+    delegates = {
+        f"{own.resource.namespace}/{own.resource.name}" for own in view.virtual_services if not own.resource.spec.hosts
+    }
+    for found in view.virtual_services:
+        for index, route in enumerate(found.resource.spec.http):
+            if route.delegate is None:
+                continue
+            key = f"{route.delegate.namespace or found.resource.namespace}/{route.delegate.name}"
+            if key not in delegates:
+                text = f'Referenced delegate not found: "{key}", a VirtualService without hosts{_hint(key, delegates)}'
+                yield about(found.manifest, ("spec", "http", index, "delegate"), REFERENCED_RESOURCE_NOT_FOUND, text)
+
+
 def gateway_selectors(view: View) -> Iterator[Message]:
     """IST0101: a Gateway selects no workload."""
     for found in view.gateways.values():

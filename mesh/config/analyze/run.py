@@ -14,6 +14,7 @@ from mesh.config.analyze.hosts import (
 from mesh.config.analyze.message import Message, in_order, of_problems
 from mesh.config.analyze.ports import gateway_ports, port_names
 from mesh.config.analyze.references import (
+    delegate_references,
     destination_hosts,
     destination_rule_hosts,
     gateway_references,
@@ -30,6 +31,7 @@ from mesh.config.problems import Problem
 from mesh.config.validate import validate
 
 ANALYZERS: tuple[Callable[[View], Iterator[Message]], ...] = (
+    delegate_references,
     gateway_references,
     gateway_selectors,
     destination_hosts,

@@ -13,6 +13,7 @@ from mesh.api.virtual_service import (
     TLSMatchAttributes,
     TLSRoute,
     VirtualService,
+    VirtualServiceSpec,
 )
 from mesh.config.rules.checks import (
     Place,
@@ -38,7 +39,7 @@ def check_virtual_service(resource: VirtualService, at: Place) -> None:
     spec = resource.spec
     for_mesh = not spec.gateways or MESH_GATEWAY in spec.gateways
     if not spec.hosts:
-        at.refuse("must have at least one host")
+        _check_delegate(spec, at)
     _check_hosts(spec.hosts, for_mesh, at / "hosts")
     check_gateway_names(spec.gateways, at / "gateways")
     check_export_to(spec.export_to, resource.namespace, at / "exportTo")
@@ -58,6 +59,18 @@ def check_virtual_service(resource: VirtualService, at: Place) -> None:
         _check_tcp_route(tcp, at / "tcp" / index)
     for index, tls in enumerate(spec.tls):
         _check_tls_route(tls, spec.hosts, at / "tls" / index)
+
+
+def _check_delegate(spec: VirtualServiceSpec, at: Place) -> None:
+    """Without hosts it is one that others delegate to, and has nothing but routes for HTTP."""
+    if not spec.http:
+        at.refuse("must have at least one host; without any it is to be delegated to, which needs http routes")
+    for name, given in (("gateways", spec.gateways), ("tcp", spec.tcp), ("tls", spec.tls)):
+        if given:
+            (at / name).refuse("must be left out where there are no hosts: the VirtualService is to be delegated to")
+    for index, route in enumerate(spec.http):
+        if route.delegate is not None:
+            (at / "http" / index / "delegate").refuse("a VirtualService without hosts cannot delegate once more")
 
 
 def _check_hosts(hosts: Sequence[str], for_mesh: bool, at: Place) -> None:

@@ -145,6 +145,10 @@ CASES = {
         virtual_service(f"{{hosts: [a.example.com], gateways: [bookinfos], http: [{{route: [{TO_REVIEWS}]}}]}}"),
         (f'Error [IST0101] ({VS}) Referenced gateway not found: "bookinfos" (did you mean "default/bookinfo"?)',),
     ),
+    "delegate not found": Case(
+        virtual_service("{hosts: [reviews], http: [{delegate: {name: shop}}]}"),
+        (f'Error [IST0101] ({VS}) Referenced delegate not found: "default/shop", a VirtualService without hosts',),
+    ),
     "selector of a gateway not found": Case(
         gateway(f"{{selector: {{istio: egress}}, servers: [{SERVER}}}]}}"),
         (f'Error [IST0101] ({GW}) Referenced selector not found: "istio=egress"',),

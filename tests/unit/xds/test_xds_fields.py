@@ -215,6 +215,8 @@ CASES: dict[str, list[tuple[str, Any]]] = {
         ("http.2.rewrite.uri", "/a"),
         ("http.2.rewrite.authority", "a"),
         ("http.2.rewrite.uriRegexRewrite", {"match": "a", "rewrite": "b"}),
+        ("http.2", {"delegate": {"name": "other"}}),
+        ("http.2", {"delegate": {"name": "other", "namespace": "default"}}),
         ("http.2.mirror", {"host": "reviews", "subset": "v1", "port": {"number": 1}}),
         ("http.2.mirrors", [{"destination": {"host": "reviews", "subset": "v1", "port": {"number": 1}}}]),
         ("http.2.mirrors", [{"destination": {"host": "reviews"}, "percentage": {"value": 7}}]),
@@ -301,7 +303,7 @@ def put(document: Any, path: str, value: Any) -> None:
     *steps, last = path.split(".")
     for step in steps:
         document = document[int(step)] if isinstance(document, list) else document.setdefault(step, {})
-    document[last] = value
+    document[int(last) if isinstance(document, list) else last] = value
 
 
 def compiled(manifests: Iterable[dict[str, Any]]) -> list[object]:
