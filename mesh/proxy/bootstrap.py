@@ -32,7 +32,8 @@ _SUPPORTED: Mapping[str, frozenset[str]] = {
     "GrpcService": frozenset({"envoy_grpc", "initial_metadata"}),
     "EnvoyGrpc": frozenset({"cluster_name", "retry_policy"}),
     "RetryPolicy": frozenset({"retry_back_off"}),
-    "ConfigSource": frozenset({"ads", "resource_api_version", "initial_fetch_timeout"}),
+    "ConfigSource": frozenset({"ads", "path", "path_config_source", "resource_api_version", "initial_fetch_timeout"}),
+    "PathConfigSource": frozenset({"path", "watched_directory"}),
 }
 
 
@@ -134,8 +135,11 @@ def _check_names(resources: Iterable[Any], path: str, *, nameless: bool) -> None
 
 def _check_config_source(source: ConfigSource, path: str, has_ads: bool) -> None:
     _supported(source, path)
+    if source.path or source.HasField("path_config_source"):
+        _supported(source.path_config_source, f"{path}.path_config_source")
+        return
     if not source.HasField("ads"):
-        raise _UnsupportedError(path, "only `ads: {}` is supported")
+        raise _UnsupportedError(path, "only `ads: {}` and `path_config_source` are supported")
     if not has_ads:
         raise _UnsupportedError(path, "`ads` needs dynamic_resources.ads_config")
 

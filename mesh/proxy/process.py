@@ -23,6 +23,7 @@ from mesh.proxy.fields import Place
 from mesh.proxy.local_plane import LocalPlane
 from mesh.proxy.options import Options
 from mesh.proxy.plane import DataPlane
+from mesh.proxy.resource_files import ResourceFiles
 from mesh.proxy.resources import Refused
 from mesh.proxy.secret_files import SecretFiles
 from mesh.proxy.startup import FetchTimeouts, Startup
@@ -98,9 +99,12 @@ class _Process:
         operation_stats.watch_managers(self._stats, self._configuration)
         secrets = SecretFiles(self._configuration, self._stats)
         ads = self._ads(bootstrap, secrets) if bootstrap.dynamic_resources.HasField("ads_config") else None
-        startup = Startup(bootstrap.dynamic_resources, ads, self._configuration, self._stats, status)
+        files = ResourceFiles(bootstrap.dynamic_resources, self._configuration, self._stats)
+        startup = Startup(
+            bootstrap.dynamic_resources, ads, files, self._configuration, stats=self._stats, status=status
+        )
         timeouts = FetchTimeouts(self._configuration, self._stats)
-        self._work = [each.run for each in (plane, secrets, timeouts, startup, ads) if each is not None]
+        self._work = [each.run for each in (plane, secrets, files, timeouts, startup, ads) if each is not None]
         self._work.append(self._reopen_logs_on_signal)
         self._admin_address = bootstrap.admin.address.socket_address
         self._admin = AdminServer(

@@ -68,9 +68,9 @@ class SecretFiles:
         }
         loaded: dict[str, tuple[Secret, str]] = {}
         for name, file in self._files.items():
-            signature = _signature(file.path)
-            if signature != file.seen:
-                file.seen = signature
+            now = signature(file.path)
+            if now != file.seen:
+                file.seen = now
                 if (secret := self._load(file)) is not None:
                     loaded[name] = secret
         await self._apply(loaded)
@@ -110,7 +110,7 @@ def path_of(source: ConfigSource) -> str:
     return str(source.path_config_source.path or source.path)
 
 
-def _signature(path: Path) -> Signature:
+def signature(path: Path) -> Signature:
     """What a rename or a write changes about a file; a missing file is (0, 0, 0)."""
     try:
         found = os.stat(path)

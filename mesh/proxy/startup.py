@@ -14,7 +14,9 @@ from envoy.config.core.v3.config_source_pb2 import ConfigSource
 from mesh.proxy import logs, operation_stats
 from mesh.proxy.configuration import Configuration
 from mesh.proxy.references import CLUSTER, LISTENER, Kind, Name
+from mesh.proxy.resource_files import ResourceFiles
 from mesh.proxy.resources import Refused
+from mesh.proxy.secret_files import path_of
 from mesh.proxy.stats import Stats
 from mesh.proxy.status import ServerState, Status
 
@@ -32,12 +34,15 @@ class Startup:
         self,
         dynamic: Bootstrap.DynamicResources,
         ads: AdsClient | None,
+        files: ResourceFiles,
         configuration: Configuration,
+        *,
         stats: Stats,
         status: Status,
     ) -> None:
         self._dynamic = dynamic
         self._ads = ads
+        self._files = files
         self._configuration = configuration
         self._stats = stats
         self._status = status
@@ -55,15 +60,16 @@ class Startup:
         _LOG.info("all clusters and listeners are ready")
 
     async def _fetch(self, kind: Kind, source: ConfigSource, is_dynamic: bool) -> None:
-        if self._ads is None or not is_dynamic:
+        fetcher = self._files if path_of(source) else self._ads
+        if fetcher is None or not is_dynamic:
             return
-        self._ads.begin(kind)
+        fetcher.begin(kind)
         try:
             async with asyncio.timeout(fetch_timeout_s(source)):
-                await self._ads.answered[kind].wait()
+                await fetcher.answered[kind].wait()
         except TimeoutError:
             operation_stats.of_manager(self._stats, kind).init_fetch_timeout += 1
-            _LOG.warning("the control plane sent no %s within %s s: going on without", kind, fetch_timeout_s(source))
+            _LOG.warning("no %s came within %s s: going on without", kind, fetch_timeout_s(source))
 
     async def _warm(self, kind: Kind) -> None:
         while any(cold == kind for cold, _ in self._configuration.cold):

@@ -146,6 +146,7 @@ class Step:
     admin: Mapping[str, Any] | None = None
     upstream: Any = None
     secret: Mapping[str, str] | None = None
+    reload: Mapping[str, Any] | None = None  # what the case file says, anew, where it is read from files
     health: Mapping[str, Any] | None = None
     checked: Mapping[str, Any] | None = None
     spans: list[Mapping[str, Any]] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,21 +75,45 @@ class Frame:
         fragment = dict(fragment)
         fragment.pop("upstreams", None)
         more = fragment.pop("bootstrap", {})
+        files = fragment.pop("files", None)
         listeners = fragment.pop("listeners", None)
         clusters = [self._cluster(name, value) for name, value in fragment.pop("clusters", {}).items()]
         if listeners is None:
             listeners, fragment = {"main": fragment}, {}
         if fragment:
             raise CaseError(f"unknown keys in a case file: {sorted(fragment)}")
+        resources = {
+            "listeners": [self._listener(name, value) for name, value in listeners.items()],
+            "clusters": clusters,
+        }
+        if files is not None:
+            self._write_files(files, resources)
+            sources = {
+                kind: {"path_config_source": {"path": str(self.directory / f"{kind}.json")}}
+                for kind in ("listeners", "clusters")
+            }
+            dynamic = {"lds_config": sources["listeners"], "cds_config": sources["clusters"]}
+            resources, more = {}, {"dynamic_resources": dynamic, **more}
         return {
             "node": {"id": "conformance", "cluster": "conformance"},
             "admin": {"address": socket_address(f"{self.block}.1", ADMIN_PORT)},
-            "static_resources": {
-                "listeners": [self._listener(name, value) for name, value in listeners.items()],
-                "clusters": clusters,
-            },
+            "static_resources": resources,
             **more,
         }
+
+    def _write_files(self, files: Mapping[str, Any], resources: Mapping[str, Any]) -> None:
+        """Listeners, clusters and route configurations as files for discovery, each replaced by rename."""
+        types = {"listeners": "listener.v3.Listener", "clusters": "cluster.v3.Cluster"}
+        typed_by_file = {
+            kind: [{"@type": f"type.googleapis.com/envoy.config.{types[kind]}", **each} for each in messages]
+            for kind, messages in resources.items()
+        }
+        routes = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+        typed_by_file |= {name: [{"@type": routes, "name": name, **each}] for name, each in files.items()}
+        for name, messages in typed_by_file.items():
+            fresh = self.directory / f".{name}.fresh"
+            fresh.write_text(json.dumps({"version_info": "1", "resources": messages}))
+            fresh.rename(self.directory / f"{name}.json")
 
     def _cluster(self, name: str, value: Any) -> dict[str, Any]:
         value = {"endpoints": value} if isinstance(value, list) else dict(value)
@@ -129,7 +154,7 @@ class Frame:
 
     def _listener(self, name: str, value: Mapping[str, Any]) -> dict[str, Any]:
         value = dict(value)
-        self.listeners[name] = (f"{self.block}.1", LISTENER_PORT + len(self.listeners))
+        self.listeners.setdefault(name, (f"{self.block}.1", LISTENER_PORT + len(self.listeners)))
         extra = value.pop("listener", {})
         if filters := value.pop("listener_filters", None):
             extra = {**extra, "listener_filters": [listener_filter(each) for each in filters]}
@@ -162,7 +187,14 @@ class Frame:
         return typed("envoy.filters.network.tcp_proxy", type_name, stat_prefix=name, access_log=logs, **fields)
 
     def _http(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
-        hosts = value.pop("virtual_hosts", None) or [{"name": "all", "domains": ["*"], "routes": value.pop("routes")}]
+        if rds := value.pop("rds", None):
+            source = {"path_config_source": {"path": str(self.directory / f"{rds}.json")}, "resource_api_version": "V3"}
+            routing: dict[str, Any] = {"rds": {"route_config_name": rds, "config_source": source}}
+        else:
+            hosts = value.pop("virtual_hosts", None) or [
+                {"name": "all", "domains": ["*"], "routes": value.pop("routes")}
+            ]
+            routing = {"route_config": {"name": name, "virtual_hosts": hosts, **value.pop("route_config", {})}}
         filters = [
             http_filter(*each) for each in [*value.pop("filters", {}).items(), ("router", value.pop("router", {}))]
         ]
@@ -172,7 +204,7 @@ class Frame:
             stat_prefix=name,
             http_filters=filters,
             access_log=self._log(value),
-            route_config={"name": name, "virtual_hosts": hosts, **value.pop("route_config", {})},
+            **routing,
             **value.pop("hcm", {}),
         )
 

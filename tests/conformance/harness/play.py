@@ -70,6 +70,8 @@ class Player:
     async def _step(self, step: Step) -> AsyncIterator[str]:
         if step.upstream is not None:
             self._scene.script(step.upstream)
+        if step.reload is not None:
+            self._scene.frame.build(step.reload)
         for name, cert in (step.secret or {}).items():
             write_secret(self._scene.certificates, self._scene.frame.directory / "secrets", name, cert)
         if step.health is not None:
