@@ -17,7 +17,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
-from mesh.proxy.http1.names import is_marked
+from mesh.proxy.http1.names import MARKED
 from mesh.proxy.local_address import local_ip
 from mesh.proxy.rescue import (
     RESCUE,
@@ -45,7 +45,7 @@ def own_head(
     head = RequestHead(method, path, authority, [b"host: %b" % authority], {b"host": authority})
     for name, value in headers:
         head.lines.append(b"%b: %b" % (name, value))
-        if is_marked(name):
+        if name in MARKED:
             head.marked[name] = value
     mark_own(head, timeout)
     return head

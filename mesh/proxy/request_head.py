@@ -169,6 +169,5 @@ def rewrite_host(head: RequestHead, host: bytes, keep: bool) -> None:
 
 def put_host(head: RequestHead, host: bytes) -> None:
     """The request is for this host; `Host` comes first, as RFC 9110 section 7.2 asks for."""
-    head.remove((b"host",))
-    head.lines.insert(0, b"host: %b" % host)
-    head.marked[b"host"] = head.authority = host
+    head.put_first(b"host", host)
+    head.authority = host

@@ -52,7 +52,7 @@ class HeaderEdit:
         if self.removals:
             head.remove(self.removals)
         if self.lines:
-            head.extend(self.lines)
+            head.lines.extend(self.lines)
         for step in self.steps:
             step(head, stream)
 

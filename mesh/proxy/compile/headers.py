@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mesh.proxy.compile.substitution import compile_text
 from mesh.proxy.fields import Place
 from mesh.proxy.http1.head import Head
-from mesh.proxy.http1.names import is_marked
+from mesh.proxy.http1.names import MARKED
 from mesh.proxy.route import HeaderEdit
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ SUPPORTED = {
     "envoy.config.core.v3.HeaderValueOption": frozenset(("header", "append", "append_action", "keep_empty_value")),
     "envoy.config.core.v3.HeaderValue": frozenset(("key", "value", "raw_value")),
 }
-_APPEND, _ADD_IF_ABSENT, _OVERWRITE_OR_ADD, _OVERWRITE_IF_PRESENT = range(4)
+_APPEND, _OVERWRITE_OR_ADD = 0, 2  # append_action
 _FORBIDDEN = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection"))
 
 Step = Callable[[Head, "Stream"], None]
-Value = Callable[["Stream"], bytes]
+Put = Callable[[Head, bytes, bytes], None]
 
 
 def header_edit(levels: Iterable[tuple[Any, Any, Place]]) -> HeaderEdit | None:
@@ -45,7 +45,7 @@ def header_edit(levels: Iterable[tuple[Any, Any, Place]]) -> HeaderEdit | None:
             if line is not None and not steps:
                 lines.append(line)
             elif line is not None:
-                steps.append(lambda head, stream, line=line: head.extend((line,)))  # type: ignore[misc]
+                steps.append(lambda head, stream, line=line: head.lines.append(line))  # type: ignore[misc]
             elif step is not None:
                 steps.append(step)
     return HeaderEdit(removals, tuple(lines), tuple(steps)) if removals or lines or steps else None
@@ -67,29 +67,36 @@ def _addition(option: Any, place: Place) -> tuple[bytes | None, Step | None]:
     if option.HasField("append"):
         action = _APPEND if option.append.value else _OVERWRITE_OR_ADD
     text = option.header.value or option.header.raw_value.decode("utf-8", "surrogateescape")
+    put = _PUTS[action]
     if "%" in text:
-        render = compile_text(text, place.at("header.value"), omit_empty=True)
-        step = _step(name, action, lambda stream: render(stream).encode("utf-8", "surrogateescape"))
-        if option.keep_empty_value:
-            return None, step
-        return None, lambda head, stream: step(head, stream) if render(stream) else None
+        return None, _formatted(name, put, compile_text(text, place.at("header.value"), omit_empty=True), option)
     constant = text.replace("%%", "%").encode("utf-8", "surrogateescape")
     if not constant and not option.keep_empty_value:
         return None, None
-    if action == _APPEND and not is_marked(name):
+    if action == _APPEND and name not in MARKED:
         return b"%b: %b" % (name, constant), None
-    return None, _step(name, action, lambda stream: constant)
+    return None, lambda head, stream: put(head, name, constant)
 
 
-def _step(name: bytes, action: int, value: Value) -> Step:
-    if action == _APPEND:
-        return lambda head, stream: head.add(name, value(stream))
-    if action == _OVERWRITE_OR_ADD:
-        return lambda head, stream: head.set(name, value(stream))
+def _formatted(name: bytes, put: Put, render: Callable[[Stream], str], option: Any) -> Step:
+    keeps_empty = option.keep_empty_value
 
-    def conditional(head: Head, stream: Stream) -> None:
-        present = head.get(name) is not None
-        if present == (action == _OVERWRITE_IF_PRESENT):
-            head.set(name, value(stream))
+    def step(head: Head, stream: Stream) -> None:
+        value = render(stream)
+        if value or keeps_empty:
+            put(head, name, value.encode("utf-8", "surrogateescape"))
 
-    return conditional
+    return step
+
+
+def _add_if_absent(head: Head, name: bytes, value: bytes) -> None:
+    if not head.has(name):
+        head.add(name, value)
+
+
+def _overwrite_if_exists(head: Head, name: bytes, value: bytes) -> None:
+    if head.has(name):
+        head.set(name, value)
+
+
+_PUTS: tuple[Put, ...] = (Head.add, _add_if_absent, Head.set, _overwrite_if_exists)  # by append_action

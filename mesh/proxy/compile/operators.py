@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any
 
 from mesh.proxy.fields import Place
-from mesh.proxy.http1.names import is_marked
+from mesh.proxy.http1.names import MARKED
 from mesh.proxy.log_values import DURATION_POINTS, TimeFormat, cluster_metadata
 
 
@@ -97,7 +97,7 @@ def _request_header(name: bytes) -> str:
         return f"(h.{pseudo} or None)"
     if name == b":scheme":
         name = b"x-forwarded-proto"
-    return f"m.get({name!r})" if is_marked(name) else f"h.get({name!r})"
+    return f"m.get({name!r})" if name in MARKED else f"h.get({name!r})"
 
 
 def _response_header(name: bytes) -> str:

@@ -9,7 +9,7 @@ from mesh.proxy.async_client import AsyncRequest, mark_own
 from mesh.proxy.compile.services import HttpService
 from mesh.proxy.ext_authz.verdict import APPEND, DENIED, ERROR, OK, SET, Edit, Question, Verdict
 from mesh.proxy.http1.head import RequestHead, ResponseHead
-from mesh.proxy.http1.names import is_marked
+from mesh.proxy.http1.names import MARKED
 from mesh.proxy.rescue import Failure, RequestTimedOut
 from mesh.proxy.retry import RetryPolicy
 from mesh.proxy.route import HeaderEdit
@@ -63,7 +63,7 @@ class HttpAuthorization:
             headers.append((_PARTIAL, b"true" if question.is_partial else b"false"))
         for name, value in headers:
             head.lines.append(b"%b: %b" % (name, value))
-            if is_marked(name):
+            if name in MARKED:
                 head.marked[name] = value
         if self.additions is not None:
             self.additions.apply(head, question.stream)

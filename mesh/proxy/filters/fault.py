@@ -107,7 +107,10 @@ def compile_policy(config: HTTPFault, place: Place) -> FaultPolicy:
         nodes=frozenset(node.encode() for node in config.downstream_nodes),
         max_active=value_or(config, "max_active_faults", None),
         metadata=MessageToDict(config.filter_metadata),
-        is_idle=not any(config.HasField(kind) for kind in ("delay", "abort", "response_rate_limit")),
+        is_idle=not any(
+            config.HasField(kind) and getattr(config, kind).percentage.numerator
+            for kind in ("delay", "abort", "response_rate_limit")
+        ),
     )
 
 

@@ -39,7 +39,7 @@ def _writer(node: Node) -> Callable[[Stream], bool]:
         head = stream.head
         if not _HEADERS.isdisjoint(head.marked):
             head.remove(_HEADERS)
-        head.extend(lines)
+        head.lines.extend(lines)
         return False
 
     return write

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from mesh.proxy.http1.names import REQUEST_NAMES, is_marked
+from mesh.proxy.http1.names import MARKED
 
 
 class Head:
@@ -24,37 +24,51 @@ class Head:
     def __init__(self, lines: list[bytes], marked: dict[bytes, bytes]) -> None:
         self.lines = lines
         self.marked = marked
-        self._text: tuple[bytes, bytes] | None = None
+        # What is searched: the lines as one text, the same in lower case, and how many lines that was. Lines that are
+        # appended later are looked at one by one: an edited head would otherwise be joined anew for each edit.
+        self._text: tuple[bytes, bytes, int] | None = None
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the header (`name` in lower case), several joined by a comma; None if it is absent."""
         value = self.marked.get(name)
         if value is not None:
             return value
-        text = self._text
-        if text is None:
-            whole = b"\r\n%b\r\n" % b"\r\n".join(self.lines)
-            text = self._text = (whole, whole.lower())
-        whole, lower = text
+        whole, lower, size = self._text or self._join()
         needle = b"\r\n%b:" % name
         at = lower.find(needle)
-        if at < 0:
+        if at < 0 and len(self.lines) == size:
             return None
-        start = at + len(needle)
-        end = whole.index(b"\r\n", start)
-        value = whole[start:end].strip(b" \t")
-        at = lower.find(needle, end)
-        return value if at < 0 else self._join(value, needle, at)
-
-    def _join(self, value: bytes, needle: bytes, at: int) -> bytes:
-        whole, lower = self._text or (b"", b"")
-        values = [value]
+        values = []
         while at >= 0:
             start = at + len(needle)
             end = whole.index(b"\r\n", start)
             values.append(whole[start:end].strip(b" \t"))
             at = lower.find(needle, end)
-        return b",".join(values)
+        if len(self.lines) > size:
+            prefix = needle[2:]
+            added = (line for line in self.lines[size:] if line[: len(prefix)].lower() == prefix)
+            values += [line[len(prefix) :].strip(b" \t") for line in added]
+        return b",".join(values) if values else None
+
+    def has(self, name: bytes) -> bool:
+        """Whether the header is there."""
+        if name in self.marked:
+            return True
+        _, lower, size = self._text or self._join()
+        if lower.find(b"\r\n%b:" % name) >= 0:
+            return True
+        if len(self.lines) > size:
+            prefix = b"%b:" % name
+            length = len(prefix)
+            for line in self.lines[size:]:
+                if line[:length].lower() == prefix:
+                    return True
+        return False
+
+    def _join(self) -> tuple[bytes, bytes, int]:
+        whole = b"\r\n%b\r\n" % b"\r\n".join(self.lines)
+        text = self._text = (whole, whole.lower(), len(self.lines))
+        return text
 
     def values(self, name: bytes) -> list[bytes]:
         """The values of the header (`name` in lower case), one for each time that it came."""
@@ -62,9 +76,15 @@ class Head:
 
     def remove(self, names: Collection[bytes]) -> None:
         """Drop every header whose lower-case name is in `names`."""
-        self.lines = [line for line in self.lines if line.partition(b":")[0].lower() not in names]
         for name in names:
-            self.marked.pop(name, None)
+            if self.has(name):
+                self._remove(name)
+
+    def _remove(self, name: bytes) -> None:
+        prefix = b"%b:" % name
+        size = len(prefix)
+        self.lines = [line for line in self.lines if line[:size].lower() != prefix]
+        self.marked.pop(name, None)
         self._text = None
 
     def take(self, name: bytes) -> bytes | None:
@@ -76,27 +96,30 @@ class Head:
         try:
             self.lines.remove(b"%b: %b" % (name, value))
         except ValueError:
-            self.remove((name,))
+            self._remove(name)
         return value
 
     def add(self, name: bytes, value: bytes) -> None:
         """Add a header (`name` in lower case) after the others."""
         self.lines.append(b"%b: %b" % (name, value))
-        if is_marked(name):
+        if name in MARKED:
             before = self.marked.get(name)
             self.marked[name] = value if before is None else b"%b,%b" % (before, value)
-        self._text = None
-
-    def extend(self, lines: Collection[bytes]) -> None:
-        """Append whole lines, whose names are not marked ones."""
-        self.lines.extend(lines)
-        self._text = None
 
     def set(self, name: bytes, value: bytes) -> None:
         """Put the header in the place of any of that name."""
-        if self.get(name) is not None:
-            self.remove((name,))
-        self.add(name, value)
+        if self.has(name):
+            self._remove(name)
+        self.lines.append(b"%b: %b" % (name, value))
+        if name in MARKED:
+            self.marked[name] = value
+
+    def put_first(self, name: bytes, value: bytes) -> None:
+        """As `set`, but before all others."""
+        self._remove(name)
+        self.lines.insert(0, b"%b: %b" % (name, value))
+        if name in MARKED:
+            self.marked[name] = value
 
     def items(self) -> list[tuple[bytes, bytes]]:
         """All headers, lower-case name and value, in order."""
@@ -118,12 +141,6 @@ class RequestHead(Head):
         self.method = method
         self.target = target
         self.authority = authority
-
-    def set(self, name: bytes, value: bytes) -> None:
-        """As of any head; what is marked in requests need not be searched for."""
-        if name in self.marked or (name not in REQUEST_NAMES.marks and self.get(name) is not None):
-            self.remove((name,))
-        self.add(name, value)
 
 
 class ResponseHead(Head):

@@ -126,9 +126,8 @@ REQUEST_NAMES = Names(_REQUEST_MARKS, HOP | INTERNAL)
 RESPONSE_NAMES = Names(_RESPONSE_MARKS, HOP | {b"server", b"x-envoy-upstream-service-time", b"x-envoy-attempt-count"})
 
 
-def is_marked(name: bytes) -> bool:
-    """Whether a header of this lower-case name is kept in `Head.marked`."""
-    return name in REQUEST_NAMES.marks or name in RESPONSE_NAMES.marks
+# The lower-case names of headers that are kept in `Head.marked`.
+MARKED = REQUEST_NAMES.marks | RESPONSE_NAMES.marks
 
 
 def proper_case(lines: list[bytes]) -> list[bytes]:
