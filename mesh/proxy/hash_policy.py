@@ -93,7 +93,9 @@ class Cookie:
 
 def cookie_value(head: RequestHead, name: bytes) -> bytes | None:
     """The value of a request's cookie, without quotes; None if there is none of that name."""
-    for pair in (head.get(b"cookie") or b"").replace(b",", b";").split(b";"):
+    if head.get(b"cookie") is None:
+        return None
+    for pair in b";".join(_values(head, b"cookie")).split(b";"):
         key, equals, value = pair.partition(b"=")
         if equals and key.strip() == name:
             value = value.strip()

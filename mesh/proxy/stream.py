@@ -138,6 +138,7 @@ class Stream(Timeouts):
         table = self.config.table or self.worker.runtime.routes.get(self.config.route_name)
         route = self.route = table.match(self) if table is not None else None
         self.target = None
+        self.cluster_name = ""
         if route is None:
             return
         if type(route.action) is Forward:

@@ -98,7 +98,9 @@ def _selector(weighted: Any, key: HashKey | None) -> Callable[[Stream], int]:
     if value_or(weighted, "use_hash_policy", False) and key is not None:
 
         def by_hash(stream: Stream) -> int:
+            edits = stream.response_edits
             value = key(stream)
+            stream.response_edits = edits  # a cookie is made when the host is chosen, which is by the same key
             return stream.draw if value is None else value
 
         return by_hash
