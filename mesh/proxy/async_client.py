@@ -94,6 +94,10 @@ class AsyncStream:
         self._trailers: Head | None = None
         self._request_done = False
 
+    @property
+    def client_protocol(self) -> str:
+        return "HTTP/1.1"
+
     # What it is told
 
     def on_head(self, head: ResponseHead) -> None:

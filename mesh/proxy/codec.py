@@ -138,6 +138,10 @@ class Requester(Protocol):
     method: bytes
     head: RequestHead
 
+    @property
+    def client_protocol(self) -> str:
+        """The protocol that the request came by (`HTTP/1.1`, `HTTP/2`)."""
+
     def upstream_ready(self, upstream: RequestEncoder) -> None:
         """The stream is yours: send the request."""
 

@@ -45,8 +45,12 @@ class ConnectionPool(Generic[ConnectionT]):
         self.server_name: ServerName | None = None  # stands over what the transport socket is configured with
         self.stats = cluster.stats
         self._open: set[ConnectionT] = set()
-        self._connecting: dict[ConnectionT, asyncio.Task[None]] = {}
+        self._connecting: set[ConnectionT] = set()
         self._waiting: deque[Requester] = deque()
+
+    def rename(self, name: ServerName) -> None:
+        """Connect under this name from now on."""
+        self.server_name = name
 
     @property
     def pending(self) -> int:
@@ -77,9 +81,10 @@ class ConnectionPool(Generic[ConnectionT]):
     # Told by connections
 
     def connected(self, upstream: ConnectionT) -> None:
-        if self._connecting.pop(upstream, None) is None:  # timed out in the same turn of the loop
+        if upstream not in self._connecting:  # timed out in the same turn of the loop
             upstream.close()
             return
+        self._connecting.remove(upstream)
         now = time.monotonic()
         self.stats.upstream_cx_connect_ms.record((now - upstream.connected_at) * 1e3)
         upstream.connected_at = now
@@ -126,6 +131,23 @@ class ConnectionPool(Generic[ConnectionT]):
         """How many requests the connections that are being made will serve at once."""
         return len(self._connecting)
 
+    def _has_connection(self) -> bool:
+        return bool(self._open)
+
+    # For a pool that negotiates the protocol
+
+    def share(self, waiting: deque[Requester]) -> None:
+        """Serve those who wait in another pool's queue, which dials for this one."""
+        self._waiting = waiting
+
+    def adopt(self, connected_at: float) -> ConnectionT:
+        """A connection that somebody else has dialled, and counted."""
+        upstream = self._new()
+        upstream.connected_at = connected_at
+        self._open.add(upstream)
+        self._connecting.add(upstream)
+        return upstream
+
     # Inner workings
 
     def _wait(self, caller: Requester) -> None:
@@ -151,7 +173,7 @@ class ConnectionPool(Generic[ConnectionT]):
 
     def _open_if_needed(self) -> None:
         while len(self._waiting) > self._connecting_capacity():
-            if not self.cluster.breaker.may_connect(self.host.cx_active) and self._open:
+            if not self.cluster.breaker.may_connect(self.host.cx_active) and self._has_connection():
                 return
             self._connect()
 
@@ -163,7 +185,8 @@ class ConnectionPool(Generic[ConnectionT]):
         self.host.cx_total += 1
         self.stats.upstream_cx_total += 1
         self.stats.upstream_cx_active += 1
-        self._connecting[upstream] = self.cluster.spawn(self._establish(upstream))
+        self._connecting.add(upstream)
+        self.cluster.spawn(self._establish(upstream))
 
     async def _establish(self, upstream: ConnectionT) -> None:
         """Connect within the cluster's connect timeout. A task a connection: requests themselves have none."""
@@ -183,8 +206,9 @@ class ConnectionPool(Generic[ConnectionT]):
 
     def _failed(self, upstream: ConnectionT, failure: Failure) -> None:
         """As Envoy does, every waiting request fails with the connection, so that a dead host holds nobody up."""
-        if self._connecting.pop(upstream, None) is None:
+        if upstream not in self._connecting:
             return  # it was connected in the same turn of the loop
+        self._connecting.remove(upstream)
         upstream.close()
         self.stats.upstream_cx_connect_fail += 1
         self.host.cx_connect_fail += 1

@@ -24,8 +24,6 @@ class Http2Pool(ConnectionPool[Http2Upstream]):
     def __init__(self, cluster: Cluster, host: Host) -> None:
         ConnectionPool.__init__(self, cluster, host)
         self._ready: list[Http2Upstream] = []  # connected, and not going away
-        if self.stats.http2 is None:
-            self.stats.http2 = Http2Stats()
 
     def request(self, caller: Requester) -> None:
         for upstream in self._ready:
@@ -82,7 +80,8 @@ class Http2Pool(ConnectionPool[Http2Upstream]):
 
     def _new(self) -> Http2Upstream:
         self.stats.upstream_cx_http2_total += 1
-        assert self.stats.http2 is not None
+        if self.stats.http2 is None:
+            self.stats.http2 = Http2Stats()
         return Http2Upstream(self, self.cluster.config.http.http2, self.stats.http2)
 
     def _dial(self, upstream: Http2Upstream) -> asyncio.Protocol:

@@ -7,7 +7,7 @@ have nothing left are forgotten when there are many.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from mesh.proxy.discovery.dns import is_address
 from mesh.proxy.rescue import Overflow
@@ -16,10 +16,25 @@ from mesh.proxy.transport_socket import ServerName
 
 if TYPE_CHECKING:
     from mesh.proxy.codec import Requester
-    from mesh.proxy.connection_pool import ConnectionPool
     from mesh.proxy.upstream_config import AutoName
 
 MANY = 1024
+
+
+class HostPool(Protocol):
+    """A pool of any protocol."""
+
+    def request(self, caller: Requester) -> None: ...
+
+    def cancel(self, caller: Requester) -> None: ...
+
+    def close(self) -> None: ...
+
+    @property
+    def pending(self) -> int: ...
+
+    @property
+    def connections(self) -> int: ...
 
 
 class NamedPools:
@@ -27,10 +42,10 @@ class NamedPools:
 
     __slots__ = ("_auto", "_make", "_pools")
 
-    def __init__(self, auto: AutoName, make: Callable[[ServerName], ConnectionPool[Any]]) -> None:
+    def __init__(self, auto: AutoName, make: Callable[[ServerName], HostPool]) -> None:
         self._auto = auto
         self._make = make
-        self._pools: dict[ServerName, ConnectionPool[Any]] = {}
+        self._pools: dict[ServerName, HostPool] = {}
 
     def request(self, caller: Requester) -> None:
         """Give the caller a stream, now or later (`upstream_ready`). Raises Overflow."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from mesh.proxy.http2_pool import Http2Pool
 from mesh.proxy.named_pools import NamedPools
+from mesh.proxy.negotiated_pool import NegotiatedPool
+from mesh.proxy.paired_pools import PairedPools
 from mesh.proxy.pool import Pool
 from mesh.proxy.upstream_config import Protocols
 
 if TYPE_CHECKING:
     from mesh.proxy.cluster import Cluster, Host
-    from mesh.proxy.connection_pool import ConnectionPool
     from mesh.proxy.transport_socket import ServerName
 
-HostPool = Pool | Http2Pool | NamedPools
+_AnyPool = Pool | Http2Pool | PairedPools | NegotiatedPool
+HostPool = _AnyPool | NamedPools
 
 
 def make_pool(cluster: Cluster, host: Host) -> HostPool:
@@ -23,17 +26,22 @@ def make_pool(cluster: Cluster, host: Host) -> HostPool:
     if auto is None or host.tls is None:
         return _pool(cluster, host)
 
-    def named(name: ServerName) -> ConnectionPool[Any]:
+    def named(name: ServerName) -> _AnyPool:
         pool = _pool(cluster, host)
-        pool.server_name = name
+        pool.rename(name)
         return pool
 
     return NamedPools(auto, named)
 
 
-def _pool(cluster: Cluster, host: Host) -> Pool | Http2Pool:
+def _pool(cluster: Cluster, host: Host) -> _AnyPool:
     """A pool of the cluster's protocol."""
-    protocols = cluster.config.http.protocols
-    if protocols is Protocols.HTTP1:
-        return Pool(cluster, host)
-    return Http2Pool(cluster, host)
+    return _POOLS[cluster.config.http.protocols](cluster, host)
+
+
+_POOLS: dict[Protocols, Callable[[Cluster, Host], _AnyPool]] = {
+    Protocols.HTTP1: Pool,
+    Protocols.HTTP2: Http2Pool,
+    Protocols.DOWNSTREAM: PairedPools,
+    Protocols.NEGOTIATED: NegotiatedPool,
+}

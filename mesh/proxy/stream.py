@@ -185,6 +185,11 @@ class Stream(Timeouts):
                 return
         self.act()
 
+    @property
+    def client_protocol(self) -> str:
+        """The protocol that the request came by, as it is logged."""
+        return self.connection.protocol
+
     # For filters
 
     def of_route(self, name: str) -> Any:

@@ -67,13 +67,14 @@ def compile_cluster(cluster: Any, place: Place) -> CompiledCluster:
         raise place.refuse("not supported by this sidecar", "type")
     kind = _KINDS[cluster.type]
     is_dns = kind in ("STRICT_DNS", "LOGICAL_DNS")
-    own, matches, contexts = _transports(cluster, place)
+    http = protocols.upstream_config(cluster, place)
+    own, matches, contexts = _transports(cluster, protocols.offered(http.protocols), place)
     assignment = endpoints.compile_endpoints(cluster.load_assignment, place.at("load_assignment"), dns=is_dns)
     return CompiledCluster(
         ClusterConfig(
             name=cluster.name,
             connect_timeout=seconds_or(cluster, "connect_timeout", 5.0),
-            http=protocols.upstream_config(cluster, place),
+            http=http,
             buffer_limit=value_or(cluster, "per_connection_buffer_limit_bytes", 1024 * 1024),
             balancing=load_balancing.compile_load_balancing(cluster, place),
             drains_on_change=cluster.common_lb_config.close_connections_on_host_set_change,
@@ -96,13 +97,15 @@ def compile_cluster(cluster: Any, place: Place) -> CompiledCluster:
     )
 
 
-def _transports(cluster: Any, place: Place) -> tuple[Any, tuple[Any, ...], tuple[tls.ContextPlan, ...]]:
-    own, plan = tls.client_tls(cluster.transport_socket, place.at("transport_socket"))
+def _transports(
+    cluster: Any, offered: tuple[str, ...], place: Place
+) -> tuple[Any, tuple[Any, ...], tuple[tls.ContextPlan, ...]]:
+    own, plan = tls.client_tls(cluster.transport_socket, place.at("transport_socket"), offered)
     plans = [plan]
     matches = []
     for index, match in enumerate(cluster.transport_socket_matches):
         inside = place.at(f"transport_socket_matches[{index}]")
-        matched, plan = tls.client_tls(match.transport_socket, inside.at("transport_socket"))
+        matched, plan = tls.client_tls(match.transport_socket, inside.at("transport_socket"), offered)
         plans.append(plan)
         wanted = MessageToDict(match.match)
         matches.append((tuple(sorted((key, str(value)) for key, value in wanted.items())), matched))

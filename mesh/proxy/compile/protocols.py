@@ -17,14 +17,17 @@ SUPPORTED = {
     "envoy.config.core.v3.HttpProtocolOptions": frozenset(("idle_timeout", "max_requests_per_connection")),
     "envoy.config.core.v3.Http1ProtocolOptions": frozenset(("enable_trailers",)),
     _U + "HttpProtocolOptions": frozenset(
-        ("common_http_protocol_options", "explicit_http_config", "upstream_http_protocol_options")
+        ("common_http_protocol_options", "explicit_http_config", "upstream_http_protocol_options",
+         "use_downstream_protocol_config", "auto_config")
     ),
     _U + "HttpProtocolOptions.ExplicitHttpConfig": frozenset(("http_protocol_options", "http2_protocol_options")),
+    _U + "HttpProtocolOptions.UseDownstreamHttpConfig": frozenset(("http_protocol_options", "http2_protocol_options")),
+    _U + "HttpProtocolOptions.AutoHttpConfig": frozenset(("http_protocol_options", "http2_protocol_options")),
     "envoy.config.core.v3.UpstreamHttpProtocolOptions": frozenset(
         ("auto_sni", "auto_san_validation", "override_auto_sni_header")
     ),
     **http2.SUPPORTED,
-}
+}  # fmt: skip
 _KEY = _U + "HttpProtocolOptions"
 _MAX_HEADERS = 100  # Envoy's default max_headers_count
 _MAX_HEAD = 60 * 1024
@@ -68,6 +71,19 @@ def _typed(cluster: Any, options: Any, place: Place) -> UpstreamConfig:
     common = options.common_http_protocol_options
     made = _config(cluster, protocols, common, config, inside)
     return replace(made, auto_name=_auto_name(options.upstream_http_protocol_options))
+
+
+def offered(protocols: Protocols) -> tuple[str, ...]:
+    """What ALPN offers where the transport socket does not say it."""
+    return _OFFERED[protocols]
+
+
+_OFFERED = {
+    Protocols.HTTP1: (),  # such a cluster may serve a tcp_proxy too, which has nothing to do with HTTP
+    Protocols.HTTP2: ("h2",),
+    Protocols.NEGOTIATED: ("h2", "http/1.1"),
+    Protocols.DOWNSTREAM: (),  # a context offers the same to all, and here it depends on the request
+}
 
 
 def _auto_name(options: Any) -> AutoName | None:

@@ -97,8 +97,10 @@ def server_tls(socket: Any, place: Place) -> tuple[ServerTls | None, ContextPlan
     return tls, _plan(tls, config.common_tls_context, common, options)
 
 
-def client_tls(socket: Any, place: Place) -> tuple[ClientTls | None, ContextPlan | None]:
-    """The upstream TLS of a cluster; None for plaintext. Raises Refused."""
+def client_tls(socket: Any, place: Place, offered: tuple[str, ...] = ()) -> tuple[ClientTls | None, ContextPlan | None]:
+    """The upstream TLS of a cluster, which offers `offered` by ALPN unless it says what; None for plaintext. Raises
+    Refused.
+    """
     if not socket.HasField("typed_config") or socket.typed_config.Is(RawBuffer.DESCRIPTOR):
         return None, None
     check(socket, SUPPORTED, place)
@@ -112,7 +114,8 @@ def client_tls(socket: Any, place: Place) -> tuple[ClientTls | None, ContextPlan
         checks_sni=config.auto_sni_san_validation,
         most_sessions=value_or(config, "max_session_keys", 1),
     )
-    return tls, _plan(tls, config.common_tls_context, common, ContextOptions(server=False, require_peer=True))
+    options = ContextOptions(server=False, require_peer=True, alpn=offered)
+    return tls, _plan(tls, config.common_tls_context, common, options)
 
 
 def _verify(validation: Any, place: Place) -> Verify:
@@ -144,7 +147,7 @@ def _plan(owner: ServerTls | ClientTls, common: Any, place: Place, options: Cont
     params = common.tls_params
     options = replace(
         options,
-        alpn=tuple(common.alpn_protocols),
+        alpn=tuple(common.alpn_protocols) or options.alpn,
         minimum=_VERSIONS.get(params.tls_minimum_protocol_version, ssl.TLSVersion.TLSv1_2),
         maximum=_VERSIONS.get(params.tls_maximum_protocol_version, ssl.TLSVersion.TLSv1_3),
         ciphers=":".join(params.cipher_suites),
