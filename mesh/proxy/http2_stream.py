@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mesh.proxy.tls import Peer
 
 _STATUS = {status: b":status: %d" % status for status in range(100, 600)}
+_STATUS[101] = _STATUS[200]  # an extended CONNECT is agreed to like any other (RFC 8441 section 5)
 _REMOTE_RESET = "http2.remote_reset"
 # Of these Envoy says that it has reset the stream, of other malformed messages that the client broke the protocol.
 _LIMITS = frozenset((TOO_LARGE, TOO_MANY))

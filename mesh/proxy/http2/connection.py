@@ -386,7 +386,8 @@ class Connection(Sending[StreamT]):
             return
         if len(payload) % 6:
             raise ConnectionBroke(errors.FRAME_SIZE_ERROR, "SETTINGS: its size")
-        for setting, value in frames.read_setting(payload):
+        # Each setting once, by its last value: a frame may name one thousands of times, and one concerns every stream.
+        for setting, value in dict(frames.read_setting(payload)).items():
             self._setting(setting, value)
         self._send_control(frames.SETTINGS_ACK)
         self._owner.settings_received()

@@ -44,10 +44,14 @@ def request_head(fields: list[Field], *, allow_connect: bool) -> RequestHead:
     if b":authority" in pseudo:
         lines.insert(0, b"host: %b" % authority)
     marked[b"host"] = authority
-    if method == b"CONNECT":
-        target = _connect(pseudo, authority, marked, allow_connect=allow_connect)
-    else:
+    if method != b"CONNECT":
         target = _target(pseudo, method)
+    elif b":protocol" in pseudo:
+        method, target = _upgrade(pseudo, marked, allow_connect=allow_connect)
+    elif pseudo.keys() == _CONNECT:
+        target = authority  # RFC 9113 section 8.5
+    else:
+        raise MessageBroke(INVALID_MESSAGE)
     head = RequestHead(method, target, authority, lines, marked)
     if target == b"*":
         raise NotRoutable(head, 404, "absolute_path_rejected")
@@ -70,20 +74,13 @@ def _target(pseudo: dict[bytes, bytes], method: bytes) -> bytes:
     return target
 
 
-def _connect(pseudo: dict[bytes, bytes], authority: bytes, marked: dict[bytes, bytes], *, allow_connect: bool) -> bytes:
-    """The target of a CONNECT (RFC 9113 section 8.5), and of an extended one (RFC 8441), whose protocol is marked as
-    `upgrade` is in HTTP/1.
-    """
-    protocol = pseudo.get(b":protocol")
-    if protocol is None:
-        if pseudo.keys() != _CONNECT:
-            raise MessageBroke(INVALID_MESSAGE)
-        return authority
+def _upgrade(pseudo: dict[bytes, bytes], marked: dict[bytes, bytes], *, allow_connect: bool) -> tuple[bytes, bytes]:
+    """Method and target of an extended CONNECT (RFC 8441): what asks for an upgrade in HTTP/1 is the same to us."""
     if not allow_connect:
         raise MessageBroke(INVALID_FIELD)
-    marked[b"upgrade"] = protocol
+    marked[b"upgrade"] = pseudo.pop(b":protocol")
     marked[b"connection"] = b"upgrade"
-    return _target({key: value for key, value in pseudo.items() if key != b":protocol"}, b"CONNECT")
+    return b"GET", _target(pseudo, b"GET")
 
 
 def response_head(fields: list[Field]) -> ResponseHead:

@@ -60,6 +60,9 @@ class Http2Connection:
                 number = await self._send(request, answer)
                 if request.abandon or request.cancel is not None or request.bare:
                     return answer
+                if request.tunnel is not None:
+                    await self._until(lambda: number in self._ended or _has(answer, request))
+                    return answer
                 await self._until(lambda: number in self._ended)
                 if request.frames and not answer.cut:
                     await self._until_reset(answer)
@@ -202,6 +205,12 @@ class Http2Connection:
             self._ended.add(event.stream_id)
         elif isinstance(event, events.StreamEnded):
             self._ended.add(event.stream_id)
+
+
+def _has(answer: Answer, request: Request) -> bool:
+    """Whether as much came through the tunnel as the case waits for."""
+    wanted: int = request.tunnel.receive
+    return bool(answer.responses) and len(answer.responses[-1].body) >= wanted
 
 
 def _client(window: int | None) -> H2Connection:
