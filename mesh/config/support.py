@@ -38,7 +38,7 @@ _VIRTUAL_SERVICE = (
     Unsupported("http[].retries.retryRemoteLocalities"),
     Unsupported("http[].fault.abort.http2Error", "use httpStatus, as Istio asks too"),
     Unsupported("http[].fault.delay.exponentialDelay", "use fixedDelay, as Istio asks too"),
-    Unsupported("tls"),
+    Unsupported("tls[].match[].destinationSubnets"),
     Unsupported("tcp[].match[].destinationSubnets"),
     Unsupported("tcp[].match[].sourceSubnet"),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from mesh.api.virtual_service import Destination, HTTPRoute, TCPRoute, VirtualService, VirtualServiceSpec
+from mesh.api.virtual_service import Destination, HTTPRoute, TCPRoute, TLSRoute, VirtualService, VirtualServiceSpec
 from mesh.registry.types import resolve_host
 from mesh.snapshot.delegates import Composed, composed
 from mesh.snapshot.order import age, exported, host_matches, specificity
@@ -114,11 +114,11 @@ def _bind(own: Composed) -> BoundVirtualService:
     )
 
 
-def _routes(spec: VirtualServiceSpec) -> tuple[HTTPRoute | TCPRoute, ...]:
-    return (*spec.http, *spec.tcp)
+def _routes(spec: VirtualServiceSpec) -> tuple[HTTPRoute | TCPRoute | TLSRoute, ...]:
+    return (*spec.http, *spec.tcp, *spec.tls)
 
 
-def _destinations(route: HTTPRoute | TCPRoute) -> Iterator[Destination]:
+def _destinations(route: HTTPRoute | TCPRoute | TLSRoute) -> Iterator[Destination]:
     """Where requests go, and copies of them."""
     yield from (entry.destination for entry in route.route)
     if isinstance(route, HTTPRoute):

@@ -9,7 +9,7 @@ from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, QueryParam
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
-from mesh.api.virtual_service import HTTPMatchRequest, L4MatchAttributes, StringMatch
+from mesh.api.virtual_service import HTTPMatchRequest, L4MatchAttributes, StringMatch, TLSMatchAttributes
 from mesh.snapshot.virtual_services import gateway_name
 
 
@@ -23,7 +23,7 @@ class Listening:
     labels: frozenset[tuple[str, str]]
 
 
-def applies(match: HTTPMatchRequest | L4MatchAttributes, at: Listening, namespace: str) -> bool:
+def applies(match: HTTPMatchRequest | L4MatchAttributes | TLSMatchAttributes, at: Listening, namespace: str) -> bool:
     """Whether the match can hold at all there. `namespace` is the VirtualService's.
 
     With `gateways` of its own the match is for those alone, and source conditions are not looked at (Istio's

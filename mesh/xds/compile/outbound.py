@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from envoy.config.core.v3.base_pb2 import OUTBOUND
-from envoy.config.listener.v3.listener_components_pb2 import FilterChain
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain, FilterChainMatch, ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 
 from mesh.api.destination_rule import ConsistentHashLB
-from mesh.api.virtual_service import Destination, RouteDestination
+from mesh.api.virtual_service import Destination, RouteDestination, TLSRoute
 from mesh.registry.types import Service, ServicePort, by_age
 from mesh.snapshot.virtual_services import BoundVirtualService
 from mesh.xds.compile import names
 from mesh.xds.compile.destinations import Destinations
 from mesh.xds.compile.filters import SOURCE, http_filter, tcp_filter
 from mesh.xds.compile.matching import Listening, applies
-from mesh.xds.compile.messages import address
+from mesh.xds.compile.messages import address, packed
 from mesh.xds.compile.proxy import Engine
 
 
 @dataclass(frozen=True, slots=True)
+class Hop:
+    """Where connections go, by weight, and whether the client's address chooses the host."""
+
+    clusters: tuple[tuple[str, int], ...]
+    hashes_source_ip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TcpPort:
-    """A service's TCP port, where its connections go by weight, and whether the client's address chooses the host."""
+    """A service's TCP port: where connections go, and where those do whose TLS names one of some servers."""
 
     service: Service
     number: int
-    clusters: tuple[tuple[str, int], ...]
-    hashes_source_ip: bool = False
+    hop: Hop
+    by_server_names: tuple[tuple[tuple[str, ...], Hop], ...] = ()
 
 
 def http_proxy_listener(name: str, host: str, engine: Engine) -> Listener:
@@ -42,13 +51,21 @@ def http_proxy_listener(name: str, host: str, engine: Engine) -> Listener:
 
 
 def tcp_listener(name: str, host: str, port: TcpPort, engine: Engine) -> Listener:
+    """TLS is looked into for the server's name alone, and only where that makes a difference."""
     stat_prefix = names.outbound_cluster(port.number, "", port.service.host)
-    network_filter = tcp_filter(stat_prefix, engine, SOURCE, port.clusters, port.hashes_source_ip)
+
+    def chain(hop: Hop, server_names: Sequence[str] = ()) -> FilterChain:
+        network_filter = tcp_filter(stat_prefix, engine, SOURCE, hop.clusters, hop.hashes_source_ip)
+        match = FilterChainMatch(server_names=server_names) if server_names else None
+        return FilterChain(filter_chain_match=match, filters=[network_filter])
+
+    inspector = ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=packed(TlsInspector()))
     return Listener(
         name=name,
         address=address(host, port.number),
         traffic_direction=OUTBOUND,
-        filter_chains=[FilterChain(filters=[network_filter])],
+        listener_filters=[inspector] if port.by_server_names else [],
+        filter_chains=[*(chain(hop, named) for named, hop in port.by_server_names), chain(port.hop)],
     )
 
 
@@ -65,13 +82,19 @@ def tcp_claims(services: Iterable[Service], namespace: str) -> dict[int, tuple[S
 def tcp_port(
     service: Service, number: int, bound: BoundVirtualService | None, at: Listening, destinations: Destinations
 ) -> TcpPort:
-    """By the first `tcp` route of the service's VirtualService that applies there, else to the service itself."""
+    """By the first `tcp` route of the service's VirtualService that applies there, else to the service itself.
+
+    Connections that begin with TLS go by its `tls` routes first.
+    """
     namespace = bound.namespace if bound is not None else service.namespace
     entries = _route(bound, at) or (RouteDestination(destination=Destination(host=service.host)),)
+    named = [(found, _hop(route.route, namespace, at, destinations)) for found, route in _tls_routes(bound, at)]
+    return TcpPort(service, number, _hop(entries, namespace, at, destinations), tuple(named))
+
+
+def _hop(entries: Sequence[RouteDestination], namespace: str, at: Listening, destinations: Destinations) -> Hop:
     chosen = [entry for entry in entries if entry.weight > 0 or len(entries) == 1]
-    return TcpPort(
-        service,
-        number,
+    return Hop(
         tuple((destinations.cluster(own.destination, namespace, at.port), own.weight or 1) for own in chosen),
         any(_hashes_source_ip(destinations.hashing(own.destination, namespace, at.port)) for own in chosen),
     )
@@ -84,6 +107,19 @@ def _route(bound: BoundVirtualService | None, at: Listening) -> tuple[RouteDesti
         if not route.match or any(applies(match, at, bound.namespace) for match in route.match):
             return route.route
     return ()
+
+
+def _tls_routes(bound: BoundVirtualService | None, at: Listening) -> Iterator[tuple[tuple[str, ...], TLSRoute]]:
+    """Those that apply there, with their server names. The first route of a name counts; Envoy refuses a second."""
+    seen: set[str] = set()
+    if bound is None:
+        return
+    for route in bound.source.spec.tls:
+        asked = (name for own in route.match if applies(own, at, bound.namespace) for name in own.sni_hosts)
+        found = tuple(name for name in dict.fromkeys(asked) if name not in seen)
+        seen.update(found)
+        if found:
+            yield found, route
 
 
 def _hashes_source_ip(hashing: ConsistentHashLB | None) -> bool:

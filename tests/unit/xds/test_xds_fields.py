@@ -71,7 +71,7 @@ apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: base}
 spec:
-  hosts: [shop]
+  hosts: [shop, "*.shop"]
   gateways: [mesh, edge]
   http:
   - {match: [{uri: {exact: /redirect}}], redirect: {authority: elsewhere}}
@@ -85,6 +85,9 @@ spec:
     route: [{destination: {host: reviews}}]
   tcp:
   - match: [{port: 7002}]
+    route: [{destination: {host: reviews}, weight: 1}, {destination: {host: ratings}, weight: 1}]
+  tls:
+  - match: [{port: 7002, sniHosts: [shop]}]
     route: [{destination: {host: reviews}, weight: 1}, {destination: {host: ratings}, weight: 1}]
 """
 DESTINATION_RULE = """
@@ -186,7 +189,7 @@ POLICY: list[tuple[str, Any]] = [
 ]
 CASES: dict[str, list[tuple[str, Any]]] = {
     "VirtualService": [
-        ("hosts", ["reviews"]),
+        ("hosts", ["shop", "reviews", "*.shop"]),
         ("gateways", ["mesh"]),
         ("exportTo", ["elsewhere"]),
         ("http.0.name", "a"),
@@ -249,6 +252,15 @@ CASES: dict[str, list[tuple[str, Any]]] = {
         ("http.2.route.0.destination.subset", "v1"),
         ("http.2.route.0.destination.port", {"number": 1}),
         ("http.2.route.0.weight", 7),
+        ("tls.0.match.0.sniHosts", ["*.shop"]),
+        ("tls.0.match.0.port", 1),
+        ("tls.0.match.0.sourceLabels", {"app": "ratings"}),
+        ("tls.0.match.0.sourceNamespace", "elsewhere"),
+        ("tls.0.match.0.gateways", ["edge"]),
+        ("tls.0.route.0.destination.host", "other"),
+        ("tls.0.route.0.destination.subset", "v1"),
+        ("tls.0.route.0.destination.port", {"number": 1}),
+        ("tls.0.route.0.weight", 7),
         ("tcp.0.match.0.port", 1),
         ("tcp.0.match.0.sourceLabels", {"app": "ratings"}),
         ("tcp.0.match.0.sourceNamespace", "elsewhere"),
