@@ -21,7 +21,17 @@ from mesh.proxy.resources import Resources
 # What each message of the bootstrap may say. A message that is not listed is checked by whoever compiles it.
 _SUPPORTED: Mapping[str, frozenset[str]] = {
     "Bootstrap": frozenset(
-        {"node", "static_resources", "dynamic_resources", "admin", "overload_manager", "layered_runtime"}
+        {
+            "node",
+            "static_resources",
+            "dynamic_resources",
+            "admin",
+            "overload_manager",
+            "layered_runtime",
+            "stats_config",
+            "stats_sinks",
+            "stats_flush_interval",
+        }
     ),
     "StaticResources": frozenset({"listeners", "clusters", "secrets"}),
     "DynamicResources": frozenset({"lds_config", "cds_config", "ads_config"}),

@@ -62,10 +62,12 @@ def to_json(samples: Iterable[Sample], buckets: str = "summary") -> str:
     return json.dumps({"stats": stats}, separators=(",", ":"))
 
 
-def prometheus(samples: Iterable[Sample]) -> str:
-    """Prometheus' text format 0.0.4: one `# TYPE` line a family, families sorted by name."""
+def prometheus(samples: Iterable[Sample], *, with_codes: bool = True) -> str:
+    """Prometheus' text format 0.0.4: one `# TYPE` line a family, families sorted by name. `with_codes` takes response
+    codes out of names into a tag, as Envoy does by default.
+    """
     families: dict[tuple[str, str], list[Sample]] = {}
-    for sample in map(_response_code, samples):
+    for sample in map(_response_code, samples) if with_codes else samples:
         families.setdefault((_metric_name(sample), sample.kind), []).append(sample)
     return "".join(line for (name, kind), found in sorted(families.items()) for line in _family(name, kind, found))
 

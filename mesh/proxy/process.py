@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -17,10 +18,14 @@ from mesh.proxy.admin.pages import PAGES
 from mesh.proxy.admin.server import AdminServer
 from mesh.proxy.bootstrap import ads_cluster, static_resources
 from mesh.proxy.compile.limits import compile_limits
+from mesh.proxy.compile.stats_config import compile_view
+from mesh.proxy.compile.stats_sinks import compile_sinks
+from mesh.proxy.compile.values import seconds_or
 from mesh.proxy.configuration import Configuration
 from mesh.proxy.connection_limits import ConnectionLimits
 from mesh.proxy.fields import Place
 from mesh.proxy.local_plane import LocalPlane
+from mesh.proxy.metrics import Metrics
 from mesh.proxy.options import Options
 from mesh.proxy.plane import DataPlane
 from mesh.proxy.resource_files import ResourceFiles
@@ -28,12 +33,15 @@ from mesh.proxy.resources import Refused
 from mesh.proxy.secret_files import SecretFiles
 from mesh.proxy.startup import FetchTimeouts, Startup
 from mesh.proxy.stats import Stats
+from mesh.proxy.stats_view import StatsView
+from mesh.proxy.statsd import StatsdSink, flush_for_ever
 from mesh.proxy.status import ServerState, Status
 
 if TYPE_CHECKING:
     from mesh.proxy.xds_client.client import AdsClient
 
 _LOG = logs.logger("main")
+_FLUSH_INTERVAL_S = 5.0
 
 
 class StartError(Exception):
@@ -55,6 +63,8 @@ async def _validate(bootstrap: Bootstrap, options: Options) -> int:
 
         Dialer.of(ads_cluster(bootstrap))
     plane = LocalPlane.of(bootstrap.node, sys.stderr, limits=_limits(bootstrap, options))
+    _view(bootstrap)
+    compile_sinks(bootstrap)
     await Configuration(static_resources(bootstrap), plane, _unserved(bootstrap)).check()
     await plane.close(0)
     print(f"configuration '{options.config_path or '--config-yaml'}' OK")  # noqa: T201 - what was asked for
@@ -106,9 +116,19 @@ class _Process:
         timeouts = FetchTimeouts(self._configuration, self._stats)
         self._work = [each.run for each in (plane, secrets, files, timeouts, startup, ads) if each is not None]
         self._work.append(self._reopen_logs_on_signal)
+        metrics = Metrics(
+            plane,
+            self._stats,
+            status,
+            options,
+            self._configuration,
+            _view(bootstrap),
+        )
+        if bootstrap.stats_sinks:
+            self._work.append(_flushing(bootstrap, metrics))
         self._admin_address = bootstrap.admin.address.socket_address
         self._admin = AdminServer(
-            Sidecar(bootstrap, self._configuration, options, plane, self._stats, status, stop), PAGES
+            Sidecar(bootstrap, self._configuration, options, plane, self._stats, status, stop, metrics), PAGES
         )
 
     async def run(self) -> None:
@@ -168,6 +188,17 @@ class _Process:
             stats=self._stats,
             refresh_secrets=secrets.refresh,
         )
+
+
+def _view(bootstrap: Bootstrap) -> StatsView:
+    return compile_view(bootstrap.stats_config, Place("Bootstrap", bootstrap.node.id).at("stats_config"))
+
+
+def _flushing(bootstrap: Bootstrap, metrics: Metrics) -> Callable[[], Coroutine[None, None, None]]:
+    """What sends stats to the sinks of this bootstrap. Raises Refused."""
+    sinks = [StatsdSink(config) for config in compile_sinks(bootstrap)]
+    interval = seconds_or(bootstrap, "stats_flush_interval", _FLUSH_INTERVAL_S)
+    return lambda: flush_for_ever(metrics.samples, sinks, interval)
 
 
 def _stop_on_signals() -> asyncio.Event:

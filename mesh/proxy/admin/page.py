@@ -12,6 +12,7 @@ import re2
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 
 from mesh.proxy.configuration import Configuration
+from mesh.proxy.metrics import Metrics
 from mesh.proxy.options import Options
 from mesh.proxy.plane import DataPlane
 from mesh.proxy.stats import Stats
@@ -33,6 +34,7 @@ class Sidecar:
     stats: Stats
     status: Status
     stop: asyncio.Event
+    metrics: Metrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
-"""`/runtime`, `/runtime_modify`, `/contention` and `/init_dump`: what there is to say of them without a runtime layer,
-with no locks, and of what is still waited for.
+"""`/runtime`, `/runtime_modify`, `/contention` and `/init_dump`: the bootstrap's runtime, which nobody can change while
+it runs, no locks to wait for, and what is still waited for.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from mesh.proxy import decode
 from mesh.proxy.admin.page import BadQuery, Page, Reply, Request, Sidecar, json_reply
 
 _USAGE = (
@@ -15,14 +16,26 @@ _USAGE = (
 )
 
 
-async def runtime(_: Sidecar, __: Request) -> Reply:
-    return json_reply({"entries": {}, "layers": []})
+async def runtime(sidecar: Sidecar, _: Request) -> Reply:
+    layers = sidecar.bootstrap.layered_runtime.layers
+    values = [decode.to_dict(layer.static_layer) for layer in layers]
+    entries = {}
+    for key in sorted({key for layer in values for key in layer}):
+        found = [_text(layer[key]) if key in layer else "" for layer in values]
+        entries[key] = {"final_value": next(text for text in reversed(found) if text), "layer_values": found}
+    return json_reply({"entries": entries, "layers": [layer.name for layer in layers]})
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 async def modify(_: Sidecar, request: Request) -> Reply:
     if not request.query:
         raise BadQuery(_USAGE)
-    return Reply("No admin layer specified", 503)  # `layered_runtime` is refused, so there never is one
+    return Reply("No admin layer specified", 503)
 
 
 async def contention(_: Sidecar, __: Request) -> Reply:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mesh.proxy import exposition, server_stats
+from mesh.proxy import exposition
 from mesh.proxy.admin.page import JSON, BadQuery, Page, Reply, Request, Sidecar, matcher
-from mesh.proxy.stats import Sample, merge
+from mesh.proxy.stats import Sample
 
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _PARAMETERS = {
@@ -37,7 +37,9 @@ async def stats(sidecar: Sidecar, request: Request) -> Reply:
 
 
 async def prometheus(sidecar: Sidecar, request: Request) -> Reply:
-    return Reply(exposition.prometheus(await _selected(sidecar, request)), content_type=_PROMETHEUS)
+    samples = await _selected(sidecar, request)
+    with_codes = sidecar.metrics.view.with_defaults
+    return Reply(exposition.prometheus(samples, with_codes=with_codes), content_type=_PROMETHEUS)
 
 
 async def reset(sidecar: Sidecar, _: Request) -> Reply:
@@ -55,10 +57,7 @@ def _kind(request: Request) -> str | None:
 
 
 async def _selected(sidecar: Sidecar, request: Request) -> list[Sample]:
-    server = server_stats.of(
-        sidecar.status, sidecar.options.concurrency, sidecar.configuration.accepted.secrets.values()
-    )
-    samples = merge([await sidecar.plane.samples(), sidecar.stats.snapshot(), server])
+    samples = await sidecar.metrics.samples()
     kind = _kind(request)
     matches = matcher(request)
     if matches is not None and "invert_filter" in request.query:

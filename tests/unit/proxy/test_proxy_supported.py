@@ -15,6 +15,7 @@ from envoy.config.core.v3.base_pb2 import Node, TransportSocket
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_components_pb2 import ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.metrics.v3.stats_pb2 import StatsConfig, StatsSink
 from envoy.config.overload.v3.overload_pb2 import OverloadManager
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.config.trace.v3.opentelemetry_pb2 import OpenTelemetryConfig
@@ -37,6 +38,8 @@ from mesh.proxy.compile.limits import compile_limits
 from mesh.proxy.compile.listeners import compile_listener
 from mesh.proxy.compile.rbac import HTTP, compile_rules
 from mesh.proxy.compile.routes import compile_routes
+from mesh.proxy.compile.stats_config import compile_view
+from mesh.proxy.compile.stats_sinks import compile_sinks
 from mesh.proxy.compile.tls import check_secret
 from mesh.proxy.fields import OPAQUE, Place
 from mesh.proxy.filters.registry import FILTERS_OF_CHAINS, FILTERS_OF_ROUTES
@@ -133,6 +136,18 @@ def ip_detection(http: HttpConnectionManager, message: Message) -> None:
     http.original_ip_detection_extensions.add(name="x").typed_config.Pack(message)
 
 
+def whole_stats_sink(message: Message) -> object:
+    whole = Bootstrap()
+    whole.stats_sinks.add().MergeFrom(message)
+    return compile_sinks(whole)
+
+
+def stats_sink(message: Message) -> object:
+    sink = StatsSink(name="s")
+    sink.typed_config.Pack(message)
+    return whole_stats_sink(sink)
+
+
 def tracing(http: HttpConnectionManager, message: Any) -> None:
     http.tracing.CopyFrom(message)
     if not message.HasField("provider"):
@@ -215,6 +230,10 @@ HANDED: dict[str, Compile] = {
     "envoy.extensions.tracers.opentelemetry.resource_detectors.": manager(resource_detector),
     "envoy.extensions.request_id.": manager(request_id),
     LocalReplyConfig.DESCRIPTOR.full_name: manager(local_replies),
+    StatsConfig.DESCRIPTOR.full_name: lambda m: compile_view(m, Place("Bootstrap", "b")),
+    StatsSink.DESCRIPTOR.full_name: whole_stats_sink,
+    "envoy.config.metrics.v3.": stats_sink,
+    "envoy.extensions.stat_sinks.": stats_sink,
     "envoy.extensions.filters.network.": in_listener(network_filter),
     "envoy.extensions.filters.listener.": in_listener(listener_filter),
     "envoy.extensions.filters.http.": manager(http_filter),

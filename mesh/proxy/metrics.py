@@ -1,0 +1,28 @@
+"""Every sample of this sidecar: the data path's, the operations side's and the server's, as it is to be shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mesh.proxy import server_stats
+from mesh.proxy.configuration import Configuration
+from mesh.proxy.options import Options
+from mesh.proxy.plane import DataPlane
+from mesh.proxy.stats import Sample, Stats, merge
+from mesh.proxy.stats_view import StatsView
+from mesh.proxy.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    plane: DataPlane
+    stats: Stats
+    status: Status
+    options: Options
+    configuration: Configuration
+    view: StatsView
+
+    async def samples(self) -> list[Sample]:
+        """As they stand now."""
+        server = server_stats.of(self.status, self.options.concurrency, self.configuration.accepted.secrets.values())
+        return self.view.of(merge([await self.plane.samples(), self.stats.snapshot(), server]))
