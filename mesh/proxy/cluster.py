@@ -37,9 +37,9 @@ class Host:
     """One endpoint with what it has lived through. It stays while its address and transport stay."""
 
     __slots__ = (
-        "_high_pool", "active", "address", "checked", "cluster", "cx_active", "cx_connect_fail", "cx_total", "endpoint",
-        "health", "healthy_since", "is_leaving", "is_removed", "pool", "rq_error", "rq_success", "rq_timeout",
-        "rq_total", "standing", "tls", "weight",
+        "_has_failed", "_high_pool", "active", "address", "checked", "cluster", "cx_active", "cx_connect_fail",
+        "cx_total", "endpoint", "health", "healthy_since", "is_leaving", "is_removed", "pool", "rq_error",
+        "rq_success", "rq_timeout", "rq_total", "standing", "tls", "weight",
     )  # fmt: skip
 
     def __init__(self, cluster: Cluster, endpoint: Endpoint, tls: ClientTls | None) -> None:
@@ -59,6 +59,7 @@ class Host:
         self.rq_total = self.rq_success = self.rq_error = self.rq_timeout = 0
         self.pool = make_pool(cluster, self)
         self._high_pool: HostPool | None = None
+        self._has_failed = self.checked is not None
 
     @property
     def high_pool(self) -> HostPool:
@@ -116,8 +117,12 @@ class Host:
         self.address = f"{endpoint.ip}:{endpoint.port}"
 
     def judge(self) -> None:
-        """Work out `standing` anew."""
+        """Work out `standing` anew. Who fails loses his connections: others might reach him better."""
         self.standing = self._standing()
+        has_failed = self.health.ejected or (self.checked is not None and self.checked.has_failed)
+        if has_failed and not self._has_failed:
+            self.drain()
+        self._has_failed = has_failed
         if self.standing is not Standing.HEALTHY:
             self.healthy_since = None
         elif self.healthy_since is None:

@@ -351,6 +351,8 @@ class Exchange(Stream):
             judged = http_status(head.marked[b"grpc-status"])
         if cluster.outlier is not None:
             cluster.outlier.responded(host.health, judged)
+        if cluster.checker is not None and head.get(b"x-envoy-immediate-health-check-fail") is not None:
+            cluster.checker.told_to_fail(host)
         if judged >= 500:
             host.rq_error += 1
         else:

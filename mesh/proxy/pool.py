@@ -40,6 +40,8 @@ class Pool(ConnectionPool[Upstream]):
         for upstream in self._idle:
             upstream.transport.abort()
         self._idle.clear()
+        for upstream in self._open:
+            upstream.retire()
 
     # Told by Upstream
 

@@ -123,6 +123,10 @@ class Upstream(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
+    def retire(self) -> None:
+        """Send no further request."""
+        self._reusable = False
+
     def is_open(self) -> bool:
         return self._reusable and not self.transport.is_closing()
 
@@ -201,7 +205,7 @@ class Upstream(asyncio.Protocol):
                 caller.response_received(head, rest, False)
                 return
         if head.http_10 or b"connection" in marked:
-            self._reusable = _keeps_alive(head)
+            self._reusable = self._reusable and _keeps_alive(head)
         payload = b""
         done = body is None
         if body is not None:

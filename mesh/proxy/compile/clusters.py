@@ -27,7 +27,7 @@ SUPPORTED = {
          "outlier_detection", "common_lb_config", "transport_socket", "transport_socket_matches", "metadata",
          "least_request_lb_config", "round_robin_lb_config", "ring_hash_lb_config", "maglev_lb_config",
          "load_balancing_policy", "health_checks", "ignore_health_on_host_removal", "dns_refresh_rate",
-         "dns_lookup_family", "dns_jitter", "dns_failure_refresh_rate", "original_dst_lb_config",
+         "dns_lookup_family", "respect_dns_ttl", "dns_jitter", "dns_failure_refresh_rate", "original_dst_lb_config",
          "upstream_connection_options", "track_cluster_stats", "cleanup_interval")
     ),
     _C + "Cluster.EdsClusterConfig": frozenset(("eds_config", "service_name")),

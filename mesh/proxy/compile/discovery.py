@@ -16,6 +16,8 @@ SUPPORTED = {
     _C + ".RefreshRate": frozenset(("base_interval", "max_interval")),
     _C + ".OriginalDstLbConfig": frozenset(("use_http_header", "http_header_name", "upstream_port_override")),
 }
+# The system's resolver tells no TTL. Envoy's resolver on top of it (getaddrinfo) takes this one for every name.
+_UNKNOWN_TTL_S = 60.0
 _HEADER = "x-envoy-original-dst-host"
 
 
@@ -27,7 +29,7 @@ def compile_dns(cluster: Any, place: Place) -> DnsConfig:
         if len(localities) != 1 or len(localities[0].lb_endpoints) != 1:
             raise place.refuse("LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint",
                                "load_assignment")  # fmt: skip
-    refresh = seconds_or(cluster, "dns_refresh_rate", 5.0)
+    refresh = _UNKNOWN_TTL_S if cluster.respect_dns_ttl else seconds_or(cluster, "dns_refresh_rate", 5.0)
     if refresh <= 0:
         raise place.refuse("must be greater than 0", "dns_refresh_rate")
     failure = cluster.dns_failure_refresh_rate

@@ -156,10 +156,14 @@ def judge_log(expect: Expect, entry: Mapping[str, str] | None) -> Iterator[str]:
         yield from differ(f"log {key}", str(value), (entry or {}).get(key))
 
 
-def judge_stats(wanted: Mapping[str, int], before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[str]:
-    """Counters and gauges as changes since the case began; one that an engine does not have is a difference."""
+def judge_stats(wanted: Mapping[str, int | str], before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[str]:
+    """Counters and gauges as changes since the case began, or as they are where the case says `"=3"`; one that an
+    engine does not have is a difference.
+    """
     for name, value in wanted.items():
-        if name not in after and value != 0:
+        if isinstance(value, str):
+            yield from differ(f"stat {name}", int(value.removeprefix("=")), after.get(name))
+        elif name not in after and value != 0:
             yield f"stat {name}: wanted {value:+d}, the engine has no such stat"
         else:
             yield from differ(f"stat {name}", value, after.get(name, 0) - before.get(name, 0))
