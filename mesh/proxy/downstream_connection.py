@@ -59,6 +59,8 @@ class DownstreamConnection(asyncio.Protocol):
         self.remote_ip = info.remote[0].encode()
         self.connection_id = next(self.worker.connection_ids)
         self.opened = time.monotonic()
+        if self.config.write_limit:
+            self.transport.set_write_buffer_limits(self.config.write_limit)
         stats = self.config.stats
         stats.downstream_cx_total += 1
         stats.downstream_cx_active += 1

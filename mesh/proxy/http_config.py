@@ -77,6 +77,7 @@ class HttpConfig:
     header_case: Callable[[list[bytes]], list[bytes]] | None = None
     local_replies: LocalReplies | None = None
     buffer_limit: int = 1024 * 1024
+    write_limit: int = 0  # bytes towards a client that reads slowly; 0: the transport's own, which is lower
     max_head: int = 60 * 1024
     max_headers: int = 100
     proxy_100_continue: bool = False

@@ -32,6 +32,7 @@ class TcpConfig:
     max_duration_jitter: float
     hashes_source_ip: bool
     max_connect_attempts: int
+    write_limit: int  # as in HttpConfig
     finish_steps: tuple[Callable[[TcpDownstream], None], ...]
     connected_steps: tuple[Callable[[TcpDownstream], None], ...] = ()
 
@@ -91,6 +92,8 @@ class TcpDownstream(asyncio.Protocol):
         config = self.config
         config.stats.downstream_cx_total += 1
         config.stats.downstream_cx_active += 1
+        if config.write_limit:
+            self.transport.set_write_buffer_limits(config.write_limit)
         if self.termination is not None:
             self.transport.abort()
             return

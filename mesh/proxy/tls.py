@@ -294,6 +294,9 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
     def resume_reading(self) -> None:
         self._raw.resume_reading()
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._raw.set_write_buffer_limits(high, low)
+
     def get_write_buffer_size(self) -> int:
         return self._raw.get_write_buffer_size()
 

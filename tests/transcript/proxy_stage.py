@@ -65,6 +65,9 @@ class Wire:
     def write_eof(self) -> None:
         self.is_half_closed = True
 
+    def set_write_buffer_limits(self, high: int) -> None:
+        self.blocks_at = high
+
     def get_write_buffer_size(self) -> int:
         return self.unsent
 
@@ -115,7 +118,9 @@ class _Loop:
 
 
 class Stage:
-    """One sidecar: `routes` are Route messages as YAML, `clusters` are fields of Cluster by name, `hcm` more fields."""
+    """One sidecar: `routes` are Route messages as YAML, `clusters` are fields of Cluster by name, `hcm` and `listener`
+    more fields of theirs.
+    """
 
     def __init__(
         self,
@@ -127,17 +132,17 @@ class Stage:
         virtual_host: str = "",
         node: Node | None = None,
         direction: str = "OUTBOUND",
+        listener: str = "",
     ) -> None:
         loop: Any = _Loop(asyncio.get_running_loop(), self._connected)
         self.stats = Stats()
         self.upstreams: list[Wire] = []
         self.refused_ports: set[int] = set()
         self.worker = Worker(loop, print)
-        listener = Listener()
-        decode.parse(_listener(routes, hcm, filters, virtual_host, direction), listener, "listener")
-        compiled = compile_listener(
-            listener, node or Node(id="n"), self.stats, self.worker.logs, Place("Listener", "l")
-        )
+        text = f"{_listener(routes, hcm, filters, virtual_host, direction)}\n{listener}"
+        message = Listener()
+        decode.parse(text, message, "listener")
+        compiled = compile_listener(message, node or Node(id="n"), self.stats, self.worker.logs, Place("Listener", "l"))
         self.config: Any = compiled.config.chains[0].config
         self.clusters = {name: self._cluster(name, text) for name, text in (clusters or {"app": ""}).items()}
         self.worker.runtime = Runtime(Resources(), {}, {}, self.clusters)

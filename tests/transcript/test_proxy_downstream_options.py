@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from proxy_stage import Stage, play
+import pytest
+
+from tests.transcript.proxy_stage import Stage, play
 
 ROUTE = "{match: {prefix: /}, route: {cluster: app}}"
 
@@ -37,5 +39,18 @@ def test_an_answer_to_http_10_is_one() -> None:
         upstream.comes(b"3\r\nllo\r\n0\r\n\r\n")
         assert client.take() == b"llo"
         assert client.is_closed
+
+    play(scene)
+
+
+@pytest.mark.parametrize(("limit", "waits"), [(8192, True), (1 << 20, False)])
+def test_the_connections_buffer_limit_holds_the_upstream_up(limit: int, waits: bool) -> None:
+    async def scene() -> None:
+        stage = Stage(ROUTE, listener=f"per_connection_buffer_limit_bytes: {limit}")
+        client = stage.client()
+        client.comes(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        upstream = await stage.upstream()
+        upstream.comes(b"HTTP/1.1 200 OK\r\ncontent-length: 20000\r\n\r\n" + b"x" * 10000)
+        assert upstream.is_paused is waits
 
     play(scene)

@@ -18,7 +18,7 @@ from mesh.proxy.compile.http2 import http2_options, keepalive
 from mesh.proxy.compile.preparation import compile_preparation
 from mesh.proxy.compile.routes import compile_routes
 from mesh.proxy.compile.upgrades import upgrades
-from mesh.proxy.compile.values import networks, seconds_or, unpack, value_or
+from mesh.proxy.compile.values import networks, seconds_or, unpack, value_or, write_limit
 from mesh.proxy.counters import HttpStats
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.filters import registry
@@ -93,6 +93,8 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
     check(config, SUPPORTED, place)
     if config.codec_type not in _CODECS:
         raise place.refuse("only AUTO, HTTP1 and HTTP2 are supported", "codec_type")
+    if not value_or(config.http_protocol_options, "allow_absolute_url", True):
+        raise place.refuse("only true is supported by this sidecar", "http_protocol_options.allow_absolute_url")
     prefix = config.stat_prefix
     stats = around.stats.group(HttpStats, f"http.{prefix}", (("envoy.http_conn_manager_prefix", prefix),))
     table = None
@@ -130,6 +132,7 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         response_marks=_response_marks(config),
         stream_idle_timeout=seconds_or(config, "stream_idle_timeout", 300.0),
         buffer_limit=around.buffer_limit,
+        write_limit=write_limit(around.buffer_limit),
         internal_ranges=networks(
             config.internal_address_config.cidr_ranges, place.at("internal_address_config.cidr_ranges")
         ),

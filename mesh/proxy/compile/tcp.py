@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from mesh.proxy.compile.access_log import log_steps
-from mesh.proxy.compile.values import seconds_or, unpack, value_or
+from mesh.proxy.compile.values import seconds_or, unpack, value_or, write_limit
 from mesh.proxy.counters import TcpStats
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.tcp import TcpConfig
@@ -50,6 +50,7 @@ def compile_tcp(packed: Any, around: Surroundings, place: Place) -> TcpConfig:
         max_duration_jitter=config.max_downstream_connection_duration_jitter_percentage.value / 100,
         hashes_source_ip=len(config.hash_policy) > 0,
         idle_timeout=seconds_or(config, "idle_timeout", 3600.0),
+        write_limit=write_limit(around.buffer_limit),
         max_connect_attempts=value_or(config, "max_connect_attempts", 1),
         finish_steps=log_steps(config.access_log, around.files, place, tcp=True),
     )

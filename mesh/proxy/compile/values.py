@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from mesh.proxy.fields import Place, check
 
+_TRANSPORT_LIMIT = 64 * 1024  # asyncio's and uvloop's
 BytesMatch = Callable[[bytes], bool]
 
 STRING_MATCHER = {
@@ -67,6 +68,11 @@ def socket_address(address: Any, place: Place) -> tuple[str, int]:
     if address.socket_address.protocol != 0:
         raise place.refuse("only TCP is supported", "socket_address.protocol")
     return address.socket_address.address, address.socket_address.port_value
+
+
+def write_limit(buffer_limit: int) -> int:
+    """per_connection_buffer_limit_bytes for a transport's writes; 0 where the transport's own limit is lower."""
+    return buffer_limit if buffer_limit < _TRANSPORT_LIMIT else 0
 
 
 def networks(ranges: Any, place: Place) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:

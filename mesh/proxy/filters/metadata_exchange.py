@@ -24,8 +24,9 @@ NAME = "istio.metadata_exchange"
 _METADATA, _ID = b"x-envoy-peer-metadata", b"x-envoy-peer-metadata-id"
 _HEADERS = frozenset((_METADATA, _ID))
 _SENT = ("NAME", "NAMESPACE", "WORKLOAD_NAME", "LABELS", "SERVICE_ACCOUNT", "CLUSTER_ID", "MESH_ID")
-_MAX_KNOWN = 1024
+_MAX_KNOWN = 256
 _MAX_LENGTH = 16 * 1024
+_MAX_LENGTH_KNOWN = 4 * 1024  # what is longer is read each time: strangers are to fill a megabyte at most
 
 
 def add(steps: Steps, node: Node, is_inbound: bool) -> None:
@@ -56,9 +57,10 @@ def _reader() -> Callable[[Stream], bool]:
         source = known.get(value)
         if source is None:
             source = decode(value)
-            if len(known) >= _MAX_KNOWN:
-                known.clear()
-            known[value] = source
+            if len(value) <= _MAX_LENGTH_KNOWN:
+                if len(known) >= _MAX_KNOWN:
+                    known.clear()
+                known[value] = source
         stream.source = source
         return False
 
