@@ -141,6 +141,7 @@ def routes(layout: Layout) -> list[Proxy]:
 def swap(layout: Layout) -> list[Proxy]:
     """`plain`, with a thousand clusters from an ADS server that changes all of them once a second."""
     entry = listener(near(layout), ENTRY_PORT, [to("upstream")])
+    manager(entry)["route_config"]["validate_clusters"] = False  # they come later
     ads = cluster("ads", f"{layout.block}.8", ADS_PORT) | HTTP2
     del ads["circuit_breakers"]  # one stream
     only = proxy(near(layout), entry, [ads])
