@@ -17,8 +17,8 @@ class ConnectionInfo:
     """
 
     __slots__ = (
-        "application_protocols", "cluster_name", "direct_remote", "is_local_restored", "local", "metadata", "remote",
-        "server_name", "transport_protocol",
+        "__weakref__", "application_protocols", "cluster_name", "direct_remote", "is_local_restored", "local",
+        "metadata", "remote", "server_name", "transport_protocol",
     )  # fmt: skip
 
     def __init__(self, remote: Address, local: Address) -> None:

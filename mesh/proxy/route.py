@@ -18,6 +18,7 @@ from mesh.proxy.route_index import RouteIndex
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Switches
     from mesh.proxy.mirror import MirrorPolicy
+    from mesh.proxy.rate_limits import RouteRateLimits
     from mesh.proxy.stream import Stream
     from mesh.proxy.tracing.tracer import RouteTracing
 
@@ -127,6 +128,7 @@ class Route:
     counts_attempts_in_response: bool = False
     circumstances: tuple[Circumstance, ...] = ()
     tracing: RouteTracing | None = None
+    rate_limits: RouteRateLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)

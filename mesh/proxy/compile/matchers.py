@@ -19,6 +19,14 @@ _INTEGER = re.compile(rb"[+-]?\d{1,19}")
 # What a regular expression says plainly before its first choice. A character that a quantifier follows is not plain.
 _PLAIN_START = re.compile(rb"(?:[\w/!@#%&=:;<>,~'\"-](?![*?{]))*")
 
+HEADER_MATCHER = {
+    "envoy.config.route.v3.HeaderMatcher": frozenset(
+        ("name", "exact_match", "safe_regex_match", "range_match", "present_match", "prefix_match", "suffix_match",
+         "contains_match", "string_match", "invert_match", "treat_missing_header_as_empty")
+    ),
+    "envoy.type.v3.Int64Range": frozenset(("start", "end")),
+    "envoy.config.route.v3.QueryParameterMatcher": frozenset(("name", "string_match", "present_match")),
+}  # fmt: skip
 Lookup = Callable[[RequestHead], bytes | None]
 
 
@@ -71,7 +79,7 @@ def conditions(match: Any, place: Place) -> tuple[Condition, ...]:
     for index, header in enumerate(match.headers):
         found.append(header_match(header, place.at(f"headers[{index}]")))
     for index, parameter in enumerate(match.query_parameters):
-        found.append(_query_match(parameter, place.at(f"query_parameters[{index}]")))
+        found.append(query_match(parameter, place.at(f"query_parameters[{index}]")))
     return tuple(found)
 
 
@@ -161,7 +169,8 @@ def _value_match(matcher: Any, kind: str, place: Place) -> BytesMatch:
     return plain_match(kind.removesuffix("_match"), getattr(matcher, kind).encode())
 
 
-def _query_match(matcher: Any, place: Place) -> Condition:
+def query_match(matcher: Any, place: Place) -> Condition:
+    """A QueryParameterMatcher. Raises Refused."""
     name = matcher.name.encode()
     if matcher.WhichOneof("query_parameter_match_specifier") == "string_match":
         match = string_match(matcher.string_match, place.at("string_match"))

@@ -19,7 +19,7 @@ SUPPORTED = {
          "regex_rewrite", "host_rewrite_literal", "auto_host_rewrite", "host_rewrite_header",
          "host_rewrite_path_regex", "append_x_forwarded_host", "timeout", "idle_timeout", "priority",
          "retry_policy", "hash_policy", "request_mirror_policies", "upgrade_configs", "max_stream_duration",
-         "max_grpc_timeout", "grpc_timeout_offset")
+         "max_grpc_timeout", "grpc_timeout_offset", "rate_limits", "include_vh_rate_limits")
     ),
     "envoy.config.route.v3.RouteAction.UpgradeConfig": frozenset(("upgrade_type", "enabled")),
     **destinations.SUPPORTED,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mesh.proxy.compile import headers, metadata, route_actions, tracing
+from mesh.proxy.compile import headers, metadata, rate_limits, route_actions, tracing
 from mesh.proxy.compile.matchers import circumstances, conditions, path_keys, path_match
 from mesh.proxy.compile.values import STRING_MATCHER, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.filters import registry
+from mesh.proxy.rate_limits import RouteRateLimits
 from mesh.proxy.route import Forward, ParticularRouteTable, Reading, Route, RouteTable, VirtualHost
 from mesh.proxy.route_index import WORTH_INDEXING, RouteIndex
 
@@ -24,7 +25,7 @@ SUPPORTED = {
     "envoy.config.route.v3.VirtualHost": frozenset(
         ("name", "domains", "routes", "require_tls", "request_headers_to_add", "request_headers_to_remove",
          "response_headers_to_add", "response_headers_to_remove", "typed_per_filter_config",
-         "include_request_attempt_count", "include_attempt_count_in_response", "retry_policy",
+         "include_request_attempt_count", "rate_limits", "include_attempt_count_in_response", "retry_policy",
          "per_request_buffer_limit_bytes", "request_body_buffer_limit", "metadata",
          "request_mirror_policies")
     ),
@@ -52,6 +53,7 @@ SUPPORTED = {
     **STRING_MATCHER,
     **metadata.SUPPORTED,
     **headers.SUPPORTED,
+    **rate_limits.SUPPORTED,
     **route_actions.SUPPORTED,
 }  # fmt: skip
 _REQUIRES_TLS = {0: "", 1: "EXTERNAL_ONLY", 2: "ALL"}
@@ -102,7 +104,7 @@ def _virtual_host(config: Any, host: Any, place: Place, outer: Place, of_config:
 
 
 def _route(route: Any, levels: list[tuple[Any, Place]], inherited: Mapping[str, Any]) -> Route:
-    (_, place), (host, _), (config, _) = levels
+    (_, place), (host, host_place), (config, _) = levels
     switches = registry.switches(level.typed_per_filter_config for level, _ in levels[::-1])
     switched = switches or any(cluster.typed_per_filter_config for cluster in route.route.weighted_clusters.clusters)
     if config.most_specific_header_mutations_wins:
@@ -126,6 +128,18 @@ def _route(route: Any, levels: list[tuple[Any, Place]], inherited: Mapping[str, 
         counts_attempts=host.include_request_attempt_count,
         counts_attempts_in_response=host.include_attempt_count_in_response,
         tracing=tracing.route_tracing(route, place),
+        rate_limits=_rate_limits(route, host, place, host_place),
+    )
+
+
+def _rate_limits(route: Any, host: Any, place: Place, host_place: Place) -> RouteRateLimits | None:
+    own, of_host = route.route.rate_limits, host.rate_limits
+    if not own and not of_host:
+        return None
+    return RouteRateLimits(
+        rate_limits.rate_limits(own, place.at("route")),
+        rate_limits.rate_limits(of_host, host_place),
+        route.route.include_vh_rate_limits.value,
     )
 
 

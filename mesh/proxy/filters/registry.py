@@ -21,6 +21,7 @@ FILTERS_OF_CHAINS: Mapping[str, str] = {
     _F + "ext_authz.v3.ExtAuthz": "ext_authz",
     _F + "fault.v3.HTTPFault": "fault",
     _F + "jwt_authn.v3.JwtAuthentication": "jwt_authn",
+    _F + "local_ratelimit.v3.LocalRateLimit": "local_ratelimit",
     _F + "router.v3.Router": "router",
     _F + "rbac.v3.RBAC": "rbac",
 }
@@ -30,6 +31,7 @@ FILTERS_OF_ROUTES: Mapping[str, str] = {
     _F + "ext_authz.v3.ExtAuthzPerRoute": "ext_authz",
     _F + "fault.v3.HTTPFault": "fault",
     _F + "jwt_authn.v3.PerRouteConfig": "jwt_authn",
+    _F + "local_ratelimit.v3.LocalRateLimit": "local_ratelimit",
     _F + "rbac.v3.RBACPerRoute": "rbac",
 }
 _OURS: Mapping[str, str] = {"meshdrill.upstream_fault": "upstream_fault"}  # by name: all are TypedStructs
