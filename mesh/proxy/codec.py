@@ -75,6 +75,9 @@ class ResponseEncoder(Protocol):
     @property
     def protocol(self) -> str: ...
 
+    def reject(self, details: str) -> bool:
+        """End the stream for what its request's head holds, without an answer; false where one is wanted."""
+
     def send_informational(self, head: ResponseHead) -> None:
         """A 1xx response other than 101; the real one follows."""
 

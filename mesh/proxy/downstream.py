@@ -261,6 +261,9 @@ class Downstream(DownstreamConnection):
     def protocol(self) -> str:
         return "HTTP/1.1" if self._keeps is None else "HTTP/1.0"
 
+    def reject(self, details: str) -> bool:
+        return False
+
     def send_informational(self, head: ResponseHead) -> None:
         self.transport.write(b"\r\n".join((STATUS_LINES[head.status][:-2], *head.lines, b"", b"")))
 

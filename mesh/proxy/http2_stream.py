@@ -128,6 +128,12 @@ class Http2Stream(ServerStream):
     def is_blocked(self) -> bool:
         return self.is_paused
 
+    def reject(self, details: str) -> bool:
+        self.connection.codec.reset(self, errors.INTERNAL_ERROR)
+        if self.exchange is not None:
+            self.exchange.downstream_lost("DR", f"http2.{details}")
+        return True
+
     def send_informational(self, head: ResponseHead) -> None:
         self.connection.codec.send_head(self, (_STATUS[head.status], *head.lines), False)
 

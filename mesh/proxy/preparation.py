@@ -92,6 +92,9 @@ def rejected_underscores(stats: Http1Stats) -> Prepare:
     def prepare(stream: Stream) -> bool:
         if not any(_has_underscore(line) for line in stream.head.lines):
             return False
+        if stream.connection.reject("unexpected_underscore"):
+            stream.config.http2_stats.requests_rejected_with_underscores_in_headers += 1
+            return True
         stats.requests_rejected_with_underscores_in_headers += 1
         stream.connection.will_close = True
         stream.reply(400, b"Bad Request", "DPE", "http1.unexpected_underscore")
@@ -107,7 +110,8 @@ def dropped_underscores(stats: Http1Stats) -> Prepare:
         head = stream.head
         names = {line.partition(b":")[0].lower() for line in head.lines if _has_underscore(line)}
         if names:
-            stats.dropped_headers_with_underscores += sum(_has_underscore(line) for line in head.lines)
+            counted = stream.config.http2_stats if stream.connection.protocol == "HTTP/2" else stats
+            counted.dropped_headers_with_underscores += sum(_has_underscore(line) for line in head.lines)
             head.remove(names)
         return False
 
