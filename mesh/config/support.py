@@ -45,7 +45,6 @@ _VIRTUAL_SERVICE = (
 
 _POLICY = (
     Unsupported("loadBalancer.simple", "use LEAST_REQUEST, ROUND_ROBIN or RANDOM", _values("PASSTHROUGH")),
-    Unsupported("connectionPool.http.useClientProtocol"),
     Unsupported("connectionPool.tcp.idleTimeout"),
     Unsupported("outlierDetection.consecutiveErrors", "use consecutive5xxErrors or consecutiveGatewayErrors"),
     Unsupported("tls.credentialName", "name the certificate files"),

@@ -118,7 +118,9 @@ async def app(address: str, patience: Patience) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def two_pods(engine: str, folder: Path, patience: Patience | None = None) -> AsyncIterator[tuple[str, Path]]:
+async def two_pods(
+    engine: str, folder: Path, patience: Patience | None = None, *, mesh: str = MESH
+) -> AsyncIterator[tuple[str, Path]]:
     """The block of addresses, and a folder with the bootstrap of a gRPC client as `client-0`."""
     block = free_block()
     authority = Authority()
@@ -126,7 +128,7 @@ async def two_pods(engine: str, folder: Path, patience: Patience | None = None) 
     authority.write_files(folder / "secrets", "spiffe://cluster.local/ns/default/sa/client")
     async with (
         app(f"{block}.2", patience or Patience()) as app_port,
-        served(authority, objects(MESH.format(block=block, app=app_port))) as (server, port),
+        served(authority, objects(mesh.format(block=block, app=app_port))) as (server, port),
         run(folder / "client", pod="client-0", address=f"{block}.1", account="client", ads_port=port),
         run(folder / "web", pod="web-0", address=f"{block}.2", account="web", ads_port=port),
     ):
@@ -231,6 +233,20 @@ def test_many_calls_at_once(engine: str, tmp_path: Path) -> None:
             say = channel.unary_unary("/shop.Web/Say")
             answers = await asyncio.gather(*(say(b"%d" % number, timeout=WAIT_S) for number in range(200)))
             assert answers == [b"echo %d" % number for number in range(200)]
+
+    asyncio.run(scenario())
+
+
+@ENGINES
+def test_sidecars_speak_what_the_client_does(engine: str, tmp_path: Path) -> None:
+    """`useClientProtocol`, on a port that says only that it is HTTP."""
+    mesh = MESH.replace("name: grpc,", "name: http,").replace(
+        "{{mode: ISTIO_MUTUAL}}", "{{mode: ISTIO_MUTUAL}}, connectionPool: {{http: {{useClientProtocol: true}}}}"
+    )
+
+    async def scenario() -> None:
+        async with two_pods(engine, tmp_path, mesh=mesh) as (block, _), through(block) as channel:
+            assert await channel.unary_unary("/shop.Web/Say")(b"hello", timeout=WAIT_S) == b"echo hello"
 
     asyncio.run(scenario())
 

@@ -170,6 +170,7 @@ POLICY: list[tuple[str, Any]] = [
     ("connectionPool.http.maxRetries", 1),
     ("connectionPool.http.idleTimeout", "1s"),
     ("connectionPool.http.h2UpgradePolicy", "UPGRADE"),
+    ("connectionPool.http.useClientProtocol", True),
     ("connectionPool.http", {"h2UpgradePolicy": "UPGRADE", "maxConcurrentStreams": 7}),
     ("outlierDetection.splitExternalLocalOriginErrors", False),
     ("outlierDetection.consecutiveLocalOriginFailures", 3),
