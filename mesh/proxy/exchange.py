@@ -313,7 +313,7 @@ class Exchange(Stream):
     def _request_ended(self) -> None:
         self.request_done = True
         self.request_ended = time.monotonic()
-        if self.cluster is not None:
+        if self.cluster is not None and not self.upgrade:
             self.start_route_timeout()
         retry = self._retry
         if retry is not None and retry.per_try_timeout and self.upstream is not None and self.response_head is None:
@@ -394,8 +394,8 @@ class Exchange(Stream):
             restore(head)
             self.stop_route_timeout()
             assert self.upstream is not None
-            if was_awaited and self._body is not None and self._body.kept:
-                self.upstream.send_payload(b"".join(self._body.kept), False)
+            if was_awaited and self._body is not None:
+                self.upstream.send_payload(b"".join(self._body.kept or ()), self.request_done)
         elif was_awaited and head.status < 400 and head.status != 101:
             self.details = "websocket_handshake_unsuccessful"
             if not done:

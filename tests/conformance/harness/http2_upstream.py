@@ -135,7 +135,9 @@ class Connection(asyncio.Protocol):
             self._records[event.stream_id].message.trailers = cast(Any, event.headers)
         elif isinstance(event, StreamEnded):
             self._records[event.stream_id].complete = True
-            if not self._replies[event.stream_id].early:
+            if self._replies[event.stream_id].tunnel == "echo":
+                self._h2.end_stream(event.stream_id)
+            elif not self._replies[event.stream_id].early:
                 self._answer_soon(event.stream_id)
         elif isinstance(event, StreamReset):
             self._streams_gone.add(event.stream_id)
