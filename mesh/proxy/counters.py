@@ -260,6 +260,7 @@ class ListenerStats(Group):
     downstream_cx_active: int = 0
     downstream_cx_destroy: int = 0
     downstream_cx_overflow: int = 0
+    downstream_cx_transport_socket_connect_timeout: int = 0
     downstream_global_cx_overflow: int = 0
     downstream_pre_cx_active: int = 0
     downstream_pre_cx_timeout: int = 0

@@ -48,6 +48,7 @@ class FilterChain:
     name: str
     match: ChainMatch
     tls: ServerTls | None
+    handshake_timeout: float  # of TLS, in seconds; 0 for none
     filters: tuple[NetworkFilter, ...]
     config: HttpConfig | TcpConfig
     source: bytes

@@ -151,16 +151,24 @@ class ActiveListener:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         engine = context.wrap_bio(incoming, outgoing, server_side=True)
 
+        pending = _Handshake(self, chain.handshake_timeout) if chain.handshake_timeout else None
+
         def shaken(peer: Peer) -> asyncio.Protocol:
+            if pending is not None:
+                pending.forget()
             if not tls.require_peer and not peer.uri_sans:
                 stats.ssl__no_certificate += not peer.subject
             if info is not None:
                 peer = replace(peer, sni=info.server_name)
             return self._protocol(chain, peer, info)
 
-        return TlsConnection(
-            engine, incoming, outgoing, verify=tls.verify, stats=stats, make_inner=shaken, on_lost=self.gone
+        lost = self.gone if pending is None else pending.lost
+        connection = TlsConnection(
+            engine, incoming, outgoing, verify=tls.verify, stats=stats, make_inner=shaken, on_lost=lost
         )
+        if pending is not None:
+            pending.await_end(connection)
+        return connection
 
     def _protocol(self, chain: FilterChain, peer: Peer | None, info: ConnectionInfo | None) -> asyncio.Protocol:
         connection: Downstream | Http2Downstream | TcpDownstream
@@ -213,6 +221,34 @@ class ActiveListener:
         """One connection less."""
         self.config.stats.downstream_cx_active -= 1
         self.config.stats.downstream_cx_destroy += 1
+
+
+class _Handshake:
+    """Ends a connection whose TLS handshake takes longer than transport_socket_connect_timeout."""
+
+    def __init__(self, listener: ActiveListener, seconds: float) -> None:
+        self._listener = listener
+        self._connection: TlsConnection | None = None
+        self.deadline = listener.worker.loop.time() + seconds
+
+    def await_end(self, connection: TlsConnection) -> None:
+        self._connection = connection
+        self._listener.worker.deadlines.add(self)
+
+    def forget(self) -> None:
+        """It is done, or given up."""
+        self._listener.worker.deadlines.discard(self)
+
+    def lost(self) -> None:
+        """The connection is gone before its handshake was done."""
+        self.forget()
+        self._listener.gone()
+
+    def deadline_passed(self, now: float) -> None:
+        self.forget()
+        self._listener.config.stats.downstream_cx_transport_socket_connect_timeout += 1
+        if self._connection is not None:
+            self._connection.abort()
 
 
 class _Ended(asyncio.Protocol):

@@ -54,3 +54,21 @@ def test_the_connections_buffer_limit_holds_the_upstream_up(limit: int, waits: b
         assert upstream.is_paused is waits
 
     play(scene)
+
+
+def test_names_keep_their_case_where_it_is_to_be_preserved() -> None:
+    async def scene() -> None:
+        kind = (
+            "type.googleapis.com/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
+        )
+        formatter = f"{{name: preserve_case, typed_config: {{'@type': {kind}}}}}"
+        options = f"http_protocol_options: {{header_key_format: {{stateful_formatter: {formatter}}}}}"
+        stage = Stage(ROUTE, hcm=options)
+        client = stage.client()
+        client.comes(b"GET / HTTP/1.1\r\nHost: a\r\nX-FoO: b\r\n\r\n")
+        upstream = await stage.upstream()
+        assert b"\r\nX-FoO: b\r\n" in upstream.take()
+        upstream.comes(b"HTTP/1.1 200 OK\r\nX-BaR: c\r\ncontent-length: 0\r\n\r\n")
+        assert b"\r\nX-BaR: c\r\n" in client.take()
+
+    play(scene)

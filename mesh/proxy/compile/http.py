@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from envoy.config.core.v3.base_pb2 import Node
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
+from envoy.extensions.http.header_formatters.preserve_case.v3.preserve_case_pb2 import PreserveCaseFormatterConfig
 
 from mesh.proxy import response_marks
 from mesh.proxy.access_log import LogFiles
@@ -66,7 +68,10 @@ SUPPORTED = {
     "envoy.config.core.v3.Http1ProtocolOptions": frozenset(
         ("allow_absolute_url", "enable_trailers", "accept_http_10", "default_host_for_http_10", "header_key_format")
     ),
-    "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat": frozenset(("proper_case_words",)),
+    "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat": frozenset(
+        ("proper_case_words", "stateful_formatter")
+    ),
+    PreserveCaseFormatterConfig.DESCRIPTOR.full_name: frozenset(),
     "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords": frozenset(),
     **local_replies.SUPPORTED,
     **http2.SUPPORTED,
@@ -144,7 +149,7 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         max_requests=value_or(common, "max_requests_per_connection", 0),
         accepts_http_10=config.http_protocol_options.accept_http_10,
         http_10_host=config.http_protocol_options.default_host_for_http_10.encode(),
-        header_case=proper_case if config.http_protocol_options.HasField("header_key_format") else None,
+        header_case=_header_case(config.http_protocol_options.header_key_format, place),
         local_replies=local_replies.compile_local_replies(config.local_reply_config, place.at("local_reply_config"))
         if config.HasField("local_reply_config")
         else None,
@@ -167,6 +172,14 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         http2_stats=around.stats.group(Http2Stats, "http2"),
         keepalive=keepalive(config.http2_protocol_options, place.at("http2_protocol_options")),
     )
+
+
+def _header_case(form: Any, place: Place) -> Callable[[list[bytes]], list[bytes]] | None:
+    """What the names of responses go through; None where they go as they came, which is also what preserves case."""
+    if form.HasField("stateful_formatter"):
+        inside = place.at("http_protocol_options.header_key_format.stateful_formatter.typed_config")
+        check(unpack(form.stateful_formatter.typed_config, PreserveCaseFormatterConfig, inside), SUPPORTED, inside)
+    return proper_case if form.HasField("proper_case_words") else None
 
 
 def _response_marks(config: Any) -> tuple[ResponseMark, ...]:

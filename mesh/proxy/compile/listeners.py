@@ -36,7 +36,9 @@ SUPPORTED = {
     ),
     _L + "AdditionalAddress": frozenset(("address",)),
     _L + "ListenerFilter": OPAQUE,  # checked with its own table
-    _L + "FilterChain": frozenset(("filter_chain_match", "filters", "transport_socket", "name", "metadata")),
+    _L + "FilterChain": frozenset(
+        ("filter_chain_match", "filters", "transport_socket", "transport_socket_connect_timeout", "name", "metadata")
+    ),
     _L + "FilterChainMatch": frozenset(
         ("destination_port", "prefix_ranges", "server_names", "transport_protocol", "application_protocols",
          "direct_source_prefix_ranges", "source_type", "source_prefix_ranges", "source_ports")
@@ -164,7 +166,9 @@ def _chain(chain: Any, around: http.Surroundings, place: Place, plans: list[tls.
         raise inside.refuse(f"network filter {network.name} ({kind or 'no typed_config'}) is not supported as the last")
     before = _with_metrics(before, config, around, place)
     filters = compile_network_filters(before, around.stats, place)
-    return FilterChain(chain.name, match, transport, filters, config, chain.SerializeToString(deterministic=True))
+    timeout = seconds_or(chain, "transport_socket_connect_timeout", 0.0)
+    source = chain.SerializeToString(deterministic=True)
+    return FilterChain(chain.name, match, transport, timeout, filters, config, source)
 
 
 def _with_metrics(before: list[Any], config: Any, around: http.Surroundings, place: Place) -> list[Any]:

@@ -172,6 +172,7 @@ class Frame:
         chain: dict[str, Any] = {}
         if match := value.pop("match", None):
             chain["filter_chain_match"] = match
+        chain |= value.pop("chain", {})
         if tls := value.pop("tls", None):
             chain["transport_socket"] = self._tls(tls, upstream=False)
         before = [network_filter(kind, fields or {}) for kind, fields in value.pop("network", {}).items()]

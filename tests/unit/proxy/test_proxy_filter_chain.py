@@ -18,7 +18,7 @@ NETWORKS = [ipaddress.ip_network(text) for text in ("10.0.0.0/8", "10.1.0.0/16",
 
 def chain(match: ChainMatch) -> FilterChain:
     config: Any = None
-    return FilterChain("", match, None, (), config, b"")
+    return FilterChain("", match, None, 0.0, (), config, b"")
 
 
 def info(

@@ -169,6 +169,12 @@ def request_id(http: HttpConnectionManager, message: Message) -> None:
     http.request_id_extension.typed_config.Pack(message)
 
 
+def header_formatter(http: HttpConnectionManager, message: Message) -> None:
+    formatter = http.http_protocol_options.header_key_format.stateful_formatter
+    formatter.name = "f"
+    formatter.typed_config.Pack(message)
+
+
 def local_replies(http: HttpConnectionManager, message: Any) -> None:
     http.local_reply_config.CopyFrom(message)
 
@@ -237,6 +243,7 @@ HANDED: dict[str, Compile] = {
     "envoy.extensions.filters.network.": in_listener(network_filter),
     "envoy.extensions.filters.listener.": in_listener(listener_filter),
     "envoy.extensions.filters.http.": manager(http_filter),
+    "envoy.extensions.http.header_formatters.": manager(header_formatter),
     "envoy.extensions.http.original_ip_detection.": manager(ip_detection),
     OverloadManager.DESCRIPTOR.full_name: in_bootstrap(overload),
     LayeredRuntime.DESCRIPTOR.full_name: in_bootstrap(runtime),
