@@ -254,7 +254,7 @@ class Cluster:
             hosts.append(host)
         if not self.config.removes_healthy_hosts:
             for key, host in list(known.items()):
-                if host.checked is not None and host.standing is not Standing.UNHEALTHY:
+                if host.checked is not None and not host.checked.has_failed and host.standing is not Standing.UNHEALTHY:
                     host.is_leaving = True  # still well by its checks: whoever says that it is gone may be wrong
                     hosts.append(known.pop(key))
         is_changed = bool(known) or len(hosts) != len(self.hosts)

@@ -37,7 +37,7 @@ class ConnectionPool(Generic[ConnectionT]):
     As in Envoy each pool may open one connection whatever the breaker says, so that no host starves.
     """
 
-    __slots__ = ("_connecting", "_open", "_waiting", "cluster", "host", "server_name", "stats")
+    __slots__ = ("_connecting", "_lifetimes", "_open", "_waiting", "cluster", "host", "server_name", "stats")
 
     def __init__(self, cluster: Cluster, host: Host) -> None:
         self.cluster = cluster
@@ -47,6 +47,7 @@ class ConnectionPool(Generic[ConnectionT]):
         self._open: set[ConnectionT] = set()
         self._connecting: set[ConnectionT] = set()
         self._waiting: deque[Requester] = deque()
+        self._lifetimes: dict[ConnectionT, asyncio.TimerHandle] = {}  # empty unless connections have a longest one
 
     def rename(self, name: ServerName) -> None:
         """Connect under this name from now on."""
@@ -91,6 +92,9 @@ class ConnectionPool(Generic[ConnectionT]):
         if self.cluster.idle_timeout:
             upstream.deadline = self.cluster.loop.time() + self.cluster.idle_timeout
             self.cluster.idle_deadlines.add(upstream)
+        longest = self.cluster.config.http.max_connection_duration
+        if longest:
+            self._lifetimes[upstream] = self.cluster.loop.call_later(longest, self._outlived, upstream)
         self._offer(upstream)
 
     def ended(self) -> None:
@@ -101,6 +105,8 @@ class ConnectionPool(Generic[ConnectionT]):
     def _forget(self, upstream: ConnectionT, had_requests: bool) -> None:
         """The connection is closed; `had_requests` if that cut some short."""
         self.cluster.idle_deadlines.discard(upstream)
+        if self._lifetimes and (timer := self._lifetimes.pop(upstream, None)) is not None:
+            timer.cancel()
         if upstream not in self._open:
             return
         self._open.remove(upstream)
@@ -148,7 +154,16 @@ class ConnectionPool(Generic[ConnectionT]):
         self._connecting.add(upstream)
         return upstream
 
+    def _retire(self, upstream: ConnectionT) -> None:
+        """Close a connection once it has no request left, which may be now."""
+        raise NotImplementedError
+
     # Inner workings
+
+    def _outlived(self, upstream: ConnectionT) -> None:
+        self._lifetimes.pop(upstream, None)
+        self.stats.upstream_cx_max_duration_reached += 1
+        self._retire(upstream)
 
     def _wait(self, caller: Requester) -> None:
         if not self.cluster.breaker.may_wait():

@@ -67,6 +67,7 @@ class ClusterStats(Group):
     upstream_cx_tx_bytes_total: int = 0
     upstream_cx_protocol_error: int = 0
     upstream_cx_max_requests: int = 0
+    upstream_cx_max_duration_reached: int = 0
     upstream_cx_idle_timeout: int = 0
     upstream_cx_none_healthy: int = 0
     upstream_rq_total: int = 0

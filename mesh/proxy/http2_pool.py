@@ -108,6 +108,10 @@ class Http2Pool(ConnectionPool[Http2Upstream]):
         else:
             upstream.deadline = time.monotonic() + self.cluster.idle_timeout
 
+    def _retire(self, upstream: Http2Upstream) -> None:
+        self._drain(upstream)
+        self._open_if_needed()
+
     def _drain(self, upstream: Http2Upstream) -> None:
         if upstream in self._ready:
             self._ready.remove(upstream)

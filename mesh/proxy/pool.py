@@ -75,6 +75,12 @@ class Pool(ConnectionPool[Upstream]):
     def _dial(self, upstream: Upstream) -> asyncio.Protocol:
         return upstream
 
+    def _retire(self, upstream: Upstream) -> None:
+        if upstream in self._idle:
+            upstream.close()
+        else:
+            upstream.retire()
+
     def _offer(self, upstream: Upstream) -> None:
         limit = self.cluster.max_requests_per_connection
         if limit and upstream.requests >= limit:

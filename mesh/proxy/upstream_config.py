@@ -34,6 +34,7 @@ class UpstreamConfig:
     protocols: Protocols = Protocols.HTTP1
     idle_timeout: float = 3600.0
     max_requests_per_connection: int = 0
+    max_connection_duration: float = 0.0
     max_trailers: int = 0
     http2: Http2Options = field(default_factory=Http2Options)
     keepalive: KeepaliveConfig | None = None

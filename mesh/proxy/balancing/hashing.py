@@ -7,7 +7,9 @@ anywhere.
 from __future__ import annotations
 
 import random
+from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Sequence
 from math import ceil
 
@@ -17,6 +19,7 @@ from mesh.proxy.balancing.digests import xxh64
 Share = tuple[Pickable, float]
 MakeHashed = Callable[[Sequence[Share]], Balancer]
 _MASK = (1 << 64) - 1
+_FILLINGS = 4
 
 
 class Ring:
@@ -59,39 +62,22 @@ class Maglev:
 
     __slots__ = ("_table", "least_slots", "most_slots")
 
-    def __init__(self, shares: Sequence[Share], size: int) -> None:
-        """`size` is prime."""
+    def __init__(self, shares: Sequence[Share], size: int, known: MaglevFillings | None = None) -> None:
+        """`size` is prime. `known` remembers how tables were filled, which costs a tenth of a second each."""
         self._table: list[Pickable] = []
         self.least_slots = self.most_slots = 0
         if shares:
-            self._fill(sorted(shares, key=lambda each: each[0].hash_key.encode()), size)
-
-    def _fill(self, shares: list[Share], size: int) -> None:
-        table: list[Pickable | None] = [None] * size
-        keys = [host.hash_key.encode() for host, _ in shares]
-        at = [xxh64(key) % size for key in keys]
-        skips = [xxh64(key, 1) % (size - 1) + 1 for key in keys]
-        heaviest = max(share for _, share in shares)
-        targets = [0.0] * len(shares)
-        counts = [0] * len(shares)
-        left, turn = size, 0
-        while left:
-            turn += 1
-            for index, (host, share) in enumerate(shares):
-                if turn * share < targets[index]:
-                    continue  # a host of a third of the heaviest's weight comes up each third turn
-                targets[index] += heaviest
-                slot, skip = at[index], skips[index]
-                while table[slot] is not None:
-                    slot = (slot + skip) % size
-                table[slot] = host
-                at[index] = (slot + skip) % size
-                counts[index] += 1
-                left -= 1
-                if not left:
-                    break
-        self._table = [host for host in table if host is not None]
-        self.least_slots, self.most_slots = min(counts), max(counts)
+            ordered = sorted(shares, key=lambda each: each[0].hash_key.encode())
+            signature = tuple((host.hash_key, share) for host, share in ordered)
+            filling = known.get(signature) if known is not None else None
+            if filling is None:
+                filling = _fill(ordered, size)
+                if known is not None:
+                    known.keep(signature, filling)
+            counts = Counter(filling)
+            self.least_slots, self.most_slots = min(counts.values()), max(counts.values())
+            hosts = [host for host, _ in ordered]
+            self._table = [hosts[index] for index in filling]
 
     def pick(self, key: int | None = None, attempt: int = 0) -> Pickable | None:
         table = self._table
@@ -102,6 +88,49 @@ class Maglev:
         if attempt:
             key ^= _MASK - attempt + 1  # many bits change, so that the table is left for another part of it
         return table[key % len(table)]
+
+
+def _fill(shares: Sequence[Share], size: int) -> array[int]:
+    """Which of `shares`, in the order of their keys, has each slot."""
+    table = array("l", [-1]) * size
+    keys = [host.hash_key.encode() for host, _ in shares]
+    at = [xxh64(key) % size for key in keys]
+    skips = [xxh64(key, 1) % (size - 1) + 1 for key in keys]
+    heaviest = max(share for _, share in shares)
+    targets = [0.0] * len(shares)
+    left, turn = size, 0
+    while left:
+        turn += 1
+        for index, (_, share) in enumerate(shares):
+            if turn * share < targets[index]:
+                continue  # a host of a third of the heaviest's weight comes up each third turn
+            targets[index] += heaviest
+            slot, skip = at[index], skips[index]
+            while table[slot] >= 0:
+                slot = (slot + skip) % size
+            table[slot] = index
+            at[index] = (slot + skip) % size
+            left -= 1
+            if not left:
+                break
+    return table
+
+
+class MaglevFillings:
+    """The last ways in which the tables of one cluster were filled: hosts come and go, and come again."""
+
+    __slots__ = ("_fillings",)
+
+    def __init__(self) -> None:
+        self._fillings: dict[tuple[tuple[str, float], ...], array[int]] = {}
+
+    def get(self, signature: tuple[tuple[str, float], ...]) -> array[int] | None:
+        return self._fillings.get(signature)
+
+    def keep(self, signature: tuple[tuple[str, float], ...], filling: array[int]) -> None:
+        if len(self._fillings) >= _FILLINGS:
+            del self._fillings[next(iter(self._fillings))]
+        self._fillings[signature] = filling
 
 
 class Bounded:

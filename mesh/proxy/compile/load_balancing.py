@@ -17,7 +17,7 @@ from mesh.proxy.balancing import policies
 from mesh.proxy.balancing.arrangement import LoadBalancing
 from mesh.proxy.balancing.balancer import Balancer, Make
 from mesh.proxy.balancing.digests import murmur2, xxh64
-from mesh.proxy.balancing.hashing import Bounded, Maglev, MakeHashed, Ring, Share
+from mesh.proxy.balancing.hashing import Bounded, Maglev, MaglevFillings, MakeHashed, Ring, Share
 from mesh.proxy.balancing.slow_start import SlowStart
 from mesh.proxy.compile.values import seconds, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
@@ -194,7 +194,8 @@ def _maglev(config: Any, place: Place) -> MakeHashed:
         raise place.refuse(f"at most {_MAX_TABLE}", "table_size")
     if not _is_prime(size):
         raise place.refuse("the table size of maglev must be prime number", "table_size")
-    return lambda shares: Maglev(shares, size)
+    known = MaglevFillings()
+    return lambda shares: Maglev(shares, size, known)
 
 
 def _hashed(base: LoadBalancing, make: MakeHashed, config: Any, place: Place) -> LoadBalancing:

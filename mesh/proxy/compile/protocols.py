@@ -14,7 +14,9 @@ from mesh.proxy.upstream_config import AutoName, Protocols, UpstreamConfig
 
 _U = "envoy.extensions.upstreams.http.v3."
 SUPPORTED = {
-    "envoy.config.core.v3.HttpProtocolOptions": frozenset(("idle_timeout", "max_requests_per_connection")),
+    "envoy.config.core.v3.HttpProtocolOptions": frozenset(
+        ("idle_timeout", "max_requests_per_connection", "max_connection_duration")
+    ),
     "envoy.config.core.v3.Http1ProtocolOptions": frozenset(("enable_trailers",)),
     _U + "HttpProtocolOptions": frozenset(
         ("common_http_protocol_options", "explicit_http_config", "upstream_http_protocol_options",
@@ -103,6 +105,7 @@ def _config(cluster: Any, protocols: Protocols, common: Any, of_protocol: Any, p
         max_requests_per_connection=value_or(
             common, "max_requests_per_connection", value_or(cluster, "max_requests_per_connection", 0)
         ),
+        max_connection_duration=seconds_or(common, "max_connection_duration", 0.0),
         max_trailers=_MAX_HEADERS if http1.enable_trailers else 0,
         http2=http2.http2_options(
             h2,
