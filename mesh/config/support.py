@@ -48,7 +48,6 @@ _POLICY = (
     Unsupported("connectionPool.tcp.idleTimeout"),
     Unsupported("outlierDetection.consecutiveErrors", "use consecutive5xxErrors or consecutiveGatewayErrors"),
     Unsupported("tls.credentialName", "name the certificate files"),
-    Unsupported("tls.insecureSkipVerify"),
 )
 
 _WHOLE_POLICY = (

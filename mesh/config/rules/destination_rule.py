@@ -210,6 +210,10 @@ def _check_tls(tls: ClientTLSSettings | None, at: Place) -> None:
         for name, value in {**files, "credentialName": tls.credential_name}.items():
             if value:
                 (at / name).refuse("must be left out with ISTIO_MUTUAL, whose certificates the mesh provides")
+    if tls.insecure_skip_verify:
+        for name, given in (("caCertificates", tls.ca_certificates), ("subjectAltNames", tls.subject_alt_names)):
+            if given:
+                (at / name).refuse("means nothing where insecureSkipVerify is true; leave one of them out")
     if tls.mode is not ClientTLSMode.MUTUAL:
         return
     if tls.credential_name and any(files.values()):

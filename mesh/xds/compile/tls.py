@@ -65,7 +65,10 @@ def plaintext() -> TransportSocket:
 
 
 def originated(settings: ClientTLSSettings, alpn: Sequence[str]) -> TransportSocket:
-    """SIMPLE or MUTUAL: certificates from the named files, trust from `caCertificates` or the system's roots."""
+    """SIMPLE or MUTUAL: certificates from the named files, trust from `caCertificates` or the system's roots.
+
+    `insecureSkipVerify` trusts whoever answers.
+    """
     matchers = [_san(StringMatcher(exact=name), dns=True) for name in settings.subject_alt_names]
     validation = CertificateValidationContext(
         trusted_ca=DataSource(filename=settings.ca_certificates or _SYSTEM_ROOTS),
@@ -73,7 +76,8 @@ def originated(settings: ClientTLSSettings, alpn: Sequence[str]) -> TransportSoc
     )
     if settings.ca_crl:
         validation.crl.filename = settings.ca_crl
-    common = CommonTlsContext(validation_context=validation, alpn_protocols=alpn)
+    trust = None if settings.insecure_skip_verify else validation
+    common = CommonTlsContext(validation_context=trust, alpn_protocols=alpn)
     if settings.mode is ClientTLSMode.MUTUAL:
         common.tls_certificates.append(
             TlsCertificate(

@@ -187,6 +187,7 @@ POLICY: list[tuple[str, Any]] = [
     ("tls.subjectAltNames", ["other"]),
     ("tls.sni", "other"),
     ("tls.caCrl", "/other"),
+    ("tls", {"mode": "SIMPLE", "insecureSkipVerify": True}),
 ]
 CASES: dict[str, list[tuple[str, Any]]] = {
     "VirtualService": [
