@@ -11,6 +11,8 @@ from mesh.proxy.http1.errors import MalformedError
 from mesh.proxy.http1.head import Head
 from mesh.proxy.http1.parse import parse_request, parse_response
 
+_MANY = 10_000
+
 
 class Finding(AssertionError):
     """The code under test did what it must not."""
@@ -37,7 +39,8 @@ def check_request(data: bytes) -> None:
     except MalformedError:
         return
     _check_lines(head)
-    again = parse_request(b"\r\n".join((b"%b %b HTTP/1.1" % (head.method, head.target), *head.lines)))
+    # An absolute target becomes a Host line, which may be one more than the limit.
+    again = parse_request(b"\r\n".join((b"%b %b HTTP/1.1" % (head.method, head.target), *head.lines)), _MANY)
     seen, known = ((each.method, each.target, each.authority, each.lines, each.items()) for each in (again, head))
     if seen != known:
         raise Finding(f"{known} reads as {seen} when it is written again")
