@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 
 class PooledConnection(Protocol):
-    """A connection as its pool sees it. `deadline` and `connected_at` are monotonic seconds."""
+    """A connection as its pool sees it. `deadline` and `connected_at` are monotonic seconds; `requests` is how many it
+    has carried.
+    """
 
     deadline: float
     connected_at: float
+    requests: int
 
     def close(self) -> None: ...
 
@@ -116,6 +119,7 @@ class ConnectionPool(Generic[ConnectionT]):
         stats.upstream_cx_destroy += 1
         stats.upstream_cx_destroy_with_active_rq += had_requests
         stats.upstream_cx_destroy_remote_with_active_rq += had_requests
+        stats.upstream_rq_per_cx.record(upstream.requests)
         stats.upstream_cx_length_ms.record((time.monotonic() - upstream.connected_at) * 1e3)
         self._open_if_needed()
 

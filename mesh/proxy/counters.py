@@ -133,6 +133,7 @@ class ClusterStats(Group):
     ssl__fail_verify_no_cert: int = 0
     upstream_rq_time: Histogram = field(default_factory=Histogram)
     upstream_cx_connect_ms: Histogram = field(default_factory=Histogram)
+    upstream_rq_per_cx: Histogram = field(default_factory=Histogram)
     upstream_cx_length_ms: Histogram = field(default_factory=Histogram)
     codes: Codes = field(default_factory=Codes)
     retry_codes: Codes = field(default_factory=Codes)

@@ -265,7 +265,7 @@ class Downstream(DownstreamConnection):
         return False
 
     def send_informational(self, head: ResponseHead) -> None:
-        self.transport.write(b"\r\n".join((STATUS_LINES[head.status][:-2], *head.lines, b"", b"")))
+        self._write(b"\r\n".join((STATUS_LINES[head.status][:-2], *head.lines, b"", b"")))
 
     def send_head(self, head: ResponseHead, payload: bytes, done: bool) -> None:
         exchange = self.exchange
@@ -273,7 +273,7 @@ class Downstream(DownstreamConnection):
         lines = head.lines
         if self.will_close or self._body is not None or self.worker.is_draining:
             if exchange.is_tunnel:
-                self.transport.write(_RESPONSE % (STATUS_LINES[head.status], b"\r\n".join(lines), payload))
+                self._write(_RESPONSE % (STATUS_LINES[head.status], b"\r\n".join(lines), payload))
                 return
             if self._keeps is not None:
                 self._send_http_10(head, payload)
@@ -286,12 +286,17 @@ class Downstream(DownstreamConnection):
             payload = self._frame(head, payload, done, exchange.method == b"HEAD")
         if self.config.header_case is not None:
             lines = self.config.header_case(head.lines)
-        write = self.transport.write
         if len(payload) < _SMALL:
-            write(_RESPONSE % (STATUS_LINES[head.status], b"\r\n".join(lines), payload))
+            wire = _RESPONSE % (STATUS_LINES[head.status], b"\r\n".join(lines), payload)
+            self.config.stats.downstream_cx_tx_bytes_total += len(wire)
+            self.transport.write(wire)
         else:
-            write(_RESPONSE % (STATUS_LINES[head.status], b"\r\n".join(lines), b""))
-            write(payload)
+            self._write(_RESPONSE % (STATUS_LINES[head.status], b"\r\n".join(lines), b""))
+            self._write(payload)
+
+    def _write(self, wire: bytes) -> None:
+        self.config.stats.downstream_cx_tx_bytes_total += len(wire)
+        self.transport.write(wire)
 
     def _send_http_10(self, head: ResponseHead, payload: bytes) -> None:
         """To a client that knows no chunks: a body of unknown size ends with the connection."""
@@ -302,7 +307,7 @@ class Downstream(DownstreamConnection):
         head.lines.append(b"connection: keep-alive" if keeps else b"connection: close")
         lines = head.lines if self.config.header_case is None else self.config.header_case(head.lines)
         status_line = STATUS_LINES[head.status].replace(b"HTTP/1.1", b"HTTP/1.0", 1)
-        self.transport.write(_RESPONSE % (status_line, b"\r\n".join(lines), payload))
+        self._write(_RESPONSE % (status_line, b"\r\n".join(lines), payload))
 
     def _frame(self, head: ResponseHead, payload: bytes, done: bool, is_to_head: bool) -> bytes:
         """Say how a body of unknown size ends (RFC 9112 section 6.3), and put its first piece so."""
@@ -325,11 +330,11 @@ class Downstream(DownstreamConnection):
             if done:
                 payload += LAST_CHUNK
         if payload:
-            self.transport.write(payload)
+            self._write(payload)
 
     def send_trailers(self, trailers: Head) -> None:
         if self._chunks and self.config.max_trailers:
-            self.transport.write(last_chunk(trailers))
+            self._write(last_chunk(trailers))
         else:
             self.send_payload(b"", True)
 

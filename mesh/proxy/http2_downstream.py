@@ -145,6 +145,7 @@ class Http2Downstream(DownstreamConnection):
         if self._ended:
             return
         if wire:
+            self.config.stats.downstream_cx_tx_bytes_total += len(wire)
             self.transport.write(wire)
         if self._error:
             self._linger()

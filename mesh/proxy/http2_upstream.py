@@ -76,6 +76,7 @@ class Http2Upstream(asyncio.Protocol):
         if self.transport is None or self.transport.is_closing():
             return
         if wire:
+            self.pool.stats.upstream_cx_tx_bytes_total += len(wire)
             self.transport.write(wire)
         if self._is_ending:
             self.transport.close()
@@ -104,6 +105,7 @@ class Http2Upstream(asyncio.Protocol):
             stream.failed(UpstreamClosed())
 
     def data_received(self, data: bytes) -> None:
+        self.pool.stats.upstream_cx_rx_bytes_total += len(data)
         self.codec.receive(data)
         self._announce()
         self.flush()

@@ -25,4 +25,11 @@ class Metrics:
     async def samples(self) -> list[Sample]:
         """As they stand now."""
         server = server_stats.of(self.status, self.options.concurrency, self.configuration.accepted.secrets.values())
-        return self.view.of(merge([await self.plane.samples(), self.stats.snapshot(), server]))
+        merged = merge([await self.plane.samples(), self.stats.snapshot(), server])
+        connections = sum(
+            sample.value
+            for sample in merged
+            if sample.base == "listener.downstream_cx_active" and isinstance(sample.value, int)
+        )
+        total = Sample("server.total_connections", "server.total_connections", (), "gauge", connections)
+        return self.view.of([*merged, total])

@@ -22,6 +22,7 @@ class Negotiation(asyncio.Protocol):
         self.pool = pool
         self.deadline = inf
         self.connected_at = 0.0
+        self.requests = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         peer = transport.get_extra_info("peer")

@@ -58,8 +58,16 @@ def of(status: Status, concurrency: int, secrets: Iterable[Secret]) -> list[Samp
         "memory_allocated": used.data,
         "memory_heap_size": used.data,
         "memory_physical_size": used.resident,
+        "hot_restart_epoch": 0,  # there is no hot restart, so no parent either
+        "parent_connections": 0,
     }
-    return [Sample(f"server.{name}", f"server.{name}", (), "gauge", value) for name, value in gauges.items()]
+    # A field that is not known is refused, never counted.
+    counters = {"static_unknown_fields": 0, "dynamic_unknown_fields": 0}
+    return [
+        Sample(f"server.{name}", f"server.{name}", (), kind, value)
+        for kind, values in (("gauge", gauges), ("counter", counters))
+        for name, value in values.items()
+    ]
 
 
 def _days_left(secrets: Iterable[Secret]) -> int:

@@ -76,7 +76,9 @@ class Upstream(asyncio.Protocol):
         self._upgrades = False
         if pieces is None:
             form = _REQUEST if head.method in _BODILESS or b"content-length" in head.marked else _EMPTY_REQUEST
-            self.transport.write(form % (head.method, head.target, b"\r\n".join(head.lines)))
+            wire = form % (head.method, head.target, b"\r\n".join(head.lines))
+            self.pool.stats.upstream_cx_tx_bytes_total += len(wire)
+            self.transport.write(wire)
             return
         if b"upgrade" in head.marked:
             self._upgrades = is_upgrade(head)
@@ -86,7 +88,11 @@ class Upstream(asyncio.Protocol):
             pieces = [chunk(piece) for piece in pieces]
             if done:
                 pieces.append(LAST_CHUNK)
-        self.transport.write(b"".join((wire, *pieces)))
+        self._write(b"".join((wire, *pieces)))
+
+    def _write(self, wire: bytes) -> None:
+        self.pool.stats.upstream_cx_tx_bytes_total += len(wire)
+        self.transport.write(wire)
 
     def send_payload(self, payload: bytes, done: bool) -> None:
         self._request_done = done
@@ -95,12 +101,12 @@ class Upstream(asyncio.Protocol):
             if done:
                 payload += LAST_CHUNK
         if payload:
-            self.transport.write(payload)
+            self._write(payload)
 
     def send_trailers(self, trailers: Head) -> None:
         if self._chunks and self.pool.cluster.config.http.max_trailers:
             self._request_done = True
-            self.transport.write(last_chunk(trailers))
+            self._write(last_chunk(trailers))
         else:
             self.send_payload(b"", True)
 
@@ -154,6 +160,7 @@ class Upstream(asyncio.Protocol):
             caller.upstream_failed(UpstreamClosed())
 
     def data_received(self, data: bytes) -> None:
+        self.pool.stats.upstream_cx_rx_bytes_total += len(data)
         caller = self.caller
         if caller is None:
             self.close()  # bytes that no request asked for; they must never reach the next one
