@@ -136,7 +136,7 @@ def test_a_grpc_client_can_be_a_pod(bookinfo: Mesh) -> None:
         check=False,
     )
     status, text, _ = json.loads(caller.stdout)
-    assert (status, "http" in text.lower()) == ("UNAVAILABLE", True), "it found the endpoint, which speaks no gRPC"
+    assert (status, "404" in text) == ("UNIMPLEMENTED", True), "its sidecar took the call to an app that knows no gRPC"
 
 
 def test_proxy_status_shows_every_sidecar_in_step(bookinfo: Mesh) -> None:
