@@ -19,6 +19,9 @@ def spans(reports: Iterable[Message]) -> Iterator[Span]:
     for report in reports:
         if report.body[:1] == b"[":
             yield from map(_zipkin, json.loads(report.body))
+        elif report.body[:1] == b"\0":  # the one message of a gRPC call, which begins with its length
+            assert int.from_bytes(report.body[1:5], "big") == len(report.body) - 5
+            yield from _opentelemetry(report.body[5:])
         else:
             yield from _opentelemetry(report.body)
 
