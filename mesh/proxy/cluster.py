@@ -297,6 +297,24 @@ class Cluster:
         else:
             self.replace_endpoints(self.config.assignment)
 
+    def inherit(self, old: Cluster) -> None:
+        """Begin with what `old`, this cluster before its configuration changed, had found out of the same hosts: there
+        is to be no gap until they are found and checked anew.
+        """
+        if (
+            self._resolver is not None
+            and old.config.dns is not None
+            and old.config.assignment == self.config.assignment
+        ):
+            self.replace_endpoints(Assignment(tuple(host.endpoint for host in old.hosts), self._rules))
+        known = {host.address: host.checked for host in old.hosts if host.checked is not None}
+        for host in self.hosts:
+            before = known.get(host.address)
+            if host.checked is not None and before is not None and not before.is_pending:
+                host.checked.is_pending = False
+                host.checked.has_failed, host.checked.is_degraded = before.has_failed, before.is_degraded
+        self.refresh()
+
     def _resolved(self, assignment: Assignment) -> None:
         if self.config.dns is not None and self.config.dns.is_logical and self.hosts and assignment.endpoints:
             self.hosts[0].move(assignment.endpoints[0])

@@ -141,6 +141,7 @@ class ClusterStats(Group):
     http2: Http2Stats | None = field(default=None, metadata={"hidden": True})  # if any of its hosts speaks it
     retries_active: int = field(default=0, metadata={"hidden": True})
     breakers: tuple[Gauges, ...] = ()
+    hash_sizes: tuple[tuple[str, int], ...] = ()  # of clusters that balance by hash
 
     def samples(self) -> Iterator[tuple[str, str, int | HistogramValue, Tags]]:
         yield from Group.samples(self)
@@ -152,6 +153,8 @@ class ClusterStats(Group):
         if self.health_check is not None:
             for name, kind, value, tags in self.health_check.samples():
                 yield f"health_check.{name}", kind, value, tags
+        for name, size in self.hash_sizes:
+            yield name, "gauge", size, ()
         for breaker in self.breakers:
             for name, gauge in breaker.gauges():
                 yield f"circuit_breakers.{name}", "gauge", gauge, ()

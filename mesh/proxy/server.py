@@ -216,6 +216,8 @@ class Server:
             assert compiled is not None
             self._clusters[name] = compiled
             clusters[name] = self._new_cluster(compiled, resources)
+            if old is not None:
+                clusters[name].inherit(old)
         for name, gone in before.clusters.items():
             if clusters.get(name) is not gone:
                 gone.close()

@@ -16,7 +16,7 @@ from mesh.proxy.balancing.hashing import MakeHashed, Share
 from mesh.proxy.balancing.localities import Localities
 from mesh.proxy.balancing.member import Locality, Member, Standing
 from mesh.proxy.balancing.priorities import Census, spread
-from mesh.proxy.balancing.spreads import HashSpread, Nobody, Panicking, PanicStats, Spread
+from mesh.proxy.balancing.spreads import BalancerStats, HashSpread, Nobody, Panicking, Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class Rules:
 
 
 def arrange(
-    members: Sequence[Member], balancing: LoadBalancing, rules: Rules, stats: PanicStats, active: Callable[[], int]
+    members: Sequence[Member], balancing: LoadBalancing, rules: Rules, stats: BalancerStats, active: Callable[[], int]
 ) -> Balancer:
     """The balancer over `members`."""
     make_spread: type[Spread] = Spread
     build: Callable[[Sequence[Member], Standing, bool], Balancer] = partial(_plain, balancing, rules)
     if balancing.make_hashed is not None:
         make_spread = HashSpread
-        build = partial(_hashed, balancing, balancing.make_hashed(active))
+        build = partial(_hashed, balancing, balancing.make_hashed(active), stats)
     if not members:
         return build((), Standing.HEALTHY, False)
     sets: list[list[Member]] = [[] for _ in range(max(member.priority for member in members) + 1)]
@@ -100,20 +100,29 @@ def _by_locality(hosts: Sequence[Member]) -> list[list[Member]]:
     return list(found.values())
 
 
-def _hashed(
-    balancing: LoadBalancing, make: MakeHashed, hosts: Sequence[Member], standing: Standing, in_panic: bool
+def _hashed(  # noqa: PLR0917 - the first three are bound once
+    balancing: LoadBalancing,
+    make: MakeHashed,
+    stats: BalancerStats,
+    hosts: Sequence[Member],
+    standing: Standing,
+    in_panic: bool,
 ) -> Balancer:
     # Envoy's hashing balancers have one table a priority, of its healthy hosts, whoever the load is meant for.
     eligible = hosts if in_panic else [host for host in hosts if host.standing == Standing.HEALTHY]
-    if not balancing.is_locality_weighted:
-        return make(_shares(eligible, 1.0))
+    hashed = make(_hash_shares(hosts, eligible) if balancing.is_locality_weighted else _shares(eligible, 1.0))
+    stats.hash_sizes = hashed.sizes()
+    return hashed
+
+
+def _hash_shares(hosts: Sequence[Member], eligible: Sequence[Member]) -> list[Share]:
     # Envoy's share of a locality is of all localities' weights, whether they have hosts left or not.
     total = sum(group[0].locality_weight for group in _by_locality(hosts))
     shares: list[Share] = []
     for group in _by_locality(eligible):
         if group[0].locality_weight:
             shares += _shares(group, group[0].locality_weight / total)
-    return make(shares)
+    return shares
 
 
 def _shares(hosts: Sequence[Member], whole: float) -> list[Share]:

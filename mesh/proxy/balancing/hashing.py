@@ -12,12 +12,22 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from math import ceil
+from typing import Protocol
 
 from mesh.proxy.balancing.balancer import Balancer, Pickable
 from mesh.proxy.balancing.digests import xxh64
 
 Share = tuple[Pickable, float]
-MakeHashed = Callable[[Sequence[Share]], Balancer]
+
+
+class Hashed(Balancer, Protocol):
+    """A balancer that hashes."""
+
+    def sizes(self) -> tuple[tuple[str, int], ...]:
+        """Envoy's gauges of it: how large it is, and how much of it hosts have."""
+
+
+MakeHashed = Callable[[Sequence[Share]], Hashed]
 _MASK = (1 << 64) - 1
 _FILLINGS = 4
 
@@ -49,6 +59,13 @@ class Ring:
     @property
     def size(self) -> int:
         return len(self._places)
+
+    def sizes(self) -> tuple[tuple[str, int], ...]:
+        least, most = self.least_places, self.most_places
+        names = ("size", "min_hashes_per_host", "max_hashes_per_host")
+        return tuple(
+            (f"ring_hash_lb.{name}", value) for name, value in zip(names, (self.size, least, most), strict=True)
+        )
 
     def pick(self, key: int | None = None, attempt: int = 0) -> Pickable | None:
         if not self._hosts:
@@ -88,6 +105,11 @@ class Maglev:
         if attempt:
             key ^= _MASK - attempt + 1  # many bits change, so that the table is left for another part of it
         return table[key % len(table)]
+
+    def sizes(self) -> tuple[tuple[str, int], ...]:
+        names = ("min_entries_per_host", "max_entries_per_host")
+        counts = (self.least_slots, self.most_slots)
+        return tuple((f"maglev_lb.{name}", value) for name, value in zip(names, counts, strict=True))
 
 
 def _fill(shares: Sequence[Share], size: int) -> array[int]:
@@ -142,7 +164,7 @@ class Bounded:
 
     __slots__ = ("_active", "_factor", "_hashed", "_shares", "_weights")
 
-    def __init__(self, hashed: Balancer, shares: Sequence[Share], factor: int, active: Callable[[], int]) -> None:
+    def __init__(self, hashed: Hashed, shares: Sequence[Share], factor: int, active: Callable[[], int]) -> None:
         self._hashed = hashed
         self._shares = shares
         self._weights = dict(shares)
@@ -168,6 +190,9 @@ class Bounded:
             if load < least:
                 best, least = other, load
         return best
+
+    def sizes(self) -> tuple[tuple[str, int], ...]:
+        return self._hashed.sizes()
 
     def _load(self, host: Pickable, share: float) -> float:
         slots = ((self._active() + 1) * self._factor + 99) // 100

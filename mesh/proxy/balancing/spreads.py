@@ -11,10 +11,11 @@ from typing import Protocol
 from mesh.proxy.balancing.balancer import Balancer, Pickable
 
 
-class PanicStats(Protocol):
-    """Where picks in panic are counted."""
+class BalancerStats(Protocol):
+    """What balancing tells of itself: picks in panic, and how large its hash tables are by Envoy's names."""
 
     lb_healthy_panic: int
+    hash_sizes: tuple[tuple[str, int], ...]
 
 
 class Spread:
@@ -49,7 +50,7 @@ class Panicking:
 
     __slots__ = ("_balancer", "_stats")
 
-    def __init__(self, balancer: Balancer, stats: PanicStats) -> None:
+    def __init__(self, balancer: Balancer, stats: BalancerStats) -> None:
         self._balancer = balancer
         self._stats = stats
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 from mesh.proxy import message_types
 from mesh.proxy.balancing import policies
 from mesh.proxy.balancing.arrangement import LoadBalancing
-from mesh.proxy.balancing.balancer import Balancer, Make
+from mesh.proxy.balancing.balancer import Make
 from mesh.proxy.balancing.digests import murmur2, xxh64
 from mesh.proxy.balancing.hashing import Bounded, Maglev, MaglevFillings, MakeHashed, Ring, Share
 from mesh.proxy.balancing.slow_start import SlowStart
@@ -85,6 +85,9 @@ def compile_load_balancing(cluster: Any, place: Place) -> LoadBalancing:
     common = cluster.common_lb_config
     threshold = common.healthy_panic_threshold.value if common.HasField("healthy_panic_threshold") else 50.0
     base = LoadBalancing(panic_threshold=min(100, round(threshold)))
+    if common.consistent_hashing_lb_config.use_hostname_for_hashing and cluster.type != Cluster.STRICT_DNS:
+        raise place.refuse("only STRICT_DNS clusters have hostnames to hash",
+                           "common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing")  # fmt: skip
     if cluster.HasField("load_balancing_policy"):
         return _extension(base, cluster.load_balancing_policy, place.at("load_balancing_policy"))
     base = replace(
@@ -211,9 +214,8 @@ def _hashed(base: LoadBalancing, make: MakeHashed, config: Any, place: Place) ->
 
 
 def _bounded(make: MakeHashed, factor: int, active: Callable[[], int]) -> MakeHashed:
-    def bounded(shares: Any) -> Balancer:
-        held: list[Share] = list(shares)
-        return Bounded(make(held), held, factor, active)
+    def bounded(shares: Sequence[Share]) -> Bounded:
+        return Bounded(make(shares), shares, factor, active)
 
     return bounded
 

@@ -79,6 +79,7 @@ class Host:
 @dataclass
 class Stats:
     lb_healthy_panic: int = 0
+    hash_sizes: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass
