@@ -20,6 +20,7 @@ from mesh.proxy.ext_authz.verdict import (
     APPEND,
     DENIED,
     ERROR,
+    JOIN,
     OK,
     OVERWRITE_IF_PRESENT,
     SET,
@@ -32,7 +33,7 @@ from mesh.proxy.tls import Peer
 
 _PATH = "/envoy.service.auth.v3.Authorization/Check"
 _PARTIAL = "x-envoy-auth-partial-body"
-_ACTIONS = (APPEND, ADD_IF_ABSENT, SET, OVERWRITE_IF_PRESENT)
+_ACTIONS = (SET, ADD_IF_ABSENT, SET, OVERWRITE_IF_PRESENT)  # by the value of append_action
 _FORBIDDEN = 403
 
 
@@ -101,15 +102,14 @@ class GrpcAuthorization:
         head = stream.head
         told.time.FromNanoseconds(int((time.time() - (time.monotonic() - stream.started)) * 1e9))
         http = told.http
-        http.id = (head.marked.get(b"x-request-id") or b"").decode("latin-1")
+        http.id = str(stream.draw)
         http.method = head.method.decode()
         http.host = head.authority.decode("latin-1")
         http.path = head.target.decode("latin-1")
         http.scheme = head.marked.get(b"x-forwarded-proto", b"http").decode("latin-1")
         http.protocol = stream.connection.protocol
-        http.size = -1 if stream.has_body and b"content-length" not in head.marked else int(
-            head.marked.get(b"content-length") or 0
-        )  # fmt: skip
+        if question.is_partial is not None:
+            http.size = stream.bytes_received
         pseudo = ((b":authority", head.authority), (b":method", head.method), (b":path", head.target),
                   (b":scheme", http.scheme.encode("latin-1")))  # fmt: skip
         for name, value in (*pseudo, *head.items()):
@@ -135,36 +135,28 @@ def judge(answer: CheckResponse) -> Verdict:
         ok = answer.ok_response
         return Verdict(
             OK,
-            upstream=_edits(ok.headers, APPEND_BY_DEFAULT),
+            upstream=_edits(ok.headers, JOIN),
             removed=frozenset(
                 name.lower().encode() for name in ok.headers_to_remove if not name.startswith(":") and name != "host"
             ),
-            client=_edits(ok.response_headers_to_add, False),
+            client=_edits(ok.response_headers_to_add, APPEND),
             metadata=metadata,
         )
     denied = answer.denied_response
     status = denied.status.code or _FORBIDDEN
     return Verdict(
-        DENIED, client=_edits(denied.headers, False), status=status, body=denied.body.encode(), metadata=metadata
+        DENIED, client=_edits(denied.headers, APPEND), status=status, body=denied.body.encode(), metadata=metadata
     )
 
 
-APPEND_BY_DEFAULT = False  # of both kinds Envoy overwrites, unless the service says otherwise
-
-
-def _edits(options: Iterable[Any], appends: bool) -> tuple[Edit, ...]:
-    """HeaderValueOptions of a service: `append` if it is said, else `append_action`, which begins with appending; but
-    what says nothing at all overwrites.
-    """
+def _edits(options: Iterable[Any], appending: int) -> tuple[Edit, ...]:
+    """HeaderValueOptions of a service; as in Envoy, one that says nothing of how overwrites."""
     edits: list[Edit] = []
     for option in options:
         name = option.header.key.lower().encode()
         value = option.header.raw_value or option.header.value.encode()
-        if option.HasField("append"):
-            action = APPEND if option.append.value else SET
-        elif option.append_action:
-            action = _ACTIONS[option.append_action]
-        else:
-            action = APPEND if appends else SET
+        action = _ACTIONS[option.append_action]
+        if option.HasField("append") and option.append.value:
+            action = appending
         edits.append((name, value, action))
     return tuple(edits)

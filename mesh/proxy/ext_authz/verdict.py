@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mesh.proxy.stream import Stream
 
 OK, DENIED, ERROR = "ok", "denied", "error"
-SET, APPEND, ADD_IF_ABSENT, OVERWRITE_IF_PRESENT = range(4)
+SET, APPEND, JOIN, ADD_IF_ABSENT, OVERWRITE_IF_PRESENT = range(5)
 
 Edit = tuple[bytes, bytes, int]
 
@@ -23,6 +23,8 @@ def edit(head: Head, edits: tuple[Edit, ...]) -> None:
         before = head.get(name)
         if action == APPEND and before is not None:
             head.add(name, value)
+        elif action == JOIN and before is not None:
+            head.set(name, b"%b,%b" % (before, value))
         elif (action == ADD_IF_ABSENT and before is not None) or (action == OVERWRITE_IF_PRESENT and before is None):
             continue
         else:

@@ -22,6 +22,7 @@ FILTERS_OF_CHAINS: Mapping[str, str] = {
     _F + "fault.v3.HTTPFault": "fault",
     _F + "jwt_authn.v3.JwtAuthentication": "jwt_authn",
     _F + "local_ratelimit.v3.LocalRateLimit": "local_ratelimit",
+    _F + "ratelimit.v3.RateLimit": "ratelimit",
     _F + "router.v3.Router": "router",
     _F + "rbac.v3.RBAC": "rbac",
 }
@@ -32,6 +33,7 @@ FILTERS_OF_ROUTES: Mapping[str, str] = {
     _F + "fault.v3.HTTPFault": "fault",
     _F + "jwt_authn.v3.PerRouteConfig": "jwt_authn",
     _F + "local_ratelimit.v3.LocalRateLimit": "local_ratelimit",
+    _F + "ratelimit.v3.RateLimitPerRoute": "ratelimit",
     _F + "rbac.v3.RBACPerRoute": "rbac",
 }
 _OURS: Mapping[str, str] = {"meshdrill.upstream_fault": "upstream_fault"}  # by name: all are TypedStructs

@@ -23,7 +23,7 @@ class Reply:
 
     `tunnel` is what it does with the bytes after its head, as `tcp` is for a whole connection. Over HTTP/2 `reset` ends
     the stream by a code of RFC 9113, before any answer or in its middle (`reset_after`); `goaway` asks for no more
-    streams, and with `refuses` it leaves the present one out too.
+    streams, and with `refuses` it leaves the present one out too. `grpc` is the answer of a gRPC service.
     """
 
     status: int = 200
@@ -46,6 +46,7 @@ class Reply:
     reset_after: bool = False
     goaway: str | None = None
     refuses: bool = False
+    grpc: Any = None
 
 
 @dataclass(frozen=True)

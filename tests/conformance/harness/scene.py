@@ -15,6 +15,7 @@ from typing import Any
 from harness.case import CaseFile, Reply, Request, decode
 from harness.engines import AccessLog, Engine, TextLog
 from harness.frame import ADMIN_PORT, LISTENER_PORT, NOBODY, Frame
+from harness.grpc_upstream import GrpcUpstream
 from harness.http2_upstream import Http2Upstream
 from harness.pki import ssl_context
 from harness.spans import COLLECTOR
@@ -63,8 +64,10 @@ class Scene:
             self.close()
             raise
 
-    def _upstream(self, name: str, options: Mapping[str, Any]) -> Upstream | Http2Upstream:
+    def _upstream(self, name: str, options: Mapping[str, Any]) -> Upstream | Http2Upstream | GrpcUpstream:
         records = self.reports if name == COLLECTOR else self.records
+        if options.get("grpc"):
+            return GrpcUpstream(name, records)
         if options.get("http2") is None:
             return Upstream(name, records)
         return Http2Upstream(name, records, options["http2"])
