@@ -117,6 +117,10 @@ class ActiveListener:
     def drain(self, idle_s: float) -> None:
         """Stop accepting and let each connection end with its next response, an idle one after `idle_s` seconds."""
         self.stop()
+        self.ask_to_leave(idle_s)
+
+    def ask_to_leave(self, idle_s: float) -> None:
+        """Let each connection end with its next response, an idle one after `idle_s` seconds."""
         for connection in list(self.connections):
             connection.drain(idle_s)
 

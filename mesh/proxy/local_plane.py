@@ -61,8 +61,8 @@ class LocalPlane:
     async def reopen_logs(self) -> None:
         self._server.worker.logs.reopen()
 
-    async def drain(self) -> None:
-        self._server.begin_drain()
+    async def drain(self, *, inbound_only: bool = False, keeps_accepting: bool = False) -> None:
+        self._server.begin_drain(inbound_only=inbound_only, keeps_accepting=keeps_accepting)
 
     async def close(self, grace_s: float) -> None:
         await self._server.close(grace_s)

@@ -86,8 +86,10 @@ class DataPlane(Protocol):
     async def reopen_logs(self) -> None:
         """Open the access logs anew by their paths: somebody has moved the files away."""
 
-    async def drain(self) -> None:
-        """Ask clients to leave: no new connections, `connection: close` on what is answered."""
+    async def drain(self, *, inbound_only: bool = False, keeps_accepting: bool = False) -> None:
+        """Ask clients to leave: no new connections, `connection: close` on what is answered. `inbound_only` leaves
+        listeners of other directions alone; `keeps_accepting` only asks.
+        """
 
     async def close(self, grace_s: float) -> None:
         """Wait for requests in flight for at most `grace_s` seconds, then end."""

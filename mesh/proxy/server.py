@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from envoy.config.core.v3.base_pb2 import Node
+from envoy.config.core.v3.base_pb2 import INBOUND, Node
 
 from mesh.proxy.cluster import Cluster
 from mesh.proxy.compile.clusters import CompiledCluster, compile_cluster
@@ -272,11 +272,18 @@ class Server:
 
     # The end
 
-    def begin_drain(self) -> None:
-        """Stop accepting; each connection ends after its present request, an idle one now: this process ends soon."""
-        self.worker.is_draining = True
-        for active in (*self._active.values(), *self._draining):
-            active.drain(0)
+    def begin_drain(self, *, inbound_only: bool = False, keeps_accepting: bool = False) -> None:
+        """Stop accepting, unless that is to go on; each connection ends after its present request, an idle one now."""
+        self.worker.is_draining = self.worker.is_draining or not inbound_only
+        directions = {name: listener.traffic_direction for name, listener in self.runtime.resources.listeners.items()}
+        chosen = [
+            active for name, active in self._active.items() if not inbound_only or directions.get(name) == INBOUND
+        ]
+        for active in (*chosen, *self._draining):
+            if keeps_accepting:
+                active.ask_to_leave(0)
+            else:
+                active.drain(0)
 
     async def close(self, grace_s: float) -> None:
         """Wait for connections to end, `grace_s` seconds at most, then end them; write out the logs."""

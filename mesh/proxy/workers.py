@@ -152,17 +152,20 @@ class Workers:
     async def reopen_logs(self) -> None:
         await self._all(Verb.REOPEN)
 
-    async def drain(self) -> None:
-        self._is_draining = True
-        await self._all(Verb.DRAIN)
+    async def drain(self, *, inbound_only: bool = False, keeps_accepting: bool = False) -> None:
+        # A worker that ends while some listeners still accept has to have a successor.
+        self._is_draining = self._is_draining or not (inbound_only or keeps_accepting)
+        await self._all(Verb.DRAIN, (inbound_only, keeps_accepting))
 
     async def close(self, grace_s: float) -> None:
         workers, self._workers = self._workers, []
         await asyncio.gather(*(worker.end(grace_s) for worker in workers))
 
-    async def _all(self, verb: Verb) -> list[Any]:
+    async def _all(self, verb: Verb, argument: Any = None) -> list[Any]:
         """The answers of the workers that are there to answer."""
-        answers = await asyncio.gather(*(worker.ask(verb) for worker in self._workers), return_exceptions=True)
+        answers = await asyncio.gather(
+            *(worker.ask(verb, argument) for worker in self._workers), return_exceptions=True
+        )
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, WorkerGoneError):
                 raise answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mesh.proxy.admin.page import BadQuery, Page, Reply, Request, Sidecar, json_reply, wants_json
+from mesh.proxy.admin.page import Page, Reply, Request, Sidecar, json_reply, wants_json
 from mesh.proxy.plane import ListenerStatus
 
 
@@ -17,10 +17,8 @@ async def answer(sidecar: Sidecar, request: Request) -> Reply:
 
 
 async def drain(sidecar: Sidecar, request: Request) -> Reply:
-    for name in ("inboundonly", "skip_exit"):
-        if name in request.query:
-            raise BadQuery(f"{name} is not supported by this sidecar\n")
-    await sidecar.plane.drain()
+    query = request.query
+    await sidecar.plane.drain(inbound_only="inboundonly" in query, keeps_accepting="skip_exit" in query)
     return Reply("OK\n")
 
 
@@ -41,6 +39,10 @@ PAGES = (
         "drain listeners",
         drain,
         changes=True,
-        parameters={"graceful": "Let requests in flight end; this sidecar always does"},
+        parameters={
+            "graceful": "Let requests in flight end; this sidecar always does",
+            "skip_exit": "Let connections end with their next response, and go on accepting",
+            "inboundonly": "Drain the listeners with traffic_direction INBOUND alone",
+        },
     ),
 )

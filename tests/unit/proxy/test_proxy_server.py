@@ -450,3 +450,30 @@ def test_fields_that_are_not_supported_are_named() -> None:
         assert str(refused.value) == f'Listener "l": {path}: not supported by this sidecar'
 
     play(scene)
+
+
+def test_inbound_listeners_alone_are_drained() -> None:
+    async def scene() -> None:
+        inbound = listener(chain("in"), name="l").replace("{name: l,", "{name: l, traffic_direction: INBOUND,", 1)
+        async with sidecar(resources(f"{inbound}, {listener(chain('out'), name='o')}")) as running:
+            ports = {name: each.ports[0][1] for name, each in running.server.listeners.items()}
+            assert (await get(ports["l"], "/own"), await get(ports["o"], "/own")) == ("in", "out")
+            running.server.begin_drain(inbound_only=True)
+            assert (await get(ports["l"], "/own"), await get(ports["o"], "/own")) == ("", "out")
+            assert not running.server.worker.is_draining
+
+    play(scene)
+
+
+def test_a_drain_that_goes_on_accepting_lets_each_connection_answer_once() -> None:
+    async def scene() -> None:
+        async with sidecar(resources(listener(chain("own")))) as running:
+            running.server.begin_drain(keeps_accepting=True)
+            reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+            writer.write(b"GET /own HTTP/1.1\r\nHost: app\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+            assert b"\r\nconnection: close\r\n" in answer
+            assert answer.endswith(b"own")
+
+    play(scene)
