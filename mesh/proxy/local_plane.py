@@ -39,10 +39,10 @@ class LocalPlane:
         """Nothing to look after: it ends with this process."""
 
     async def check(self, resources: Resources) -> None:
-        self._server.check(resources)
+        await self._server.check(resources)
 
     async def apply(self, resources: Resources) -> None:
-        self._server.apply(resources)
+        await self._server.apply(resources)
         await self._server.settled()
 
     async def samples(self) -> list[Sample]:

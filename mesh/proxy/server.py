@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -32,6 +33,7 @@ from mesh.proxy.stats import Stats
 from mesh.proxy.tls_context import Material
 
 _NO_LIMITS = ConnectionLimits()
+_TURN_S = 0.003  # how long requests may wait for a piece of an update
 
 
 @dataclass(slots=True)
@@ -44,7 +46,22 @@ class _Plan:
     clusters: dict[str, CompiledCluster] = field(default_factory=dict)
     endpoints: dict[str, Assignment] = field(default_factory=dict)
     contexts: list[tuple[ContextPlan, Material | None]] = field(default_factory=list)
+    made: dict[str, Cluster] = field(default_factory=dict)
     opened: dict[str, ActiveListener] = field(default_factory=dict)
+
+
+class _Turn:
+    """Lets the event loop serve requests once an update has kept it for long enough."""
+
+    __slots__ = ("_ends",)
+
+    def __init__(self) -> None:
+        self._ends = time.monotonic() + _TURN_S
+
+    async def over(self) -> None:
+        if time.monotonic() >= self._ends:
+            await asyncio.sleep(0)
+            self._ends = time.monotonic() + _TURN_S
 
 
 class Server:
@@ -85,14 +102,25 @@ class Server:
         """The listeners that accept, by name."""
         return self._active
 
-    def check(self, resources: Resources) -> None:
+    async def check(self, resources: Resources) -> None:
         """Raise Refused if `resources` could not be served; change nothing. Ports are not tried."""
-        self._compile(resources)
+        await self._compile(_Plan(resources))
 
-    def apply(self, resources: Resources) -> None:
-        """Serve `resources` from now on. Raises Refused, and then nothing has changed."""
-        plan = self._compile(resources)
-        self._open(plan)
+    async def apply(self, resources: Resources) -> None:
+        """Serve `resources` from now on. Raises Refused, and then nothing has changed.
+
+        Requests are served meanwhile: the update is compiled in small pieces, and put in force in one. Only one at a
+        time: the caller waits for the end of the one before.
+        """
+        plan = _Plan(resources)
+        try:
+            await self._compile(plan)
+            await self._make_clusters(plan)
+            self._open(plan)
+        except BaseException:
+            for cluster in plan.made.values():
+                cluster.close()
+            raise
         self._commit(plan)
         if not self._is_settled:
             # Modules and the first configuration live for ever: a collection that walks them is a pause for nothing.
@@ -102,24 +130,33 @@ class Server:
 
     # Compiling
 
-    def _compile(self, resources: Resources) -> _Plan:
-        before = self.runtime.resources
-        plan = _Plan(resources)
+    async def _compile(self, plan: _Plan) -> None:
+        before, resources, turn = self.runtime.resources, plan.resources, _Turn()
         for name, secret in _changed(before.secrets, resources.secrets):
             check_secret(secret, Place("Secret", name))
+            await turn.over()
         for name, cluster in _changed(before.clusters, resources.clusters):
             plan.clusters[name] = compile_cluster(cluster, Place("Cluster", name))
+            await turn.over()
         for name, assignment in _changed(before.endpoints, resources.endpoints):
             plan.endpoints[name] = compile_endpoints(assignment, Place("ClusterLoadAssignment", name))
+            await turn.over()
         for name, routes in _changed(before.routes, resources.routes):
             plan.routes[name] = compile_routes(routes, Place("RouteConfiguration", name))
+            await turn.over()
         for name, listener in _changed(before.listeners, resources.listeners):
             plan.listeners[name] = compile_listener(
                 listener, self._node, self.stats, self.worker.logs, Place("Listener", name)
             )
+            await turn.over()
         self._make_contexts(plan, before)
         _check_clusters(plan)
-        return plan
+
+    async def _make_clusters(self, plan: _Plan) -> None:
+        turn = _Turn()
+        for name, compiled in plan.clusters.items():
+            plan.made[name] = self._new_cluster(compiled, plan.resources)
+            await turn.over()
 
     def _make_contexts(self, plan: _Plan, before: Resources) -> None:
         """TLS contexts of what is new, and of what refers to a secret that changed."""
@@ -215,7 +252,7 @@ class Server:
                 continue
             assert compiled is not None
             self._clusters[name] = compiled
-            clusters[name] = self._new_cluster(compiled, resources)
+            clusters[name] = plan.made[name]
             if old is not None:
                 clusters[name].inherit(old)
         for name, gone in before.clusters.items():

@@ -122,7 +122,7 @@ def test_no_request_is_lost_while_all_is_swapped() -> None:
             async with sidecar(first) as running, load(running.port) as clients:
                 await clients.more(20)
                 for _, config in zip(range(18), versions(running.port, one, two), strict=False):
-                    running.server.apply(config)
+                    await running.server.apply(config)
                     await running.server.settled()
                     await clients.more(30)
             assert clients.lost == []
@@ -143,7 +143,7 @@ def test_no_request_is_lost_while_secrets_are_rotated(tmp_path: Path) -> None:
                 await clients.more(20)
                 for name, _ in zip(cycle(("app", "other")), range(4), strict=False):
                     rotated = secrets(authority, name)
-                    running.server.apply(resources(tls, cluster("app", port), secret=rotated))
+                    await running.server.apply(resources(tls, cluster("app", port), secret=rotated))
                     seen = len(clients.certificates)
                     await clients.more(20)
                     # Those who were connected stay so; who connects anew sees the new certificate.

@@ -142,7 +142,7 @@ async def sidecar(config: Resources) -> AsyncIterator[Sidecar]:
     stats = Stats()
     with open("/dev/null", "w") as log:  # noqa: ASYNC230 - opening a device does not wait
         server = Server(asyncio.get_running_loop(), Node(id="n"), stats, log)
-        server.apply(config)
+        await server.apply(config)
         try:
             yield Sidecar(server, stats)
         finally:
@@ -324,7 +324,7 @@ def test_new_certificates_serve_new_connections_and_old_connections_stay(tmp_pat
             identity = "spiffe://cluster.local/ns/default/sa/a"
             tls = client_context(old, identity, tmp_path)
             reader, writer = await asyncio.open_connection("127.0.0.1", inbound.port, ssl=tls, server_hostname="app")
-            inbound.server.apply(replace(config, secrets=secrets(new, "b")))
+            await inbound.server.apply(replace(config, secrets=secrets(new, "b")))
             writer.write(b"GET /own HTTP/1.1\r\nHost: a\r\n\r\n")
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
             writer.close()
@@ -342,7 +342,7 @@ def test_a_listener_without_its_secrets_closes_connections_until_they_come(tmp_p
             tls = client_context(authority, "spiffe://cluster.local/ns/default/sa/a", tmp_path)
             assert await get(inbound.port, "/own", tls) == ""
             assert inbound.counter("downstream_context_secrets_not_ready") == 1
-            inbound.server.apply(replace(config, secrets=secrets(authority, "b")))
+            await inbound.server.apply(replace(config, secrets=secrets(authority, "b")))
             assert await get(inbound.port, "/own", tls) == "app"
 
     play(scene)
@@ -355,10 +355,10 @@ def test_an_update_that_cannot_be_served_changes_nothing() -> None:
             async with sidecar(good) as proxy:
                 bad = resources(listener(chain("other")), cluster("other", port).replace("STATIC", "ORIGINAL_DST"))
                 with pytest.raises(Refused, match='Cluster "other": load_assignment: ORIGINAL_DST clusters'):
-                    proxy.server.apply(bad)
+                    await proxy.server.apply(bad)
                 taken = resources(f"{listener(chain('app'))}, {listener(chain('app'), port, 'second')}")
                 with pytest.raises(Refused, match=f'Listener "second": address: cannot bind 127.0.0.1:{port}: Address'):
-                    proxy.server.apply(taken)
+                    await proxy.server.apply(taken)
                 assert proxy.server.runtime.resources is good
                 assert await get(proxy.port) == "app"
 
@@ -371,7 +371,7 @@ def test_an_inline_table_needs_its_clusters() -> None:
             checked = listener(chain("app")).replace("validate_clusters: false, ", "")
             async with sidecar(resources(checked, cluster("app", port))) as proxy:
                 with pytest.raises(Refused, match="Listener \"l\": route: unknown cluster 'app'"):
-                    proxy.server.apply(resources(listener(chain("app")).replace("false", "true")))
+                    await proxy.server.apply(resources(listener(chain("app")).replace("false", "true")))
                 assert await get(proxy.port) == "app"
 
     play(scene)
@@ -389,7 +389,7 @@ def test_an_idle_connection_is_told_before_it_ends_when_its_listener_changes(nam
                 head = await reader.readuntil(b"\r\n\r\n")
                 assert (b"connection: close" in head) == is_last
                 assert await reader.readexactly(3) == b"one"
-                proxy.server.apply(resources(listener(chain("two"), name=name)))
+                await proxy.server.apply(resources(listener(chain("two"), name=name)))
             assert await reader.read() == b""
             writer.close()
 
@@ -400,8 +400,8 @@ def test_a_port_passes_from_one_listener_to_another() -> None:
     async def scene() -> None:
         async with sidecar(resources(listener(chain("one")))) as proxy:
             port = proxy.port
-            proxy.server.apply(resources(listener(chain("one"), port)))
-            proxy.server.apply(resources(listener(chain("two"), port, "renamed")))
+            await proxy.server.apply(resources(listener(chain("one"), port)))
+            await proxy.server.apply(resources(listener(chain("two"), port, "renamed")))
             assert await get(port, "/own") == "two"
 
     play(scene)
@@ -425,14 +425,14 @@ def test_an_endpoint_change_keeps_the_hosts_that_stay() -> None:
                 assert await get(proxy.port) == "one"
                 cluster = proxy.server.runtime.clusters["app"]
                 (host,) = cluster.hosts
-                proxy.server.apply(replace(config, endpoints=assignment(first, second)))
+                await proxy.server.apply(replace(config, endpoints=assignment(first, second)))
                 assert proxy.server.runtime.clusters["app"] is cluster
                 assert cluster.hosts[0] is host
                 assert {await get(proxy.port) for _ in range(4)} == {"one", "two"}
                 assert host.cx_total == 1
-                proxy.server.apply(replace(config, endpoints=assignment(second)))
+                await proxy.server.apply(replace(config, endpoints=assignment(second)))
                 assert {await get(proxy.port) for _ in range(3)} == {"two"}
-                proxy.server.apply(replace(config, endpoints={}))
+                await proxy.server.apply(replace(config, endpoints={}))
                 assert await get(proxy.port) == "no healthy upstream"
 
     play(scene)
