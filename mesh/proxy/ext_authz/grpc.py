@@ -33,7 +33,7 @@ from mesh.proxy.tls import Peer
 
 _PATH = "/envoy.service.auth.v3.Authorization/Check"
 _PARTIAL = "x-envoy-auth-partial-body"
-_ACTIONS = (SET, ADD_IF_ABSENT, SET, OVERWRITE_IF_PRESENT)  # by the value of append_action
+_ACTIONS = (APPEND, ADD_IF_ABSENT, SET, OVERWRITE_IF_PRESENT)  # by the value of append_action
 _FORBIDDEN = 403
 
 
@@ -135,28 +135,35 @@ def judge(answer: CheckResponse) -> Verdict:
         ok = answer.ok_response
         return Verdict(
             OK,
-            upstream=_edits(ok.headers, JOIN),
+            upstream=_upstream_edits(ok.headers),
             removed=frozenset(
                 name.lower().encode() for name in ok.headers_to_remove if not name.startswith(":") and name != "host"
             ),
-            client=_edits(ok.response_headers_to_add, APPEND),
+            client=_client_edits(ok.response_headers_to_add),
             metadata=metadata,
         )
     denied = answer.denied_response
     status = denied.status.code or _FORBIDDEN
     return Verdict(
-        DENIED, client=_edits(denied.headers, APPEND), status=status, body=denied.body.encode(), metadata=metadata
+        DENIED, client=_upstream_edits(denied.headers), status=status, body=denied.body.encode(), metadata=metadata
     )
 
 
-def _edits(options: Iterable[Any], appending: int) -> tuple[Edit, ...]:
-    """HeaderValueOptions of a service; as in Envoy, one that says nothing of how overwrites."""
+def _upstream_edits(options: Iterable[Any]) -> tuple[Edit, ...]:
+    """Of the request: as in Envoy only `append` is heard, and what does not say it overwrites."""
+    return tuple((*_header(option), JOIN if option.append.value else SET) for option in options)
+
+
+def _client_edits(options: Iterable[Any]) -> tuple[Edit, ...]:
+    """Of the response: `append` where it is said, else `append_action`."""
     edits: list[Edit] = []
     for option in options:
-        name = option.header.key.lower().encode()
-        value = option.header.raw_value or option.header.value.encode()
         action = _ACTIONS[option.append_action]
-        if option.HasField("append") and option.append.value:
-            action = appending
-        edits.append((name, value, action))
+        if option.HasField("append"):
+            action = APPEND if option.append.value else SET
+        edits.append((*_header(option), action))
     return tuple(edits)
+
+
+def _header(option: Any) -> tuple[bytes, bytes]:
+    return option.header.key.lower().encode(), option.header.raw_value or option.header.value.encode()
