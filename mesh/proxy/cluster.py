@@ -12,6 +12,7 @@ from mesh.proxy.balancing.arrangement import arrange
 from mesh.proxy.balancing.balancer import Balancer, pick_untried
 from mesh.proxy.balancing.member import Locality, Standing
 from mesh.proxy.cluster_config import ClusterConfig
+from mesh.proxy.connect_pool import ConnectPool
 from mesh.proxy.counters import ClusterStats, HealthCheckStats
 from mesh.proxy.deadlines import Deadlines
 from mesh.proxy.dialling import Dial
@@ -37,9 +38,9 @@ class Host:
     """One endpoint with what it has lived through. It stays while its address and transport stay."""
 
     __slots__ = (
-        "_has_failed", "_high_pool", "active", "address", "checked", "cluster", "cx_active", "cx_connect_fail",
-        "cx_total", "endpoint", "health", "healthy_since", "is_leaving", "is_removed", "pool", "rq_error",
-        "rq_success", "rq_timeout", "rq_total", "standing", "tls", "weight",
+        "_connect_pool", "_has_failed", "_high_pool", "active", "address", "checked", "cluster", "cx_active",
+        "cx_connect_fail", "cx_total", "endpoint", "health", "healthy_since", "is_leaving", "is_removed", "pool",
+        "rq_error", "rq_success", "rq_timeout", "rq_total", "standing", "tls", "weight",
     )  # fmt: skip
 
     def __init__(self, cluster: Cluster, endpoint: Endpoint, tls: ClientTls | None) -> None:
@@ -59,6 +60,7 @@ class Host:
         self.rq_total = self.rq_success = self.rq_error = self.rq_timeout = 0
         self.pool = make_pool(cluster, self)
         self._high_pool: HostPool | None = None
+        self._connect_pool: ConnectPool | None = None
         self._has_failed = self.checked is not None
 
     @property
@@ -69,8 +71,15 @@ class Host:
         return self._high_pool
 
     @property
-    def pools(self) -> tuple[HostPool, ...]:
-        return (self.pool,) if self._high_pool is None else (self.pool, self._high_pool)
+    def connect_pool(self) -> ConnectPool:
+        """The connections of CONNECT requests that end here."""
+        if self._connect_pool is None:
+            self._connect_pool = ConnectPool(self.cluster, self)
+        return self._connect_pool
+
+    @property
+    def pools(self) -> tuple[HostPool | ConnectPool, ...]:
+        return tuple(pool for pool in (self.pool, self._high_pool, self._connect_pool) if pool is not None)
 
     @property
     def is_canary(self) -> bool:

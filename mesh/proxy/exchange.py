@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from mesh.proxy.grpc import http_status, is_grpc
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
-from mesh.proxy.http1.upgrade import restore
+from mesh.proxy.http1.upgrade import CONNECT, is_agreement, restore
 from mesh.proxy.request_body import RequestBody
 from mesh.proxy.request_head import limits, rewrite, rewrite_host
 from mesh.proxy.rescue import (
@@ -211,7 +211,10 @@ class Exchange(Stream):
         assert cluster is not None
         assert host is not None
         try:
-            (host.pool if cluster is host.cluster else host.high_pool).request(self)
+            if self.upgrade == CONNECT and self._ends_connect():
+                host.connect_pool.request(self)
+            else:
+                (host.pool if cluster is host.cluster else host.high_pool).request(self)
         except Overflow as overflow:
             cluster.stats.codes.count(503)
             self.upstream_failed(overflow)
@@ -221,6 +224,10 @@ class Exchange(Stream):
         self._sent = True
         self.upstream_started = time.monotonic()
         self.response_received(head, body, True)
+
+    def _ends_connect(self) -> bool:
+        """Whether the route has the CONNECT end here and its payload go on as TCP."""
+        return self.route is not None and type(self.route.action) is Forward and self.route.action.ends_connect
 
     def upstream_ready(self, upstream: RequestEncoder) -> None:
         """The pool's answer: send the head, and of the body what is there."""
@@ -389,7 +396,7 @@ class Exchange(Stream):
         it is none of an error.
         """
         was_awaited, self._awaits_handshake = self._awaits_handshake, False
-        if not done and head.status == 101:
+        if not done and is_agreement(self.upgrade, head.status):
             self.is_tunnel = True
             restore(head)
             self.stop_route_timeout()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
-from mesh.proxy.http1.upgrade import is_upgrade
+from mesh.proxy.http1.upgrade import CONNECT, is_upgrade
 from mesh.proxy.http2 import errors
 from mesh.proxy.http2.stream import ClientStream
 from mesh.proxy.rescue import Failure, UpstreamBroke, UpstreamRefused, UpstreamReset
@@ -55,7 +55,10 @@ class Http2Request(ClientStream):
 
     def _extended_connect(self, head: RequestHead) -> RequestHead:
         """RFC 8441: HTTP/2 has no Upgrade, but a CONNECT that names a protocol."""
-        self._upgrade = head.marked[b"upgrade"]
+        asked = head.marked[b"upgrade"]
+        if asked == CONNECT:
+            return RequestHead(b"CONNECT", head.target, head.authority, head.lines, {})
+        self._upgrade = asked
         return RequestHead(b"CONNECT", head.target, head.authority, head.lines, head.marked)
 
     def send_payload(self, payload: bytes, done: bool) -> None:

@@ -89,6 +89,7 @@ class Forward:
     no_cluster_status: int = 503
     is_high_priority: bool = False
     upgrades: Mapping[bytes, bool] = field(default_factory=dict)
+    ends_connect: bool = False  # CONNECT goes on as TCP
     max_duration: Callable[[RequestHead, float], float] | None = None
     grpc_timeout: Callable[[RequestHead], float] | None = None
     expected_timeout: bytes | None = None  # the header line of `timeout`
@@ -139,6 +140,7 @@ class VirtualHost:
     routes: tuple[Route, ...]
     requires_tls: str = ""
     index: RouteIndex | None = None
+    connects: tuple[Route, ...] = ()  # the routes for CONNECT, which has no path
 
 
 class RouteTable:
@@ -217,10 +219,19 @@ class ParticularRouteTable(RouteTable):
         return _first_match(self.host_of(authority), path, stream)
 
 
+def _first_connect(host: VirtualHost, stream: Stream) -> Route | None:
+    for route in host.connects:
+        if _all(route.conditions, stream.head) and _all(route.circumstances, stream):
+            return route
+    return None
+
+
 def _first_match(host: VirtualHost | None, path: bytes, stream: Stream) -> Route | None:
-    if host is None or path[0] != 0x2F:  # `*` and CONNECT's authority are paths to nowhere
-        return None
     head = stream.head
+    if host is None:
+        return None
+    if path[0] != 0x2F:  # `*` is a path to nowhere, and CONNECT has none
+        return _first_connect(host, stream) if head.method == b"CONNECT" else None
     if host.requires_tls and _wants_tls(host, head):
         return _TO_TLS
     for route in host.routes if host.index is None else host.index.candidates(path):

@@ -12,7 +12,7 @@ from mesh.proxy.http1.body import LAST_CHUNK, Body, Chunked, Tunnel, UntilClose,
 from mesh.proxy.http1.errors import MalformedError
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http1.parse import MAX_HEAD, parse_response
-from mesh.proxy.http1.upgrade import is_upgrade
+from mesh.proxy.http1.upgrade import CONNECT, is_agreement, is_upgrade
 from mesh.proxy.rescue import UpstreamBroke, UpstreamClosed
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Upstream(asyncio.Protocol):
         self._body: Body | None = None
         self._chunks = False  # whether the present request is chunked
         self._request_done = False
-        self._upgrades = False  # whether the present request asks for another protocol
+        self._upgrades = b""  # the protocol that the present request asks for
         self._reusable = True
 
     # For the exchange: see `codec.RequestEncoder`
@@ -73,7 +73,7 @@ class Upstream(asyncio.Protocol):
 
     def send_request(self, head: RequestHead, pieces: list[bytes] | None, done: bool) -> None:
         self._request_done = done
-        self._upgrades = False
+        self._upgrades = b""
         if pieces is None:
             form = _REQUEST if head.method in _BODILESS or b"content-length" in head.marked else _EMPTY_REQUEST
             wire = form % (head.method, head.target, b"\r\n".join(head.lines))
@@ -81,7 +81,7 @@ class Upstream(asyncio.Protocol):
             self.transport.write(wire)
             return
         if b"upgrade" in head.marked:
-            self._upgrades = is_upgrade(head)
+            self._upgrades = head.marked[b"upgrade"].lower() if is_upgrade(head) else b""
         chunks = self._chunks = b"content-length" not in head.marked and not self._upgrades
         wire = (_CHUNKED_REQUEST if chunks else _REQUEST) % (head.method, head.target, b"\r\n".join(head.lines))
         if chunks:
@@ -205,9 +205,9 @@ class Upstream(asyncio.Protocol):
         marked = head.marked
         if head.status == 204 and b"content-length" in marked:
             head.remove((b"content-length",))
-        if head.status == 101:
+        if head.status == 101 or self._upgrades == CONNECT:
             self._reusable = False
-            if self._upgrades and is_upgrade(head):
+            if self._opens_tunnel(head):
                 self._body = Tunnel()
                 caller.response_received(head, rest, False)
                 return
@@ -232,6 +232,10 @@ class Upstream(asyncio.Protocol):
         if done:
             self._finish(rest)
         caller.response_received(head, payload, done)
+
+    def _opens_tunnel(self, head: ResponseHead) -> bool:
+        asked = self._upgrades
+        return bool(asked) and is_agreement(asked, head.status) and (asked == CONNECT or is_upgrade(head))
 
     def _end(self, caller: Requester, body: Body) -> None:
         """The response ends, and has said its payload; the caller may have had enough of it already."""

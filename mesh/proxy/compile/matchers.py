@@ -35,6 +35,8 @@ def path_match(match: Any, place: Place) -> PathMatch:
     kind = match.WhichOneof("path_specifier")
     if kind == "safe_regex":
         return full_match(match.safe_regex, place.at("safe_regex"))
+    if kind == "connect_matcher":
+        return _never
     if kind not in ("prefix", "path", "path_separated_prefix"):
         raise place.refuse("one of prefix, path, path_separated_prefix, safe_regex is required")
     wanted = getattr(match, kind).encode()
@@ -42,6 +44,11 @@ def path_match(match: Any, place: Place) -> PathMatch:
         folded = _plain_path(kind, wanted.lower())
         return lambda path: folded(path.lower())
     return _plain_path(kind, wanted)
+
+
+def _never(path: bytes) -> bool:
+    """CONNECT has no path; see `VirtualHost.connects`."""
+    return False
 
 
 def _plain_path(kind: str, wanted: bytes) -> PathMatch:
@@ -62,6 +69,8 @@ def path_keys(match: Any) -> list[PathKey]:
         text = match.safe_regex.regex.encode().removeprefix(b"^")
         start = _PLAIN_START.match(text) if b"|" not in text else None
         return [PathKey(start[0] if start else b"", is_exact=False)]
+    if kind == "connect_matcher":
+        return []
     text = getattr(match, kind).encode()
     is_folded = match.HasField("case_sensitive") and not match.case_sensitive.value
     if is_folded:

@@ -50,7 +50,7 @@ def path_rewrite(action: Any, match: Any, place: Place) -> Callable[[bytes], byt
 
 def _prefix_rewrite(new: bytes, match: Any, place: Place) -> Callable[[bytes], bytes]:
     kind = match.WhichOneof("path_specifier")
-    if kind == "safe_regex":
+    if kind in ("safe_regex", "connect_matcher"):
         raise place.refuse("prefix_rewrite needs a prefix or path match", "prefix_rewrite")
     matched = len(getattr(match, kind).encode())
     return lambda path: new + path[matched:]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mesh.proxy.compile import destinations, durations, hash_policy, mirrors, redirects, retries
-from mesh.proxy.compile.upgrades import upgrades
+from mesh.proxy.compile.upgrades import ends_connect, upgrades
 from mesh.proxy.compile.values import replacer, seconds_or, value_or
 from mesh.proxy.fields import Place
 from mesh.proxy.http1.head import RequestHead
@@ -21,7 +21,8 @@ SUPPORTED = {
          "retry_policy", "hash_policy", "request_mirror_policies", "upgrade_configs", "max_stream_duration",
          "max_grpc_timeout", "grpc_timeout_offset", "rate_limits", "include_vh_rate_limits")
     ),
-    "envoy.config.route.v3.RouteAction.UpgradeConfig": frozenset(("upgrade_type", "enabled")),
+    "envoy.config.route.v3.RouteAction.UpgradeConfig": frozenset(("upgrade_type", "enabled", "connect_config")),
+    "envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig": frozenset(),
     **destinations.SUPPORTED,
     **durations.SUPPORTED,
     **hash_policy.SUPPORTED,
@@ -67,6 +68,7 @@ def _forward(route: Any, host: Any, config: Any, place: Place) -> Forward:
         append_x_forwarded_host=action.append_x_forwarded_host,
         max_duration=durations.max_duration(action),
         grpc_timeout=durations.grpc_timeout(action),
+        ends_connect=ends_connect(action.upgrade_configs),
         upgrades=upgrades(action.upgrade_configs, place),
         is_high_priority=action.priority == _HIGH,
         no_cluster_status=_NOT_FOUND[action.cluster_not_found_response_code],

@@ -37,9 +37,11 @@ SUPPORTED = {
     **tracing.ROUTE_SUPPORTED,
     "envoy.config.route.v3.RouteMatch": frozenset(
         ("prefix", "path", "safe_regex", "path_separated_prefix", "case_sensitive", "runtime_fraction", "headers",
-         "query_parameters", "grpc", "tls_context", "dynamic_metadata")
+         "query_parameters", "grpc", "tls_context", "dynamic_metadata",
+         "connect_matcher")
     ),
     "envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions": frozenset(),
+    "envoy.config.route.v3.RouteMatch.ConnectMatcher": frozenset(),
     "envoy.config.route.v3.RouteMatch.TlsContextMatchOptions": frozenset(("presented", "validated")),
     "envoy.config.core.v3.RuntimeFractionalPercent": frozenset(("default_value", "runtime_key")),
     "envoy.type.v3.FractionalPercent": frozenset(("numerator", "denominator")),
@@ -100,7 +102,9 @@ def _virtual_host(config: Any, host: Any, place: Place, outer: Place, of_config:
     if len(routes) > WORTH_INDEXING:
         keys = [path_keys(route.match) for route in host.routes]
         index_of_many = RouteIndex(list(zip(keys, routes, strict=True)))
-    return VirtualHost(host.name, tuple(routes), _REQUIRES_TLS[host.require_tls], index_of_many)
+    both = zip(routes, host.routes, strict=True)
+    connects = tuple(made for made, route in both if route.match.HasField("connect_matcher"))
+    return VirtualHost(host.name, tuple(routes), _REQUIRES_TLS[host.require_tls], index_of_many, connects)
 
 
 def _route(route: Any, levels: list[tuple[Any, Place]], inherited: Mapping[str, Any]) -> Route:

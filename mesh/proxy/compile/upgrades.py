@@ -18,9 +18,12 @@ def upgrades(configs: Iterable[Any], place: Place) -> Mapping[bytes, bool]:
     for index, config in enumerate(configs):
         name = config.upgrade_type.lower().encode()
         inside = place.at(f"upgrade_configs[{index}]")
-        if name == b"connect":
-            raise inside.refuse("CONNECT is not supported by this sidecar", "upgrade_type")
         if not name or name in allowed:
             raise inside.refuse("a type of its own is required", "upgrade_type")
         allowed[name] = value_or(config, "enabled", True)
     return allowed
+
+
+def ends_connect(configs: Iterable[Any]) -> bool:
+    """Whether a route's CONNECT requests end here (`connect_config`)."""
+    return any(config.upgrade_type.lower() == "connect" and config.HasField("connect_config") for config in configs)

@@ -152,6 +152,7 @@ def _other_form(
 ) -> tuple[bytes, bytes | None]:
     """Targets that are not a path: absolute (RFC 9112 section 3.2.2), authority and asterisk form."""
     if method == b"CONNECT":
+        marked[b"upgrade"], marked[b"connection"] = b"connect", b"upgrade"  # it is one, in all but its headers
         return target, target
     if target == b"*" and method == b"OPTIONS":
         return target, authority

@@ -50,6 +50,7 @@ def request_head(fields: list[Field], *, allow_connect: bool) -> RequestHead:
         method, target = _upgrade(pseudo, marked, allow_connect=allow_connect)
     elif pseudo.keys() == _CONNECT:
         target = authority  # RFC 9113 section 8.5
+        marked[b"upgrade"], marked[b"connection"] = b"connect", b"upgrade"
     else:
         raise MessageBroke(INVALID_MESSAGE)
     head = RequestHead(method, target, authority, lines, marked)
