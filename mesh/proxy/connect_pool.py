@@ -49,6 +49,7 @@ class ConnectPool(ConnectionPool["ConnectTunnel"]):
         self.host.rq_total += 1
         self.stats.upstream_rq_total += 1
         self.stats.upstream_rq_active += 1
+        upstream.requests = 1
         upstream.caller = caller
         caller.upstream_ready(upstream)
 
@@ -56,7 +57,7 @@ class ConnectPool(ConnectionPool["ConnectTunnel"]):
 class ConnectTunnel(asyncio.Protocol):
     """The `RequestEncoder` of a CONNECT whose payload is the connection's bytes; it answers 200 itself."""
 
-    __slots__ = ("caller", "connected_at", "deadline", "local_address", "peer", "pool", "transport")
+    __slots__ = ("caller", "connected_at", "deadline", "local_address", "peer", "pool", "requests", "transport")
 
     def __init__(self, pool: ConnectPool) -> None:
         self.pool = pool
@@ -64,6 +65,7 @@ class ConnectTunnel(asyncio.Protocol):
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
         self.deadline = inf
         self.connected_at = 0.0
+        self.requests = 0
         self.local_address = ""
         self.peer: Peer | None = None
 
