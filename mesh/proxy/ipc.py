@@ -13,6 +13,8 @@ from dataclasses import fields
 from enum import Enum, auto
 from typing import Any
 
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+
 from mesh.proxy.resources import Resources
 from mesh.proxy.xds_client.kinds import MESSAGES
 
@@ -69,7 +71,7 @@ class Decoder:
 
     def _messages(self, kind: str, found: Mapping[str, bytes]) -> dict[str, tuple[bytes, Any]]:
         known = self._known.get(kind, {})
-        message = next(cls for name, cls in MESSAGES.items() if name == kind)
+        message = next((cls for name, cls in MESSAGES.items() if name == kind), Cluster)  # `expected` ones are clusters
         return {
             name: known[name] if name in known and known[name][0] == data else (data, message.FromString(data))
             for name, data in found.items()

@@ -16,6 +16,7 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 class Resources:
     """Envoy v3 messages by name. Replaced whole at each update; neither the maps nor the messages are ever mutated,
     so an unchanged message is the same object from one update to the next and what was compiled from it can be kept.
+    `expected` are clusters that have been accepted and wait for what they refer to: routes may name them already.
     """
 
     listeners: Mapping[str, Listener] = field(default_factory=dict)
@@ -23,6 +24,7 @@ class Resources:
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     endpoints: Mapping[str, ClusterLoadAssignment] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
+    expected: Mapping[str, Cluster] = field(default_factory=dict)
 
 
 class Refused(Exception):

@@ -352,7 +352,7 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[
 
 def _check_clusters(plan: _Plan) -> None:
     """Raise Refused if a new route table needs a cluster that is not there."""
-    there = plan.resources.clusters.keys()
+    there = plan.resources.clusters.keys() | plan.resources.expected.keys()
     tables = [(Place("RouteConfiguration", name), table) for name, table in plan.routes.items()]
     for name, listener in plan.listeners.items():
         configs = (chain.config for chain in listener.config.chains)

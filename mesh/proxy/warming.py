@@ -65,6 +65,7 @@ def warm(
         accepted,
         listeners=_serving(LISTENER, accepted.listeners, before.listeners, cold),
         clusters=_serving(CLUSTER, accepted.clusters, before.clusters, cold),
+        expected={name: message for name, message in accepted.clusters.items() if (CLUSTER, name) in cold},
     )
     return Warmth(active, cold)
 

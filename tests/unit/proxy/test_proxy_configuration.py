@@ -94,10 +94,12 @@ def test_a_cold_cluster_does_not_serve_but_is_judged(configuration: Configuratio
     assert set(plane.applied[-1].clusters) == {"static"}
     assert set(plane.checked[-1].clusters) == {"a", "static"}
     assert configuration.cold == {(CLUSTER, "a")}
+    assert list(configuration.active.expected) == ["a"]  # routes may name it already
     assert list(configuration.missing()) == [(ENDPOINT, "a")]
     run(configuration.merge(ENDPOINT, {"a": ClusterLoadAssignment(cluster_name="a")}, "1"))
     assert set(plane.applied[-1].clusters) == {"a", "static"}
     assert not configuration.cold
+    assert not configuration.active.expected
     with pytest.raises(Refused):
         run(configuration.replace(CLUSTER, {"bad": eds("bad")}, "2"))
 
