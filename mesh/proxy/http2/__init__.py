@@ -1,7 +1,7 @@
 """HTTP/2 on the wire, for both roles: frames, HPACK, streams and flow control (RFC 9113 and RFC 7541).
 
 How to use it: `codec = ServerConnection(owner, options, stats)` or `ClientConnection(...)`; `owner` is told what
-concerns the connection (`connection.Owner`), and a stream what concerns itself (the hooks of `stream.Stream`, which
+concerns the connection (`sending.Owner`), and a stream what concerns itself (the hooks of `stream.Stream`, which
 whoever uses the codec subclasses).
 
 - What was read goes into `codec.receive(data)`; hooks are called while it runs.
