@@ -40,6 +40,9 @@ class ConnectPool(ConnectionPool["ConnectTunnel"]):
     def _dial(self, upstream: ConnectTunnel) -> asyncio.Protocol:
         return upstream
 
+    def _retire(self, upstream: ConnectTunnel) -> None:
+        """It carries one stream, and ends with that."""
+
     def _offer(self, upstream: ConnectTunnel) -> None:
         caller = self._next_waiting()
         if caller is None:
