@@ -50,10 +50,10 @@ class _Worker:
     async def start(cls, node: Node, level: str) -> _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
+            arguments = (str(theirs.fileno()), level, node.SerializeToString().hex())
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "mesh.proxy.worker", str(theirs.fileno()), level, node.SerializeToString().hex(),
-                pass_fds=[theirs.fileno()],
-            )  # fmt: skip
+                sys.executable, "-m", "mesh.proxy.worker", *arguments, pass_fds=[theirs.fileno()]
+            )
         reader, writer = await asyncio.open_connection(sock=ours)
         return cls(process, reader, writer)
 
