@@ -34,7 +34,7 @@ SUPPORTED = {
     _C + "Cluster.TransportSocketMatch": frozenset(("name", "match", "transport_socket")),
     _C + "UpstreamConnectionOptions": frozenset(("tcp_keepalive",)),
     "envoy.config.core.v3.TcpKeepalive": frozenset(("keepalive_probes", "keepalive_time", "keepalive_interval")),
-    _C + "TrackClusterStats": OPAQUE,
+    _C + "TrackClusterStats": frozenset(),  # said with all off, it asks for nothing
     "envoy.config.core.v3.ConfigSource": OPAQUE,
     "envoy.config.core.v3.TransportSocket": frozenset(("name", "typed_config")),
     **breakers.SUPPORTED,

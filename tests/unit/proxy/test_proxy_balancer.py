@@ -91,7 +91,8 @@ def test_a_new_host_gets_its_share_little_by_little() -> None:
     make = policies.slowly_started(policies.round_robin, policies.plain_weight, slow_start)
     for age, share in ((0.0, 1 / 11), (5.0, 1 / 3)):
         now = age
-        assert picks(make([old, new]), 1100)["new"] == pytest.approx(1100 * share, abs=3)
+        # Where the first turns fall is drawn, but wherever they do, it moves a share by less than two picks.
+        assert picks(make([old, new]), 1100)["new"] == pytest.approx(1100 * share, abs=2)
     now = 10.0
     assert isinstance(make([old, new]), policies.RoundRobin)
 
