@@ -27,15 +27,10 @@ class Setting:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test a case and engine, in an order that lets each process serve its whole file."""
-    if not {"refused_file", "scene"} & set(metafunc.fixturenames):
-        return
-    files = [load(path, ROOT) for path in sorted(ROOT.rglob("*.yaml"))]
-    if "refused_file" in metafunc.fixturenames:
-        metafunc.parametrize("refused_file", [pytest.param(file, id=file.name) for file in files if file.refused])
     if "scene" not in metafunc.fixturenames:
         return
-    played = [(engine, file) for engine in ENGINES for file in files if engine != "python" or not file.refused]
-    settings = [Setting(engine, file) for engine, file in played]
+    files = [load(path, ROOT) for path in sorted(ROOT.rglob("*.yaml"))]
+    settings = [Setting(engine, file) for engine in ENGINES for file in files]
     parameters = [
         pytest.param(
             setting,

@@ -60,7 +60,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Outcome
 
 
 def play(engine: str, folder: Path) -> list[Outcome]:
-    scene = Scene(engine, CaseFile("smuggling", "", None, BOOTSTRAP, ()), folder, folder)
+    scene = Scene(engine, CaseFile("smuggling", "", BOOTSTRAP, ()), folder, folder)
     try:
         answers = scene.runner.run(send_all(scene))
         assert scene.engine.get("/ready")[0] == 200, scene.engine.output()

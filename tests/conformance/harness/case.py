@@ -168,14 +168,10 @@ class Case:
 
 @dataclass(frozen=True)
 class CaseFile:
-    """Cases that share one bootstrap, and so one start of an engine.
-
-    `refused` is the field that our sidecar leaves out; it must then refuse the whole bootstrap and name that field.
-    """
+    """Cases that share one bootstrap, and so one start of an engine."""
 
     name: str
     about: str
-    refused: str | None
     bootstrap: Mapping[str, Any]
     cases: tuple[Case, ...]
 
@@ -226,7 +222,7 @@ def load(path: Path, root: Path) -> CaseFile:
     name = path.relative_to(root).with_suffix("").as_posix()
     data = yaml.load(path.read_text(), _LOADER)
     cases = tuple(decode_case(item, name) for item in data.pop("cases"))
-    return CaseFile(name, data.pop("about"), data.pop("refused", None), data, cases)
+    return CaseFile(name, data.pop("about"), data, cases)
 
 
 def pairs(value: Any) -> Pairs:

@@ -348,6 +348,7 @@ def test_ten_thousand_idle_connections_are_kept_and_let_go(tmp_path: Path) -> No
             assert b" 200 " in await head(reader)
             for _, each in idle:
                 each.close()
+            await asyncio.gather(*(each.wait_closed() for _, each in idle))
             await there.running.until_stat("http.in.downstream_cx_active", 0)
 
     try:
