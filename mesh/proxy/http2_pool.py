@@ -61,9 +61,7 @@ class Http2Pool(ConnectionPool[Http2Upstream]):
             self._open_if_needed()
 
     def lost(self, upstream: Http2Upstream, streams: int) -> None:
-        """The connection is closed, which cut so many requests short."""
-        for _ in range(streams):
-            self.ended()
+        """The connection is closed, which cuts so many requests short: each will say that it is over."""
         if upstream in self._ready:
             self._ready.remove(upstream)
         self._forget(upstream, streams > 0)

@@ -129,13 +129,13 @@ class Http2Request(ClientStream):
             self.caller.response_received(head, b"", False)
 
     def reset_received(self, code: int) -> None:
-        self._fail(UpstreamReset())
+        self.failed(UpstreamReset())
 
     def refused(self) -> None:
-        self._fail(UpstreamRefused())
+        self.failed(UpstreamRefused())
 
     def broke(self, details: str) -> None:
-        self._fail(UpstreamBroke(details))
+        self.failed(UpstreamBroke(details))
 
     def write_blocked(self) -> None:
         if self.caller is not None:
@@ -148,13 +148,7 @@ class Http2Request(ClientStream):
     # The end
 
     def failed(self, failure: Failure) -> None:
-        """The connection is lost, which its pool knows."""
-        self.announce()
-        caller = self._end()
-        if caller is not None:
-            caller.upstream_failed(failure)
-
-    def _fail(self, failure: Failure) -> None:
+        """The stream is over without a complete response."""
         self.announce()
         caller = self._end()
         if caller is not None:

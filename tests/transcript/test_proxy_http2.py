@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from proxy_stage import Stage, Wire, play
 
 from mesh.proxy.http2 import errors, frames
@@ -219,5 +220,51 @@ def test_a_preface_in_two_pieces_is_http2_and_counted_once() -> None:
             0,
             1,
         ]
+
+    play(scene)
+
+
+@pytest.mark.parametrize("body", ["", ", body: {inline_string: hi}"])
+def test_a_response_whose_end_is_one_frame_too_many_ends_its_connection_alone(body: str) -> None:
+    async def scene() -> None:
+        stage = Stage(
+            f"{{match: {{prefix: /}}, direct_response: {{status: 200{body}}}}}",
+            hcm="http2_protocol_options: {max_outbound_frames: 3}",
+        )
+        caller = Caller(stage)
+        caller.ask()
+        caller.hears()
+        caller.connection.pause_writing()
+        for _ in range(5):
+            caller.ask()
+        assert stage.counter("http2.outbound_flood") == 1
+        assert stage.counter("http2.streams_active") == 0
+        assert stage.counter("http.t.downstream_rq_active") == 0
+
+    play(scene)
+
+
+def test_a_response_that_is_retried_while_its_connection_breaks_is_counted_once() -> None:
+    async def scene() -> None:
+        stage = Stage(
+            "{match: {prefix: /}, route: {cluster: app, retry_policy: {retry_on: 5xx}}}",
+            {"app": "http2_protocol_options: {}"},
+        )
+        client = stage.client()
+        client.comes(b"GET / HTTP/1.1\r\nhost: app\r\n\r\n")
+        upstream = await stage.upstream()
+        unavailable = b"\x08\x03503"
+        broken = frames.header(4, frames.HEADERS, frames.END_HEADERS, 0) + unavailable[:4]
+        head = frames.header(len(unavailable), frames.HEADERS, frames.END_HEADERS, 1) + unavailable
+        upstream.comes(frames.settings(()) + head + broken)
+        assert stage.counter("cluster.app.upstream_rq_retry") == 1
+        assert stage.counter("cluster.app.upstream_rq_active") == 0
+        await stage.until(lambda: len(stage.upstreams) == 2)
+        again = await stage.upstream(1)
+        again.comes(frames.settings(()))
+        assert stage.counter("cluster.app.upstream_rq_active") == 1
+        again.comes(frames.header(1, frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 1) + b"\x88")
+        assert client.take().startswith(b"HTTP/1.1 200 OK\r\n")
+        assert stage.counter("cluster.app.upstream_rq_active") == 0
 
     play(scene)

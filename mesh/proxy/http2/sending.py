@@ -213,6 +213,8 @@ class Sending(Generic[StreamT]):
 
     def _local_done(self, stream: StreamT) -> None:
         stream.local_done = True
+        if stream.is_closed:
+            return  # its last frame was one too many for a peer that does not read: the connection is broken
         if stream.remote_done:
             self._closed(stream)
         elif not self._is_client:
