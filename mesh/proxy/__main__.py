@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from mesh.proxy import bootstrap, logs, options
-from mesh.proxy.process import StartError, run
+from mesh.proxy import logs
+from mesh.proxy.operations import bootstrap, options
+from mesh.proxy.operations.process import StartError, run
 
 
 def main() -> int:

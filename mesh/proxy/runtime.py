@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
-from mesh.proxy.access_log import LogFiles
 from mesh.proxy.deadlines import Deadlines
 from mesh.proxy.http1.reply import Clock
+from mesh.proxy.observe.access_log import LogFiles
 from mesh.proxy.resources import Resources
 
 if TYPE_CHECKING:
-    from mesh.proxy.cluster import Cluster
-    from mesh.proxy.filter_chain import ListenerConfig
-    from mesh.proxy.route import RouteTable
+    from mesh.proxy.downstream.filter_chain import ListenerConfig
+    from mesh.proxy.http.route import RouteTable
+    from mesh.proxy.upstream.cluster import Cluster
 
 SWEEP_TICK_S = 0.01  # how late a deadline may be kept
 

@@ -12,25 +12,25 @@ from typing import IO, Any
 
 from envoy.config.core.v3.base_pb2 import INBOUND, Node
 
-from mesh.proxy.cluster import Cluster
 from mesh.proxy.compile.clusters import CompiledCluster, compile_cluster
 from mesh.proxy.compile.endpoints import compile_endpoints
 from mesh.proxy.compile.listeners import CompiledListener, compile_listener
 from mesh.proxy.compile.routes import compile_routes
 from mesh.proxy.compile.tls import ContextPlan, check_secret
-from mesh.proxy.connection_info import Address
-from mesh.proxy.connection_limits import ConnectionLimits
-from mesh.proxy.counters import ClusterStats
-from mesh.proxy.endpoint import Assignment
+from mesh.proxy.downstream.connection_info import Address
+from mesh.proxy.downstream.connection_limits import ConnectionLimits
+from mesh.proxy.downstream.filter_chain import ListenerConfig
+from mesh.proxy.downstream.listener import REPLACED_DRAIN_S, ActiveListener
 from mesh.proxy.fields import Place
-from mesh.proxy.filter_chain import ListenerConfig
-from mesh.proxy.http_config import HttpConfig
-from mesh.proxy.listener import REPLACED_DRAIN_S, ActiveListener
+from mesh.proxy.http.config import HttpConfig
+from mesh.proxy.http.route import RouteTable
+from mesh.proxy.observe.counters import ClusterStats
+from mesh.proxy.observe.stats import Stats
 from mesh.proxy.resources import Refused, Resources
-from mesh.proxy.route import RouteTable
 from mesh.proxy.runtime import Runtime, Worker
-from mesh.proxy.stats import Stats
-from mesh.proxy.tls_context import Material
+from mesh.proxy.tls.context import Material
+from mesh.proxy.upstream.cluster import Cluster
+from mesh.proxy.upstream.endpoint import Assignment
 
 _NO_LIMITS = ConnectionLimits()
 _TURN_S = 0.003  # how long requests may wait for a piece of an update

@@ -12,16 +12,16 @@ from envoy.config.core.v3.base_pb2 import Node
 from envoy.config.listener.v3.listener_pb2 import Listener
 
 from mesh.proxy import decode
-from mesh.proxy.cluster import Cluster
 from mesh.proxy.compile.clusters import compile_cluster
 from mesh.proxy.compile.listeners import compile_listener
-from mesh.proxy.counters import ClusterStats
-from mesh.proxy.downstream import Downstream
+from mesh.proxy.downstream.http1 import Downstream
 from mesh.proxy.fields import Place
+from mesh.proxy.observe.counters import ClusterStats
+from mesh.proxy.observe.stats import Stats
 from mesh.proxy.resources import Resources
 from mesh.proxy.runtime import Runtime, Worker
-from mesh.proxy.stats import Stats
-from mesh.proxy.tls import Peer
+from mesh.proxy.tls.connection import Peer
+from mesh.proxy.upstream.cluster import Cluster
 
 _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mesh.proxy.async_client import RESPONSE_LIMIT, AsyncRequest, AsyncStream, own_head
-from mesh.proxy.http1.head import ResponseHead
-from mesh.proxy.local_address import local_ip
-from mesh.proxy.rescue import (
+from mesh.proxy.http.rescue import (
     ConnectFailed,
     NoCluster,
     Overflow,
@@ -15,7 +12,10 @@ from mesh.proxy.rescue import (
     ResponseTooLarge,
     UpstreamClosed,
 )
-from mesh.proxy.retry import RetryPolicy
+from mesh.proxy.http.retry import RetryPolicy
+from mesh.proxy.http1.head import ResponseHead
+from mesh.proxy.upstream.async_client import RESPONSE_LIMIT, AsyncRequest, AsyncStream, own_head
+from mesh.proxy.upstream.local_address import local_ip
 from tests.transcript.proxy_stage import Stage, play
 
 ROUTE = '{match: {prefix: "/"}, route: {cluster: app}}'

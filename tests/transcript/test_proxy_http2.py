@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from proxy_stage import Stage, Wire, play
 
+from mesh.proxy.downstream.http2 import Http2Downstream
 from mesh.proxy.http2 import errors, frames
 from mesh.proxy.http2.client import ClientConnection
 from mesh.proxy.http2.options import Http2Options
-from mesh.proxy.http2_downstream import Http2Downstream
 from tests.http2_peers import Event, HeardClientStream, client, get
 
 _ALL = "{match: {prefix: /}, route: {cluster: app}}"

@@ -13,9 +13,9 @@ from google.protobuf.struct_pb2 import Struct
 from proxy_stage import Stage, play
 
 from mesh.proxy.filters.metadata_exchange import decode, encode
-from mesh.proxy.stats import Sample
-from mesh.proxy.tls import Peer
-from mesh.proxy.workload import NOBODY
+from mesh.proxy.observe.stats import Sample
+from mesh.proxy.observe.workload import NOBODY
+from mesh.proxy.tls.connection import Peer
 
 TO_APP = '{name: default, match: {prefix: "/"}, route: {cluster: app}}'
 TYPED_STRUCT = "type.googleapis.com/udpa.type.v1.TypedStruct"

@@ -12,7 +12,7 @@ from envoy.config.core.v3.base_pb2 import Node
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from google.protobuf.json_format import ParseDict
 
-from mesh.proxy.local_plane import LocalPlane
+from mesh.proxy.operations.local_plane import LocalPlane
 from mesh.proxy.resources import Refused, Resources
 from mesh.xds.ads.catalog import ProxyConfig
 from xdskit.mesh import assignments, clusters, listeners, routes

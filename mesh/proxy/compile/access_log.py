@@ -11,12 +11,12 @@ from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StderrAccessLog, StdoutAccessLog
 from google.protobuf.json_format import MessageToDict
 
-from mesh.proxy.access_log import LogFiles
 from mesh.proxy.compile import log_filters
 from mesh.proxy.compile.substitution import compile_json, compile_text
 from mesh.proxy.compile.values import unpack
 from mesh.proxy.fields import OPAQUE, Place, check
-from mesh.proxy.secrets import SecretError, content
+from mesh.proxy.observe.access_log import LogFiles
+from mesh.proxy.tls.secrets import SecretError, content
 
 _FORMATS = frozenset(("log_format",))
 SUPPORTED = {

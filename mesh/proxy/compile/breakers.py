@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from mesh.proxy.breaker import RetryBudget, Thresholds
 from mesh.proxy.compile.values import value_or
 from mesh.proxy.fields import Place
+from mesh.proxy.upstream.breaker import RetryBudget, Thresholds
 
 _C = "envoy.config.cluster.v3.CircuitBreakers"
 SUPPORTED = {

@@ -10,11 +10,11 @@ from typing import Any
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf.json_format import MessageToDict
 
-from mesh.proxy.cluster_config import ClusterConfig
 from mesh.proxy.compile import breakers, discovery, endpoints, health_checks, load_balancing, outlier, protocols, tls
 from mesh.proxy.compile.outlier import compile_outlier
 from mesh.proxy.compile.values import seconds_or, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
+from mesh.proxy.upstream.cluster_config import ClusterConfig
 
 _C = "envoy.config.cluster.v3."
 SUPPORTED = {

@@ -10,11 +10,11 @@ from mesh.proxy.compile import headers
 from mesh.proxy.compile.values import value_or
 from mesh.proxy.fields import Place
 from mesh.proxy.filters import registry
-from mesh.proxy.hash_policy import HashKey
-from mesh.proxy.route import WeightedCluster
+from mesh.proxy.http.hash_policy import HashKey
+from mesh.proxy.http.route import WeightedCluster
 
 if TYPE_CHECKING:
-    from mesh.proxy.stream import Stream
+    from mesh.proxy.http.stream import Stream
 
 _R = "envoy.config.route.v3."
 SUPPORTED = {

@@ -7,9 +7,9 @@ from typing import Any
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
 from mesh.proxy.compile.values import seconds, seconds_or, value_or
-from mesh.proxy.discovery.dns import DnsConfig, Family
-from mesh.proxy.discovery.original_dst import OriginalDstConfig
 from mesh.proxy.fields import Place
+from mesh.proxy.upstream.discovery.dns import DnsConfig, Family
+from mesh.proxy.upstream.discovery.original_dst import OriginalDstConfig
 
 _C = "envoy.config.cluster.v3.Cluster"
 SUPPORTED = {

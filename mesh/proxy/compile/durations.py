@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mesh.proxy.compile.values import seconds, seconds_or
-from mesh.proxy.grpc import read_timeout, write_timeout
+from mesh.proxy.http.grpc import read_timeout, write_timeout
 from mesh.proxy.http1.head import RequestHead
 
 SUPPORTED = {

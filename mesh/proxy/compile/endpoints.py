@@ -7,10 +7,10 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from mesh.proxy.balancing.arrangement import Rules
 from mesh.proxy.compile.values import ADDRESS, socket_address, value_or
-from mesh.proxy.endpoint import Assignment, EdsHealth, Endpoint, EndpointCheck
 from mesh.proxy.fields import OPAQUE, Place, check
+from mesh.proxy.upstream.balancing.arrangement import Rules
+from mesh.proxy.upstream.endpoint import Assignment, EdsHealth, Endpoint, EndpointCheck
 
 _E = "envoy.config.endpoint.v3."
 SUPPORTED = {

@@ -7,7 +7,7 @@ from typing import Any
 from mesh.proxy.compile.matchers import query_value
 from mesh.proxy.compile.values import replacer
 from mesh.proxy.fields import Place
-from mesh.proxy.hash_policy import Cookie, HashKey, combined, header_key, query_key, source_ip_key
+from mesh.proxy.http.hash_policy import Cookie, HashKey, combined, header_key, query_key, source_ip_key
 
 _P = "envoy.config.route.v3.RouteAction.HashPolicy"
 SUPPORTED = {

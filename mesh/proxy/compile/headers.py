@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.proxy.compile.substitution import compile_text
 from mesh.proxy.fields import Place
+from mesh.proxy.http.route import HeaderEdit
 from mesh.proxy.http1.head import Head
 from mesh.proxy.http1.names import MARKED
-from mesh.proxy.route import HeaderEdit
 
 if TYPE_CHECKING:
-    from mesh.proxy.stream import Stream
+    from mesh.proxy.http.stream import Stream
 
 SUPPORTED = {
     "envoy.config.core.v3.HeaderValueOption": frozenset(("header", "append", "append_action", "keep_empty_value")),

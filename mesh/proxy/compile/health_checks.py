@@ -7,10 +7,10 @@ from typing import Any
 
 from mesh.proxy.compile.values import seconds, seconds_or, value_or
 from mesh.proxy.fields import Place
-from mesh.proxy.health.checker import HealthCheckConfig
-from mesh.proxy.health.http import HttpCheck, HttpProbe
-from mesh.proxy.health.session import Pace
-from mesh.proxy.health.tcp import TcpCheck, TcpProbe
+from mesh.proxy.upstream.health.checker import HealthCheckConfig
+from mesh.proxy.upstream.health.http import HttpCheck, HttpProbe
+from mesh.proxy.upstream.health.session import Pace
+from mesh.proxy.upstream.health.tcp import TcpCheck, TcpProbe
 
 _H = "envoy.config.core.v3.HealthCheck"
 SUPPORTED = {

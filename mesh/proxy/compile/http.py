@@ -12,8 +12,6 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from envoy.extensions.http.header_formatters.preserve_case.v3.preserve_case_pb2 import PreserveCaseFormatterConfig
 
-from mesh.proxy import response_marks
-from mesh.proxy.access_log import LogFiles
 from mesh.proxy.compile import http2, local_replies, origin, tracing
 from mesh.proxy.compile.access_log import log_steps
 from mesh.proxy.compile.http2 import http2_options, keepalive
@@ -21,16 +19,18 @@ from mesh.proxy.compile.preparation import compile_preparation
 from mesh.proxy.compile.routes import compile_routes
 from mesh.proxy.compile.upgrades import upgrades
 from mesh.proxy.compile.values import networks, seconds_or, unpack, value_or, write_limit
-from mesh.proxy.counters import HttpStats
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.filters import registry
 from mesh.proxy.filters.steps import Steps, chain
 from mesh.proxy.filters.steps import Surroundings as FilterSurroundings
+from mesh.proxy.http import response_marks
+from mesh.proxy.http.config import Codec, HttpConfig
+from mesh.proxy.http.response_marks import ResponseMark
 from mesh.proxy.http1.names import proper_case
 from mesh.proxy.http2.stats import Http2Stats
-from mesh.proxy.http_config import Codec, HttpConfig
-from mesh.proxy.response_marks import ResponseMark
-from mesh.proxy.stats import Stats
+from mesh.proxy.observe.access_log import LogFiles
+from mesh.proxy.observe.counters import HttpStats
+from mesh.proxy.observe.stats import Stats
 
 _H = "envoy.extensions.filters.network.http_connection_manager.v3."
 TYPE = HttpConnectionManager.DESCRIPTOR.full_name

@@ -7,7 +7,7 @@ from typing import Any
 from mesh.proxy.compile.values import seconds_or, value_or
 from mesh.proxy.fields import Place
 from mesh.proxy.http2.options import DEFAULT_WINDOW, MAX_WINDOW, Http2Options
-from mesh.proxy.keepalive import KeepaliveConfig
+from mesh.proxy.upstream.keepalive import KeepaliveConfig
 
 _C = "envoy.config.core.v3."
 SUPPORTED = {

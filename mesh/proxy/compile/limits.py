@@ -10,7 +10,7 @@ from envoy.extensions.resource_monitors.downstream_connections.v3.downstream_con
     DownstreamConnectionsConfig,
 )
 
-from mesh.proxy.connection_limits import ConnectionLimits
+from mesh.proxy.downstream.connection_limits import ConnectionLimits
 from mesh.proxy.fields import OPAQUE, Place, check
 
 SUPPORTED = {

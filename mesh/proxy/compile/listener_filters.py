@@ -11,14 +11,14 @@ from envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2 impo
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector as TlsInspectorMessage
 
 from mesh.proxy.compile.values import value_or
-from mesh.proxy.counters import HttpInspectorStats, ProxyProtocolStats, TlsInspectorStats
+from mesh.proxy.downstream.listener_filters.http_inspector import HttpInspector
+from mesh.proxy.downstream.listener_filters.listener_filter import ListenerFilter
+from mesh.proxy.downstream.listener_filters.original_dst import OriginalDst
+from mesh.proxy.downstream.listener_filters.proxy_protocol import ProxyProtocol
+from mesh.proxy.downstream.listener_filters.tls_inspector import LARGEST_HELLO, TlsInspector
 from mesh.proxy.fields import Place, check
-from mesh.proxy.listener_filters.http_inspector import HttpInspector
-from mesh.proxy.listener_filters.listener_filter import ListenerFilter
-from mesh.proxy.listener_filters.original_dst import OriginalDst
-from mesh.proxy.listener_filters.proxy_protocol import ProxyProtocol
-from mesh.proxy.listener_filters.tls_inspector import LARGEST_HELLO, TlsInspector
-from mesh.proxy.stats import Stats
+from mesh.proxy.observe.counters import HttpInspectorStats, ProxyProtocolStats, TlsInspectorStats
+from mesh.proxy.observe.stats import Stats
 
 _F = "envoy.extensions.filters.listener."
 SUPPORTED = {

@@ -9,21 +9,21 @@ from typing import Any
 
 from envoy.config.core.v3.base_pb2 import INBOUND, OUTBOUND, Node
 
-from mesh.proxy.access_log import LogFiles
 from mesh.proxy.compile import http, tcp, tls
 from mesh.proxy.compile.listener_filters import compile_listener_filters, tls_inspector
 from mesh.proxy.compile.network_filters import compile_network_filters
 from mesh.proxy.compile.values import ADDRESS, networks, seconds_or, socket_address, value_or
-from mesh.proxy.counters import ListenerStats
+from mesh.proxy.downstream.filter_chain import ChainMatch, FilterChain, ListenerConfig, Overlap, chain_finder
+from mesh.proxy.downstream.listener_filters.listener_filter import ListenerFilter
+from mesh.proxy.downstream.listener_filters.tls_inspector import TlsInspector
+from mesh.proxy.downstream.socket_options import BACKLOG, Option, SocketOptions
+from mesh.proxy.downstream.tcp import TcpConfig
 from mesh.proxy.fields import OPAQUE, Place, check
-from mesh.proxy.filter_chain import ChainMatch, FilterChain, ListenerConfig, Overlap, chain_finder
 from mesh.proxy.filters import istio_stats
 from mesh.proxy.filters.registry import TYPED_STRUCTS
-from mesh.proxy.listener_filters.listener_filter import ListenerFilter
-from mesh.proxy.listener_filters.tls_inspector import TlsInspector
-from mesh.proxy.socket_options import BACKLOG, Option, SocketOptions
-from mesh.proxy.stats import Stats
-from mesh.proxy.tcp import TcpConfig
+from mesh.proxy.observe.access_log import LogFiles
+from mesh.proxy.observe.counters import ListenerStats
+from mesh.proxy.observe.stats import Stats
 
 _L = "envoy.config.listener.v3."
 SUPPORTED = {

@@ -13,14 +13,14 @@ from google.protobuf.descriptor_pool import Default
 from google.protobuf.message_factory import GetMessageClass
 
 from mesh.proxy import message_types
-from mesh.proxy.balancing import policies
-from mesh.proxy.balancing.arrangement import LoadBalancing
-from mesh.proxy.balancing.balancer import Make
-from mesh.proxy.balancing.digests import murmur2, xxh64
-from mesh.proxy.balancing.hashing import Bounded, Maglev, MaglevFillings, MakeHashed, Ring, Share
-from mesh.proxy.balancing.slow_start import SlowStart
 from mesh.proxy.compile.values import seconds, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
+from mesh.proxy.upstream.balancing import policies
+from mesh.proxy.upstream.balancing.arrangement import LoadBalancing
+from mesh.proxy.upstream.balancing.balancer import Make
+from mesh.proxy.upstream.balancing.digests import murmur2, xxh64
+from mesh.proxy.upstream.balancing.hashing import Bounded, Maglev, MaglevFillings, MakeHashed, Ring, Share
+from mesh.proxy.upstream.balancing.slow_start import SlowStart
 
 _C = "envoy.config.cluster.v3."
 _P = "envoy.extensions.load_balancing_policies."

@@ -8,8 +8,8 @@ from mesh.proxy.compile import access_log, log_filters
 from mesh.proxy.compile.headers import header_edit
 from mesh.proxy.compile.values import value_or
 from mesh.proxy.fields import OPAQUE, Place
-from mesh.proxy.local_replies import BodyFormat, LocalReplies, Mapper
-from mesh.proxy.secrets import SecretError, content
+from mesh.proxy.http.local_replies import BodyFormat, LocalReplies, Mapper
+from mesh.proxy.tls.secrets import SecretError, content
 
 _H = "envoy.extensions.filters.network.http_connection_manager.v3."
 SUPPORTED = {

@@ -12,7 +12,7 @@ from google.protobuf.json_format import MessageToDict
 from mesh.proxy.compile.matchers import header_match
 from mesh.proxy.compile.values import PARTS, STRING_MATCHER, string_match
 from mesh.proxy.fields import Place
-from mesh.proxy.log_values import Subject, dynamic_metadata, grpc_status
+from mesh.proxy.observe.log_values import Subject, dynamic_metadata, grpc_status
 
 _A = "envoy.config.accesslog.v3."
 SUPPORTED: Mapping[str, frozenset[str]] = {

@@ -10,10 +10,10 @@ from typing import Any
 from mesh.proxy.compile.metadata import metadata_match
 from mesh.proxy.compile.values import BytesMatch, full_match, parts_of, plain_match, string_match
 from mesh.proxy.fields import Place
-from mesh.proxy.grpc import is_grpc
+from mesh.proxy.http.grpc import is_grpc
+from mesh.proxy.http.route import Circumstance, Condition, PathMatch
+from mesh.proxy.http.route_index import PathKey
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
-from mesh.proxy.route import Circumstance, Condition, PathMatch
-from mesh.proxy.route_index import PathKey
 
 _INTEGER = re.compile(rb"[+-]?\d{1,19}")
 # What a regular expression says plainly before its first choice. A character that a quantifier follows is not plain.

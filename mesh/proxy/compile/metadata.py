@@ -9,7 +9,7 @@ from mesh.proxy.compile.values import string_match
 from mesh.proxy.fields import Place
 
 if TYPE_CHECKING:
-    from mesh.proxy.stream import Stream
+    from mesh.proxy.http.stream import Stream
 
 _T = "envoy.type.matcher.v3."
 SUPPORTED = {

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from mesh.proxy.compile.headers import header_edit
 from mesh.proxy.compile.matchers import fraction_match
 from mesh.proxy.fields import Place
-from mesh.proxy.mirror import MirrorPolicy
-from mesh.proxy.route import Circumstance
+from mesh.proxy.http.mirror import MirrorPolicy
+from mesh.proxy.http.route import Circumstance
 
 if TYPE_CHECKING:
-    from mesh.proxy.stream import Stream
+    from mesh.proxy.http.stream import Stream
 
 SUPPORTED = {
     "envoy.config.route.v3.RouteAction.RequestMirrorPolicy": frozenset(

@@ -11,12 +11,12 @@ from envoy.extensions.filters.network.connection_limit.v3.connection_limit_pb2 i
 )
 from envoy.extensions.filters.network.sni_cluster.v3.sni_cluster_pb2 import SniCluster as SniClusterMessage
 
-from mesh.proxy.counters import ConnectionLimitStats
+from mesh.proxy.downstream.network_filters.connection_limit import ConnectionLimit
+from mesh.proxy.downstream.network_filters.network_filter import NetworkFilter
+from mesh.proxy.downstream.network_filters.sni_cluster import SniCluster
 from mesh.proxy.fields import Place, check
-from mesh.proxy.network_filters.connection_limit import ConnectionLimit
-from mesh.proxy.network_filters.network_filter import NetworkFilter
-from mesh.proxy.network_filters.sni_cluster import SniCluster
-from mesh.proxy.stats import Stats
+from mesh.proxy.observe.counters import ConnectionLimitStats
+from mesh.proxy.observe.stats import Stats
 
 _F = "envoy.extensions.filters.network."
 _RBAC = _F + "rbac.v3.RBAC"

@@ -8,12 +8,12 @@ from envoy.extensions.filters.network.rbac.v3.rbac_pb2 import RBAC
 
 from mesh.proxy.compile.rbac import TCP, compile_rules
 from mesh.proxy.compile.values import unpack
-from mesh.proxy.counters import NamedCounters
+from mesh.proxy.downstream.network_filters.network_filter import NetworkFilter
+from mesh.proxy.downstream.network_filters.rbac import NetworkRbac
 from mesh.proxy.fields import OPAQUE, Place, check
-from mesh.proxy.network_filters.network_filter import NetworkFilter
-from mesh.proxy.network_filters.rbac import NetworkRbac
-from mesh.proxy.rbac import Control, Counts
-from mesh.proxy.stats import Stats
+from mesh.proxy.observe.counters import NamedCounters
+from mesh.proxy.observe.stats import Stats
+from mesh.proxy.policy.rbac import Control, Counts
 
 SUPPORTED = {
     # What a connection answers never changes, so continuous enforcement is the same as that of the first byte.

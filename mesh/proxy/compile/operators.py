@@ -17,7 +17,7 @@ from typing import Any
 
 from mesh.proxy.fields import Place
 from mesh.proxy.http1.names import MARKED
-from mesh.proxy.log_values import DURATION_POINTS, TimeFormat, cluster_metadata
+from mesh.proxy.observe.log_values import DURATION_POINTS, TimeFormat, cluster_metadata
 
 
 class Kind(Enum):

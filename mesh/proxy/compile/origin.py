@@ -8,10 +8,10 @@ from envoy.config.core.v3.base_pb2 import Node
 from envoy.extensions.http.original_ip_detection.custom_header.v3.custom_header_pb2 import CustomHeaderConfig
 from envoy.extensions.http.original_ip_detection.xff.v3.xff_pb2 import XffConfig
 
-from mesh.proxy import client_certificates, origin
 from mesh.proxy.fields import Place, check
-from mesh.proxy.http_config import ClientAddress
-from mesh.proxy.origin import Mark
+from mesh.proxy.http import client_certificates, origin
+from mesh.proxy.http.config import ClientAddress
+from mesh.proxy.http.origin import Mark
 
 _D = "envoy.extensions.http.original_ip_detection."
 SUPPORTED = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mesh.proxy.compile.values import seconds, seconds_or, value_or
-from mesh.proxy.outlier import OutlierConfig
-from mesh.proxy.success_rate import Comparison
+from mesh.proxy.upstream.outlier import OutlierConfig
+from mesh.proxy.upstream.success_rate import Comparison
 
 SUPPORTED = {
     "envoy.config.cluster.v3.OutlierDetection": frozenset(

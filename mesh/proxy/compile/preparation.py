@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from mesh.proxy import preparation
-from mesh.proxy.counters import Http1Stats
 from mesh.proxy.fields import Place
+from mesh.proxy.http import preparation
+from mesh.proxy.http.preparation import Prepare
 from mesh.proxy.http1.path import normalizer
-from mesh.proxy.preparation import Prepare
-from mesh.proxy.stats import Stats
+from mesh.proxy.observe.counters import Http1Stats
+from mesh.proxy.observe.stats import Stats
 
 _REJECT_UNDERSCORES, _DROP_UNDERSCORES = 1, 2  # HeadersWithUnderscoresAction
 _REJECT_ESCAPES, _REDIRECT_ESCAPES, _FORWARD_ESCAPES = 2, 3, 4  # PathWithEscapedSlashesAction

@@ -10,7 +10,7 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 from mesh.proxy.compile import http2
 from mesh.proxy.compile.values import seconds_or, unpack, value_or
 from mesh.proxy.fields import Place, check
-from mesh.proxy.upstream_config import AutoName, Protocols, UpstreamConfig
+from mesh.proxy.upstream.http_options import AutoName, Protocols, UpstreamConfig
 
 _U = "envoy.extensions.upstreams.http.v3."
 SUPPORTED = {

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from mesh.proxy.compile.matchers import header_match, query_match, query_value
 from mesh.proxy.compile.values import value_or
 from mesh.proxy.fields import Place
-from mesh.proxy.rate_limits import Action, RateLimit, source_cluster
+from mesh.proxy.policy.rate_limits import Action, RateLimit, source_cluster
 
 if TYPE_CHECKING:
-    from mesh.proxy.stream import Stream
+    from mesh.proxy.http.stream import Stream
 
 _R = "envoy.config.route.v3.RateLimit"
 SUPPORTED = {

@@ -15,11 +15,11 @@ from mesh.proxy.compile import metadata
 from mesh.proxy.compile.matchers import header_match
 from mesh.proxy.compile.uri_template import uri_template
 from mesh.proxy.compile.values import STRING_MATCHER, networks, string_match, unpack
-from mesh.proxy.connection_info import text_of
+from mesh.proxy.downstream.connection_info import text_of
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.http1.head import RequestHead
-from mesh.proxy.rbac import Policy, Predicate, Rules, Subject
-from mesh.proxy.tls import Peer
+from mesh.proxy.policy.rbac import Policy, Predicate, Rules, Subject
+from mesh.proxy.tls.connection import Peer
 
 _R = "envoy.config.rbac.v3."
 SUPPORTED = {

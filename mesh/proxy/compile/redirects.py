@@ -7,8 +7,8 @@ from typing import Any
 
 from mesh.proxy.compile.values import replacer, value_or
 from mesh.proxy.fields import Place
+from mesh.proxy.http.route import DirectResponse, Redirect, without_port
 from mesh.proxy.http1.head import RequestHead
-from mesh.proxy.route import DirectResponse, Redirect, without_port
 
 SUPPORTED = {
     "envoy.config.route.v3.RedirectAction": frozenset(

@@ -7,7 +7,7 @@ from typing import Any
 from mesh.proxy.compile.matchers import header_match, response_lookup
 from mesh.proxy.compile.values import seconds, seconds_or, value_or
 from mesh.proxy.fields import Place
-from mesh.proxy.retry import CONDITIONS, GRPC_CONDITIONS, ResetHeader, RetryPolicy
+from mesh.proxy.http.retry import CONDITIONS, GRPC_CONDITIONS, ResetHeader, RetryPolicy
 
 _R = "envoy.config.route.v3."
 SUPPORTED = {

@@ -9,9 +9,9 @@ from mesh.proxy.compile import destinations, durations, hash_policy, mirrors, re
 from mesh.proxy.compile.upgrades import ends_connect, upgrades
 from mesh.proxy.compile.values import replacer, seconds_or, value_or
 from mesh.proxy.fields import Place
+from mesh.proxy.http.request_head import expected_timeout
+from mesh.proxy.http.route import DirectResponse, Forward, Redirect
 from mesh.proxy.http1.head import RequestHead
-from mesh.proxy.request_head import expected_timeout
-from mesh.proxy.route import DirectResponse, Forward, Redirect
 
 SUPPORTED = {
     "envoy.config.route.v3.RouteAction": frozenset(

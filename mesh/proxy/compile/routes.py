@@ -10,9 +10,9 @@ from mesh.proxy.compile.matchers import circumstances, conditions, path_keys, pa
 from mesh.proxy.compile.values import STRING_MATCHER, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.filters import registry
-from mesh.proxy.rate_limits import RouteRateLimits
-from mesh.proxy.route import Forward, ParticularRouteTable, Reading, Route, RouteTable, VirtualHost
-from mesh.proxy.route_index import WORTH_INDEXING, RouteIndex
+from mesh.proxy.http.route import Forward, ParticularRouteTable, Reading, Route, RouteTable, VirtualHost
+from mesh.proxy.http.route_index import WORTH_INDEXING, RouteIndex
+from mesh.proxy.policy.rate_limits import RouteRateLimits
 
 SUPPORTED = {
     "envoy.config.route.v3.RouteConfiguration": frozenset(

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from mesh.proxy.compile.values import seconds, seconds_or, value_or
 from mesh.proxy.fields import Place
-from mesh.proxy.retry import RetryPolicy
+from mesh.proxy.http.retry import RetryPolicy
 
 HTTP_URI = {"envoy.config.core.v3.HttpUri": frozenset(("uri", "cluster", "timeout"))}
 RETRY = {

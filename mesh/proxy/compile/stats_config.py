@@ -10,7 +10,7 @@ from envoy.config.metrics.v3.stats_pb2 import StatsConfig
 
 from mesh.proxy.compile.values import STRING_MATCHER, string_match
 from mesh.proxy.fields import Place, check
-from mesh.proxy.stats_view import StatsView, TagRule
+from mesh.proxy.observe.stats_view import StatsView, TagRule
 
 _M = "envoy.config.metrics.v3."
 SUPPORTED: Mapping[str, frozenset[str]] = {

@@ -10,7 +10,7 @@ from envoy.config.metrics.v3.stats_pb2 import DogStatsdSink, StatsdSink
 
 from mesh.proxy.compile.values import ADDRESS, unpack, value_or
 from mesh.proxy.fields import Place, check
-from mesh.proxy.statsd import Dialect, SinkConfig
+from mesh.proxy.observe.statsd import Dialect, SinkConfig
 
 _M = "envoy.config.metrics.v3."
 _GRAPHITE = "envoy.extensions.stat_sinks.graphite_statsd.v3.GraphiteStatsdSink"

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from json.encoder import encode_basestring
 from typing import Any, cast
 
-from mesh.proxy import log_values
 from mesh.proxy.compile.operators import Asked, Kind, Operator, operator
 from mesh.proxy.fields import Place
-from mesh.proxy.log_values import Subject, plain
+from mesh.proxy.observe import log_values
+from mesh.proxy.observe.log_values import Subject, plain
 
 Render = Callable[[Subject], str]
 

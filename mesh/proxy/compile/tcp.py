@@ -8,9 +8,9 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from mesh.proxy.compile.access_log import log_steps
 from mesh.proxy.compile.values import seconds_or, unpack, value_or, write_limit
-from mesh.proxy.counters import TcpStats
+from mesh.proxy.downstream.tcp import TcpConfig
 from mesh.proxy.fields import OPAQUE, Place, check
-from mesh.proxy.tcp import TcpConfig
+from mesh.proxy.observe.counters import TcpStats
 
 if TYPE_CHECKING:
     from mesh.proxy.compile.http import Surroundings

@@ -16,8 +16,8 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 
 from mesh.proxy.compile.values import STRING_MATCHER, string_match, unpack, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
-from mesh.proxy.tls_context import ContextError, ContextOptions, Material, Pair, Trust, Verify, make_material
-from mesh.proxy.transport_socket import ClientTls, ServerTls
+from mesh.proxy.tls.context import ContextError, ContextOptions, Material, Pair, Trust, Verify, make_material
+from mesh.proxy.tls.transport_socket import ClientTls, ServerTls
 
 _T = "envoy.extensions.transport_sockets.tls.v3."
 SUPPORTED = {

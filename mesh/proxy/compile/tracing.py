@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mesh.proxy.compile.values import seconds_or, unpack, value_or
-from mesh.proxy.counters import HttpStats, OpenTelemetryStats, ZipkinStats
 from mesh.proxy.fields import Place, check
 from mesh.proxy.filters.steps import Steps
-from mesh.proxy.local_address import local_ip
-from mesh.proxy.tracing.decision import PARTS, RequestIds, Sampling
-from mesh.proxy.tracing.tracer import CustomTag, RouteTracing, Tracer
+from mesh.proxy.observe.counters import HttpStats, OpenTelemetryStats, ZipkinStats
+from mesh.proxy.observe.tracing.decision import PARTS, RequestIds, Sampling
+from mesh.proxy.observe.tracing.tracer import CustomTag, RouteTracing, Tracer
+from mesh.proxy.upstream.local_address import local_ip
+from mesh.proxy.version import version
 
 if TYPE_CHECKING:
     from mesh.proxy.compile.http import Surroundings
-    from mesh.proxy.stream import Stream
-    from mesh.proxy.tracing.span import Provider
+    from mesh.proxy.http.stream import Stream
+    from mesh.proxy.observe.tracing.span import Provider
 
 _H = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager."
 _T = "envoy.config.trace.v3."
@@ -177,7 +178,7 @@ def _custom_tag(config: Any, place: Place) -> CustomTag:
 def _metadata_tag(name: str, config: Any, place: Place) -> CustomTag:
     from json import dumps  # noqa: PLC0415 - only a configuration with such a tag needs it
 
-    from mesh.proxy.log_values import cluster_metadata, dynamic_metadata, endpoint_metadata  # noqa: PLC0415
+    from mesh.proxy.observe.log_values import cluster_metadata, dynamic_metadata, endpoint_metadata  # noqa: PLC0415
 
     path = [config.metadata_key.key, *(segment.key for segment in config.metadata_key.path)]
     find: Callable[[Stream], Any]
@@ -217,8 +218,8 @@ def _zipkin(packed: Any, around: Surroundings, place: Place) -> Provider:
     # Loaded here, like all of a provider: who traces nothing is not to pay for it.
     from envoy.config.trace.v3.zipkin_pb2 import ZipkinConfig  # noqa: PLC0415
 
-    from mesh.proxy.tracing.reporter import Collector, Reporter  # noqa: PLC0415
-    from mesh.proxy.tracing.zipkin import Zipkin, joined  # noqa: PLC0415
+    from mesh.proxy.observe.tracing.reporter import Collector, Reporter  # noqa: PLC0415
+    from mesh.proxy.observe.tracing.zipkin import Zipkin, joined  # noqa: PLC0415
 
     config = unpack(packed, ZipkinConfig, place)
     check(config, SUPPORTED, place)
@@ -244,9 +245,8 @@ def _zipkin(packed: Any, around: Surroundings, place: Place) -> Provider:
 def _opentelemetry(packed: Any, around: Surroundings, place: Place) -> Provider:
     from envoy.config.trace.v3.opentelemetry_pb2 import OpenTelemetryConfig  # noqa: PLC0415
 
-    from mesh.proxy.server_stats import version  # noqa: PLC0415
-    from mesh.proxy.tracing.opentelemetry import OpenTelemetry, export, framed  # noqa: PLC0415
-    from mesh.proxy.tracing.reporter import Reporter  # noqa: PLC0415
+    from mesh.proxy.observe.tracing.opentelemetry import OpenTelemetry, export, framed  # noqa: PLC0415
+    from mesh.proxy.observe.tracing.reporter import Reporter  # noqa: PLC0415
 
     config = unpack(packed, OpenTelemetryConfig, place)
     check(config, SUPPORTED, place)
@@ -263,7 +263,7 @@ def _opentelemetry(packed: Any, around: Surroundings, place: Place) -> Provider:
 
 
 def _http_collector(config: Any, place: Place) -> Any:
-    from mesh.proxy.tracing.reporter import Collector  # noqa: PLC0415
+    from mesh.proxy.observe.tracing.reporter import Collector  # noqa: PLC0415
 
     headers = [(b"content-type", b"application/x-protobuf")]
     for index, option in enumerate(config.request_headers_to_add):
@@ -277,7 +277,7 @@ def _http_collector(config: Any, place: Place) -> Any:
 
 
 def _grpc_collector(config: Any, place: Place) -> Any:
-    from mesh.proxy.tracing.reporter import Collector  # noqa: PLC0415
+    from mesh.proxy.observe.tracing.reporter import Collector  # noqa: PLC0415
 
     if not config.HasField("envoy_grpc"):
         raise place.refuse("only envoy_grpc is supported by this sidecar")

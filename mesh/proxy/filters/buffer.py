@@ -8,11 +8,11 @@ from envoy.extensions.filters.http.buffer.v3.buffer_pb2 import Buffer, BufferPer
 
 from mesh.proxy.compile.values import unpack
 from mesh.proxy.fields import Place, check
-from mesh.proxy.rescue import RequestTooLarge
+from mesh.proxy.http.rescue import RequestTooLarge
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Steps, Surroundings
-    from mesh.proxy.stream import Stream
+    from mesh.proxy.http.stream import Stream
 
 _B = "envoy.extensions.filters.http.buffer.v3."
 SUPPORTED = {

@@ -12,12 +12,12 @@ from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
 
 from mesh.proxy.compile.values import STRING_MATCHER, BytesMatch, chance, string_match, unpack, value_or
 from mesh.proxy.fields import Place, check
+from mesh.proxy.http.route import HeaderEdit
 from mesh.proxy.http1.head import Head
-from mesh.proxy.route import HeaderEdit
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Steps, Surroundings
-    from mesh.proxy.stream import Stream
+    from mesh.proxy.http.stream import Stream
 
 SUPPORTED = {
     Cors.DESCRIPTOR.full_name: frozenset[str](),

@@ -14,16 +14,16 @@ from mesh.proxy.compile.headers import header_edit
 from mesh.proxy.compile.matchers import fraction_match
 from mesh.proxy.compile.services import HTTP_URI, RETRY, http_service, own_retry
 from mesh.proxy.compile.values import STRING_MATCHER, seconds, string_match, unpack
-from mesh.proxy.counters import NamedCounters
-from mesh.proxy.ext_authz.http import HttpAuthorization, NameMatch
-from mesh.proxy.ext_authz.verdict import DENIED, OK, Edit, Question, Service, Verdict, edit
 from mesh.proxy.fields import Place, check
-from mesh.proxy.rescue import RequestTooLarge
-from mesh.proxy.stats import Stats
+from mesh.proxy.http.rescue import RequestTooLarge
+from mesh.proxy.observe.counters import NamedCounters
+from mesh.proxy.observe.stats import Stats
+from mesh.proxy.policy.ext_authz.http import HttpAuthorization, NameMatch
+from mesh.proxy.policy.ext_authz.verdict import DENIED, OK, Edit, Question, Service, Verdict, edit
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Steps, Surroundings
-    from mesh.proxy.stream import Stream
+    from mesh.proxy.http.stream import Stream
 
 _A = "envoy.extensions.filters.http.ext_authz.v3."
 SUPPORTED = {
@@ -256,7 +256,7 @@ def _service(config: Any, place: Place) -> Service:
 
 
 def _grpc(config: Any, place: Place) -> Service:
-    from mesh.proxy.ext_authz.grpc import GrpcAuthorization  # noqa: PLC0415 - its messages are many
+    from mesh.proxy.policy.ext_authz.grpc import GrpcAuthorization  # noqa: PLC0415 - its messages are many
 
     service = config.grpc_service
     if not service.HasField("envoy_grpc"):

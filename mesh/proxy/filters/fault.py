@@ -16,15 +16,15 @@ from google.protobuf.json_format import MessageToDict
 
 from mesh.proxy.compile.matchers import header_match
 from mesh.proxy.compile.values import STRING_MATCHER, parts_of, seconds, unpack, value_or
-from mesh.proxy.counters import HttpStats
 from mesh.proxy.fields import Place, check
 from mesh.proxy.filters.throttle import Throttle
+from mesh.proxy.http.rescue import RESCUE, Aborted
 from mesh.proxy.http1.head import RequestHead
-from mesh.proxy.rescue import RESCUE, Aborted
+from mesh.proxy.observe.counters import HttpStats
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Steps, Surroundings
-    from mesh.proxy.stream import Stream
+    from mesh.proxy.http.stream import Stream
 
 TYPE = HTTPFault.DESCRIPTOR.full_name
 _C = "envoy.extensions.filters.common.fault.v3."

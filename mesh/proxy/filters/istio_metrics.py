@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.proxy.fields import Place
-from mesh.proxy.stats import Histogram, Labelled, Stats
+from mesh.proxy.observe.stats import Histogram, Labelled, Stats
 
 LABELS = (
     "reporter", "source_workload", "source_canonical_service", "source_canonical_revision",

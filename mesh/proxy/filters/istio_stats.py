@@ -10,14 +10,14 @@ from google.protobuf.json_format import MessageToDict
 
 from mesh.proxy.fields import Place
 from mesh.proxy.filters.istio_metrics import Metric, Value, compile_metrics
-from mesh.proxy.log_values import grpc_status
-from mesh.proxy.stats import Histogram, Stats
-from mesh.proxy.workload import NOBODY, UNKNOWN, Workload, of_endpoint, of_metadata
+from mesh.proxy.observe.log_values import grpc_status
+from mesh.proxy.observe.stats import Histogram, Stats
+from mesh.proxy.observe.workload import NOBODY, UNKNOWN, Workload, of_endpoint, of_metadata
 
 if TYPE_CHECKING:
+    from mesh.proxy.downstream.tcp import TcpDownstream
     from mesh.proxy.filters.steps import Steps, Surroundings
-    from mesh.proxy.stream import Stream
-    from mesh.proxy.tcp import TcpDownstream
+    from mesh.proxy.http.stream import Stream
 
 NAME = "istio.stats"
 _MAX_KNOWN = 4096

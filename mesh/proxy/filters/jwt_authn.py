@@ -12,18 +12,18 @@ from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import JwtAuthenticat
 from mesh.proxy.compile.matchers import conditions, path_match
 from mesh.proxy.compile.services import DATA_SOURCE, HTTP_URI, RETRY, data, http_service, own_retry
 from mesh.proxy.compile.values import STRING_MATCHER, seconds, seconds_or, string_match, unpack
-from mesh.proxy.counters import NamedCounters
 from mesh.proxy.fields import Place, check
 from mesh.proxy.http1.head import RequestHead
-from mesh.proxy.jwt.extract import Location
-from mesh.proxy.jwt.keys import Jwks
-from mesh.proxy.jwt.sources import Local, Remote
-from mesh.proxy.jwt.token import AUDIENCE_NOT_ALLOWED, MISSED, JwtError
-from mesh.proxy.jwt.verify import AllOf, AnyOf, Attempt, Provider, Tokens, Verifier, plain_audiences
+from mesh.proxy.observe.counters import NamedCounters
+from mesh.proxy.policy.jwt.extract import Location
+from mesh.proxy.policy.jwt.keys import Jwks
+from mesh.proxy.policy.jwt.sources import Local, Remote
+from mesh.proxy.policy.jwt.token import AUDIENCE_NOT_ALLOWED, MISSED, JwtError
+from mesh.proxy.policy.jwt.verify import AllOf, AnyOf, Attempt, Provider, Tokens, Verifier, plain_audiences
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Steps, Surroundings
-    from mesh.proxy.stream import Stream
+    from mesh.proxy.http.stream import Stream
 
 _J = "envoy.extensions.filters.http.jwt_authn.v3."
 SUPPORTED = {

@@ -14,14 +14,14 @@ from mesh.proxy.compile.headers import SUPPORTED as HEADERS
 from mesh.proxy.compile.headers import header_edit
 from mesh.proxy.compile.matchers import HEADER_MATCHER, fraction_match
 from mesh.proxy.compile.values import STRING_MATCHER, seconds, unpack, value_or
-from mesh.proxy.counters import NamedCounters
 from mesh.proxy.fields import Place, check
-from mesh.proxy.rate_limits import Descriptor, RateLimit, TokenBucket, descriptors
-from mesh.proxy.route import HeaderEdit
+from mesh.proxy.http.route import HeaderEdit
+from mesh.proxy.observe.counters import NamedCounters
+from mesh.proxy.policy.rate_limits import Descriptor, RateLimit, TokenBucket, descriptors
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Steps, Surroundings
-    from mesh.proxy.stream import Stream
+    from mesh.proxy.http.stream import Stream
 
 _L = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 _C = "envoy.extensions.common.ratelimit.v3."

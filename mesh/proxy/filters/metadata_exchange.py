@@ -14,11 +14,11 @@ from envoy.config.core.v3.base_pb2 import Node
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
-from mesh.proxy.workload import NOBODY, Workload, of_metadata
+from mesh.proxy.observe.workload import NOBODY, Workload, of_metadata
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Steps
-    from mesh.proxy.stream import Stream
+    from mesh.proxy.http.stream import Stream
 
 NAME = "istio.metadata_exchange"
 _METADATA, _ID = b"x-envoy-peer-metadata", b"x-envoy-peer-metadata-id"

@@ -16,17 +16,17 @@ from mesh.proxy.compile.headers import SUPPORTED as HEADERS
 from mesh.proxy.compile.headers import header_edit
 from mesh.proxy.compile.matchers import HEADER_MATCHER, fraction_match
 from mesh.proxy.compile.values import STRING_MATCHER, seconds_or, unpack
-from mesh.proxy.counters import NamedCounters
 from mesh.proxy.fields import Place, check
-from mesh.proxy.grpc_client import GrpcCall
+from mesh.proxy.http.route import HeaderEdit
 from mesh.proxy.http1.head import Head
-from mesh.proxy.rate_limits import RateLimit, descriptors
-from mesh.proxy.route import HeaderEdit
-from mesh.proxy.stats import Stats
+from mesh.proxy.observe.counters import NamedCounters
+from mesh.proxy.observe.stats import Stats
+from mesh.proxy.policy.rate_limits import RateLimit, descriptors
+from mesh.proxy.upstream.grpc_client import GrpcCall
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Steps, Surroundings
-    from mesh.proxy.stream import Stream
+    from mesh.proxy.http.stream import Stream
 
 _L = "envoy.extensions.filters.http.ratelimit.v3."
 SUPPORTED = {

@@ -8,13 +8,13 @@ from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC, RBACPerRoute
 
 from mesh.proxy.compile.rbac import HTTP, compile_rules
 from mesh.proxy.compile.values import unpack
-from mesh.proxy.counters import NamedCounters
 from mesh.proxy.fields import OPAQUE, Place, check
-from mesh.proxy.rbac import LOG, Control, Counts, denial
+from mesh.proxy.observe.counters import NamedCounters
+from mesh.proxy.policy.rbac import LOG, Control, Counts, denial
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Steps, Surroundings
-    from mesh.proxy.stream import Stream
+    from mesh.proxy.http.stream import Stream
 
 _H = "envoy.extensions.filters.http.rbac.v3."
 SUPPORTED = {

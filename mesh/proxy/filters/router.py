@@ -11,12 +11,12 @@ from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 
 from mesh.proxy.compile.values import unpack
 from mesh.proxy.fields import Place, check
-from mesh.proxy.request_head import number
-from mesh.proxy.retry import CONDITIONS, GRPC_CONDITIONS
+from mesh.proxy.http.request_head import number
+from mesh.proxy.http.retry import CONDITIONS, GRPC_CONDITIONS
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Steps, Surroundings
-    from mesh.proxy.stream import Stream
+    from mesh.proxy.http.stream import Stream
 
 TYPE = Router.DESCRIPTOR.full_name
 SUPPORTED = {

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 from envoy.config.core.v3.base_pb2 import Node
 
-from mesh.proxy.counters import HttpStats
-from mesh.proxy.stats import Stats
+from mesh.proxy.observe.counters import HttpStats
+from mesh.proxy.observe.stats import Stats
 
 if TYPE_CHECKING:
-    from mesh.proxy.stream import Stream
+    from mesh.proxy.http.stream import Stream
 
 RequestStep = Callable[["Stream"], bool]
 Step = Callable[["Stream"], None]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mesh.proxy.http.stream import Stream
     from mesh.proxy.http1.head import Head, ResponseHead
-    from mesh.proxy.stream import Stream
 
 _INTERVAL = 0.05  # seconds between two pieces
 

@@ -14,16 +14,16 @@ from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from xds.type.v3.typed_struct_pb2 import TypedStruct
 
-from mesh.proxy.counters import HttpStats
 from mesh.proxy.fields import Place
 from mesh.proxy.filters import fault
-from mesh.proxy.grpc import is_grpc
-from mesh.proxy.rescue import RESCUE, Aborted
-from mesh.proxy.response_head import local_head
+from mesh.proxy.http.grpc import is_grpc
+from mesh.proxy.http.rescue import RESCUE, Aborted
+from mesh.proxy.http.response_head import local_head
+from mesh.proxy.observe.counters import HttpStats
 
 if TYPE_CHECKING:
-    from mesh.proxy.exchange import Exchange
     from mesh.proxy.filters.steps import Steps, Surroundings
+    from mesh.proxy.http.exchange import Exchange
 
 NAME = "meshdrill.upstream_fault"
 _ABOVE = ("max_active_faults", "response_rate_limit", "filter_metadata", "disable_downstream_cluster_stats")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mesh.proxy.stats import Group
+from mesh.proxy.observe.stats import Group
 
 
 @dataclass(slots=True, eq=False)

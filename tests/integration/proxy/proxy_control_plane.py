@@ -11,8 +11,8 @@ import grpc.aio
 from envoy.service.discovery.v3 import ads_pb2_grpc
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
-from mesh.proxy.references import Kind
-from mesh.proxy.xds_client.kinds import KINDS, TYPE_URLS
+from mesh.proxy.operations.references import Kind
+from mesh.proxy.operations.xds_client.kinds import KINDS, TYPE_URLS
 
 WAIT_S = 10.0
 

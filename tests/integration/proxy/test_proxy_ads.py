@@ -16,7 +16,7 @@ from proxy_control_plane import ControlPlane, Stream
 from proxy_resources import eds_cluster, endpoints, rds_listener, says
 from proxy_sidecar import Sidecar, ads_bootstrap, children, fetch, free_port, sidecar
 
-from mesh.proxy.references import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from mesh.proxy.operations.references import CLUSTER, ENDPOINT, LISTENER, ROUTE
 
 
 @asynccontextmanager

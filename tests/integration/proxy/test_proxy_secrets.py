@@ -22,7 +22,7 @@ from proxy_control_plane import ControlPlane
 from proxy_resources import ADS, rds_listener, says
 from proxy_sidecar import Sidecar, ads_bootstrap, free_port, sidecar
 
-from mesh.proxy.references import CLUSTER, LISTENER, ROUTE, SECRET
+from mesh.proxy.operations.references import CLUSTER, LISTENER, ROUTE, SECRET
 
 IDENTITY = "spiffe://cluster.local/ns/default/sa/a"
 

@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from mesh.proxy.admin.index import with_index
-from mesh.proxy.admin.page import BadQuery, Page, Reply, Request, Sidecar, matcher
-from mesh.proxy.admin.server import AdminServer
+from mesh.proxy.operations.admin.index import with_index
+from mesh.proxy.operations.admin.page import BadQuery, Page, Reply, Request, Sidecar, matcher
+from mesh.proxy.operations.admin.server import AdminServer
 
 
 async def echo(_: Sidecar, request: Request) -> Reply:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from mesh.proxy.balancing import policies
-from mesh.proxy.balancing.balancer import Balancer, Make, pick_untried
-from mesh.proxy.balancing.slow_start import SlowStart
+from mesh.proxy.upstream.balancing import policies
+from mesh.proxy.upstream.balancing.balancer import Balancer, Make, pick_untried
+from mesh.proxy.upstream.balancing.slow_start import SlowStart
 
 
 @dataclass(eq=False)

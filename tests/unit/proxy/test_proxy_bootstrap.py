@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.proxy import bootstrap, options
+from mesh.proxy.operations import bootstrap, options
 
 ADS = """\
 node: {id: n, cluster: c}

@@ -7,7 +7,7 @@ import ssl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.proxy.client_hello import ClientHello, read_client_hello
+from mesh.proxy.downstream.client_hello import ClientHello, read_client_hello
 
 
 def hello(name: str | None, alpn: list[str]) -> bytes:

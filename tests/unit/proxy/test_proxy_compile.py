@@ -14,10 +14,10 @@ from mesh.proxy import decode
 from mesh.proxy.compile.clusters import CompiledCluster, compile_cluster
 from mesh.proxy.compile.routes import compile_routes
 from mesh.proxy.fields import Place
+from mesh.proxy.http.route import DirectResponse, Forward, Redirect, Route, RouteTable
 from mesh.proxy.http1.head import RequestHead
 from mesh.proxy.http1.parse import parse_request
 from mesh.proxy.resources import Refused
-from mesh.proxy.route import DirectResponse, Forward, Redirect, Route, RouteTable
 
 
 def table(*routes: str) -> RouteTable:

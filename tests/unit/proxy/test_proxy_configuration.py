@@ -15,11 +15,11 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpConnectionManager,
 )
 
-from mesh.proxy.configuration import Configuration
-from mesh.proxy.plane import ClusterStatus, ListenerStatus
-from mesh.proxy.references import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from mesh.proxy.observe.stats import Sample
+from mesh.proxy.operations.configuration import Configuration
+from mesh.proxy.operations.plane import ClusterStatus, ListenerStatus
+from mesh.proxy.operations.references import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from mesh.proxy.resources import Refused, Resources
-from mesh.proxy.stats import Sample
 
 
 class Recorder:

@@ -9,9 +9,9 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf import json_format
 
 from mesh.proxy import message_types
+from mesh.proxy.operations.xds_client.channel import Dialer
 from mesh.proxy.resources import Refused
-from mesh.proxy.secrets import SecretError
-from mesh.proxy.xds_client.channel import Dialer
+from mesh.proxy.tls.secrets import SecretError
 
 TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from mesh.proxy.dialling import Dial
+from mesh.proxy.upstream.dialling import Dial
 
 ALIVE = ((socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 33))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.proxy.balancing.digests import murmur2, xxh64
+from mesh.proxy.upstream.balancing.digests import murmur2, xxh64
 
 SPHINX = b"Sphinx of black quartz, judge my vow: 32 bytes and more"
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.proxy.cluster import Cluster
-from mesh.proxy.cluster_config import ClusterConfig
-from mesh.proxy.counters import ClusterStats
 from mesh.proxy.deadlines import Deadlines
-from mesh.proxy.discovery.dns import DnsConfig, Family
-from mesh.proxy.discovery.original_dst import OriginalDstConfig, address_of, number_of, number_of_address
-from mesh.proxy.endpoint import Assignment, Endpoint
 from mesh.proxy.http1.parse import parse_request
+from mesh.proxy.observe.counters import ClusterStats
+from mesh.proxy.upstream.cluster import Cluster
+from mesh.proxy.upstream.cluster_config import ClusterConfig
+from mesh.proxy.upstream.discovery.dns import DnsConfig, Family
+from mesh.proxy.upstream.discovery.original_dst import OriginalDstConfig, address_of, number_of, number_of_address
+from mesh.proxy.upstream.endpoint import Assignment, Endpoint
 
 BOTH = ["::1", "10.0.0.1", "::2", "10.0.0.1"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mesh.proxy.admin.dump_query import UnknownResource, select
-from mesh.proxy.admin.page import BadQuery
+from mesh.proxy.operations.admin.dump_query import UnknownResource, select
+from mesh.proxy.operations.admin.page import BadQuery
 
 ADMIN = "type.googleapis.com/envoy.admin.v3."
 CLUSTERS: dict[str, Any] = {

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from mesh.proxy import exposition
-from mesh.proxy.counters import ClusterStats, HttpStats
-from mesh.proxy.stats import Histogram, Sample, Stats
+from mesh.proxy.observe import exposition
+from mesh.proxy.observe.counters import ClusterStats, HttpStats
+from mesh.proxy.observe.stats import Histogram, Sample, Stats
 
 NAME = "outbound|9080||reviews.default.svc.cluster.local"
 

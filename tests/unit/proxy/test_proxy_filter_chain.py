@@ -10,8 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.proxy.connection_info import ConnectionInfo
-from mesh.proxy.filter_chain import EXTERNAL, SAME_IP_OR_LOOPBACK, ChainMatch, FilterChain, Overlap, chain_finder
+from mesh.proxy.downstream.connection_info import ConnectionInfo
+from mesh.proxy.downstream.filter_chain import (
+    EXTERNAL,
+    SAME_IP_OR_LOOPBACK,
+    ChainMatch,
+    FilterChain,
+    Overlap,
+    chain_finder,
+)
 
 NETWORKS = [ipaddress.ip_network(text) for text in ("10.0.0.0/8", "10.1.0.0/16", "10.1.0.1/32", "0.0.0.0/0", "::/0")]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.proxy.grpc import http_status, is_grpc, local_head, read_timeout, write_timeout
+from mesh.proxy.http.grpc import http_status, is_grpc, local_head, read_timeout, write_timeout
 from mesh.proxy.http1.head import Head
 
 

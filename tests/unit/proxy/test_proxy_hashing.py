@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.proxy.balancing.balancer import Balancer
-from mesh.proxy.balancing.digests import murmur2, xxh64
-from mesh.proxy.balancing.hashing import Bounded, Maglev, Ring, Share
+from mesh.proxy.upstream.balancing.balancer import Balancer
+from mesh.proxy.upstream.balancing.digests import murmur2, xxh64
+from mesh.proxy.upstream.balancing.hashing import Bounded, Maglev, Ring, Share
 
 
 @dataclass(eq=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.proxy.health.http import HttpCheck
-from mesh.proxy.health.session import CheckedHealth, Outcome, Pace, Session
-from mesh.proxy.health.tcp import contains
+from mesh.proxy.upstream.health.http import HttpCheck
+from mesh.proxy.upstream.health.session import CheckedHealth, Outcome, Pace, Session
+from mesh.proxy.upstream.health.tcp import contains
 
 PACE = Pace(
     timeout=1,

@@ -10,10 +10,10 @@ from envoy.config.core.v3.base_pb2 import Node
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
-from mesh.proxy.references import CLUSTER, ENDPOINT, ROUTE
+from mesh.proxy.operations.references import CLUSTER, ENDPOINT, ROUTE
+from mesh.proxy.operations.xds_client.incremental import IncrementalSubscriptions
+from mesh.proxy.operations.xds_client.kinds import TYPE_URLS
 from mesh.proxy.resources import Refused
-from mesh.proxy.xds_client.incremental import IncrementalSubscriptions
-from mesh.proxy.xds_client.kinds import TYPE_URLS
 
 
 def response(kind: Any, nonce: str, removed: tuple[str, ...] = (), **versions: str) -> DeltaDiscoveryResponse:

@@ -15,8 +15,8 @@ from mesh.proxy.fields import Place
 from mesh.proxy.filters import istio_stats
 from mesh.proxy.filters.istio_metrics import LABELS, compile_metrics
 from mesh.proxy.http1.parse import parse_request
+from mesh.proxy.observe.stats import Stats
 from mesh.proxy.resources import Refused
-from mesh.proxy.stats import Stats
 
 PLACE = Place("Listener", "l")
 VALUES = tuple(f"of {label}" for label in LABELS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from mesh.proxy.access_log import FLUSH_ABOVE, LogFiles
+from mesh.proxy.observe.access_log import FLUSH_ABOVE, LogFiles
 
 
 def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from mesh.proxy.compile.substitution import compile_json, compile_text
 from mesh.proxy.fields import Place, check
 from mesh.proxy.http1.head import Head, RequestHead
 from mesh.proxy.http1.parse import parse_request
-from mesh.proxy.log_values import TimeFormat
+from mesh.proxy.observe.log_values import TimeFormat
 from mesh.proxy.resources import Refused
 
 PLACE = Place("Listener", "l")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from mesh.proxy.cluster import Cluster, Host
-from mesh.proxy.cluster_config import ClusterConfig
-from mesh.proxy.counters import ClusterStats
 from mesh.proxy.deadlines import Deadlines
-from mesh.proxy.endpoint import Assignment, EdsHealth, Endpoint
-from mesh.proxy.health.checker import HealthCheckConfig
-from mesh.proxy.health.session import Outcome, Pace
+from mesh.proxy.observe.counters import ClusterStats
+from mesh.proxy.upstream.cluster import Cluster, Host
+from mesh.proxy.upstream.cluster_config import ClusterConfig
+from mesh.proxy.upstream.endpoint import Assignment, EdsHealth, Endpoint
+from mesh.proxy.upstream.health.checker import HealthCheckConfig
+from mesh.proxy.upstream.health.session import Outcome, Pace
 
 FAST = Pace(1, 1, 1, 0.001, 0.001, 0.001, 0.001, 0.001, 0.001)
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from mesh.proxy.http.rescue import Overflow
 from mesh.proxy.http1.parse import parse_request
-from mesh.proxy.named_pools import MANY, NamedPools
-from mesh.proxy.rescue import Overflow
-from mesh.proxy.transport_socket import ServerName
-from mesh.proxy.upstream_config import AutoName
+from mesh.proxy.tls.transport_socket import ServerName
+from mesh.proxy.upstream.http_options import AutoName
+from mesh.proxy.upstream.named_pools import MANY, NamedPools
 
 
 class Asked:

@@ -14,10 +14,12 @@ from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
 
-from mesh.proxy import ipc, logs, references, secrets
-from mesh.proxy.admin import config_dump
+from mesh.proxy import logs
+from mesh.proxy.operations import ipc, references
+from mesh.proxy.operations.admin import config_dump
+from mesh.proxy.operations.xds_client.backoff import Backoff
 from mesh.proxy.resources import Refused, Resources
-from mesh.proxy.xds_client.backoff import Backoff
+from mesh.proxy.tls import secrets
 
 KEY = "-----BEGIN PRIVATE KEY-----"
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.proxy.counters import ClusterStats
-from mesh.proxy.outlier import Health, OutlierConfig, OutlierDetector
-from mesh.proxy.success_rate import Comparison, Tally, compare
+from mesh.proxy.observe.counters import ClusterStats
+from mesh.proxy.upstream.outlier import Health, OutlierConfig, OutlierDetector
+from mesh.proxy.upstream.success_rate import Comparison, Tally, compare
 
 
 class Lab:

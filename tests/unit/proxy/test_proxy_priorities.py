@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.proxy.balancing.arrangement import LoadBalancing, Rules, arrange
-from mesh.proxy.balancing.digests import xxh64
-from mesh.proxy.balancing.hashing import Ring
-from mesh.proxy.balancing.member import Locality, Standing
-from mesh.proxy.balancing.priorities import Census, Loads, spread
+from mesh.proxy.upstream.balancing.arrangement import LoadBalancing, Rules, arrange
+from mesh.proxy.upstream.balancing.digests import xxh64
+from mesh.proxy.upstream.balancing.hashing import Ring
+from mesh.proxy.upstream.balancing.member import Locality, Standing
+from mesh.proxy.upstream.balancing.priorities import Census, Loads, spread
 
 
 def census(healthy: int, degraded: int, total: int) -> Census:

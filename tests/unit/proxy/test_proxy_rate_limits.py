@@ -9,11 +9,11 @@ import pytest
 from envoy.config.route.v3.route_components_pb2 import RateLimit
 from google.protobuf import json_format
 
-from mesh.proxy import rate_limits as module
 from mesh.proxy.compile.rate_limits import rate_limits
 from mesh.proxy.fields import Place
 from mesh.proxy.http1.head import RequestHead
-from mesh.proxy.rate_limits import IGNORE, INCLUDE, OVERRIDE, RouteRateLimits, TokenBucket
+from mesh.proxy.policy import rate_limits as module
+from mesh.proxy.policy.rate_limits import IGNORE, INCLUDE, OVERRIDE, RouteRateLimits, TokenBucket
 from mesh.proxy.resources import Refused
 
 PLACE = Place("RouteConfiguration", "r")

@@ -11,13 +11,13 @@ from google.protobuf import json_format
 
 from mesh.proxy.compile.rbac import TCP, compile_rules
 from mesh.proxy.compile.uri_template import uri_template
-from mesh.proxy.connection_info import ConnectionInfo
-from mesh.proxy.counters import NamedCounters
+from mesh.proxy.downstream.connection_info import ConnectionInfo
+from mesh.proxy.downstream.network_filters.rbac import Connecting
 from mesh.proxy.fields import Place
-from mesh.proxy.network_filters.rbac import Connecting
-from mesh.proxy.rbac import Control, Counts, denial
+from mesh.proxy.observe.counters import NamedCounters
+from mesh.proxy.policy.rbac import Control, Counts, denial
 from mesh.proxy.resources import Refused
-from mesh.proxy.tls import Peer
+from mesh.proxy.tls.connection import Peer
 
 PLACE = Place("Listener", "l")
 

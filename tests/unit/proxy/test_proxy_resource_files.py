@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mesh.proxy.references import CLUSTER, ENDPOINT
-from mesh.proxy.resource_files import FileError, read
+from mesh.proxy.operations.references import CLUSTER, ENDPOINT
+from mesh.proxy.operations.resource_files import FileError, read
 
 A_CLUSTER = "{'@type': type.googleapis.com/envoy.config.cluster.v3.Cluster, name: a}"
 ENDPOINT_TYPE = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"

@@ -23,9 +23,9 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
 from mesh.proxy import decode
+from mesh.proxy.observe.stats import Stats
 from mesh.proxy.resources import Refused, Resources
 from mesh.proxy.server import Server
-from mesh.proxy.stats import Stats
 
 V3 = "type.googleapis.com/envoy.extensions"
 

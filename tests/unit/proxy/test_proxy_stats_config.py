@@ -13,9 +13,9 @@ from google.protobuf.json_format import ParseDict
 from mesh.proxy.compile.stats_config import compile_view
 from mesh.proxy.compile.stats_sinks import compile_sinks
 from mesh.proxy.fields import Place
+from mesh.proxy.observe.stats import Histogram, Sample
+from mesh.proxy.observe.statsd import Dialect, Lines, SinkConfig, StatsdSink, datagrams
 from mesh.proxy.resources import Refused
-from mesh.proxy.stats import Histogram, Sample
-from mesh.proxy.statsd import Dialect, Lines, SinkConfig, StatsdSink, datagrams
 
 PLACE = Place("Bootstrap", "b")
 NAME = "cluster.outbound|9080||reviews.upstream_rq_total"

@@ -11,11 +11,11 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from google.protobuf.any_pb2 import Any as Packed
 
-from mesh.proxy.references import CLUSTER, ENDPOINT, ROUTE
+from mesh.proxy.operations.references import CLUSTER, ENDPOINT, ROUTE
+from mesh.proxy.operations.xds_client.kinds import MESSAGES, TYPE_URLS
+from mesh.proxy.operations.xds_client.subscriptions import Subscriptions
+from mesh.proxy.operations.xds_client.update import Update
 from mesh.proxy.resources import Refused
-from mesh.proxy.xds_client.kinds import MESSAGES, TYPE_URLS
-from mesh.proxy.xds_client.subscriptions import Subscriptions
-from mesh.proxy.xds_client.update import Update
 
 
 def response(kind: Any, version: str, nonce: str, *messages: Any) -> DiscoveryResponse:

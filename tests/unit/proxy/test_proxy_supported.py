@@ -31,7 +31,6 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from mesh.proxy.access_log import LogFiles
 from mesh.proxy.compile.clusters import compile_cluster
 from mesh.proxy.compile.endpoints import compile_endpoints
 from mesh.proxy.compile.limits import compile_limits
@@ -43,8 +42,9 @@ from mesh.proxy.compile.stats_sinks import compile_sinks
 from mesh.proxy.compile.tls import check_secret
 from mesh.proxy.fields import OPAQUE, Place
 from mesh.proxy.filters.registry import FILTERS_OF_CHAINS, FILTERS_OF_ROUTES
+from mesh.proxy.observe.access_log import LogFiles
+from mesh.proxy.observe.stats import Stats
 from mesh.proxy.resources import Refused
-from mesh.proxy.stats import Stats
 from mesh.proxy.supported import Table, children, descriptor, tables
 
 Compile = Callable[[Any], object]

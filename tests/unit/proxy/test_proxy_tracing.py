@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from mesh.proxy.counters import OpenTelemetryStats, ZipkinStats
 from mesh.proxy.http1.parse import parse_request
-from mesh.proxy.tracing import reporter, w3c
-from mesh.proxy.tracing.decision import Reason, RequestIds, Sampling
-from mesh.proxy.tracing.opentelemetry import OpenTelemetry, export, framed
-from mesh.proxy.tracing.reporter import Collector, Reporter
-from mesh.proxy.tracing.span import Span
-from mesh.proxy.tracing.zipkin import Zipkin, joined
+from mesh.proxy.observe.counters import OpenTelemetryStats, ZipkinStats
+from mesh.proxy.observe.tracing import reporter, w3c
+from mesh.proxy.observe.tracing.decision import Reason, RequestIds, Sampling
+from mesh.proxy.observe.tracing.opentelemetry import OpenTelemetry, export, framed
+from mesh.proxy.observe.tracing.reporter import Collector, Reporter
+from mesh.proxy.observe.tracing.span import Span
+from mesh.proxy.observe.tracing.zipkin import Zipkin, joined
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from mesh.proxy.x509 import Certificate, CertificateError, certificates
+from mesh.proxy.tls.x509 import Certificate, CertificateError, certificates
 
 BEGIN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 NAMES: list[x509.GeneralName] = [

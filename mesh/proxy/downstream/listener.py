@@ -1,0 +1,268 @@
+"""Listeners: accept, find the filter chain, and start the protocol that the chain asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol, cast
+
+from mesh.proxy.downstream.connection_info import Address, ConnectionInfo
+from mesh.proxy.downstream.filter_chain import FilterChain, ListenerConfig
+from mesh.proxy.downstream.http1 import Downstream
+from mesh.proxy.downstream.http2 import Http2Downstream
+from mesh.proxy.downstream.network_filters.network_filter import NotAdmitted, admit
+from mesh.proxy.downstream.peek import Closer, Peek
+from mesh.proxy.downstream.socket_options import listening_socket
+from mesh.proxy.downstream.tcp import TcpDownstream
+from mesh.proxy.http.config import HttpConfig
+from mesh.proxy.tls.connection import Peer, TlsConnection
+from mesh.proxy.tls.transport_socket import ServerTls
+
+if TYPE_CHECKING:
+    from mesh.proxy.runtime import Worker
+
+# Istio's drainDuration: how long idle connections outlive the listener or filter chain that they came in by.
+REPLACED_DRAIN_S = 45.0
+
+
+class Connection(Protocol):
+    """A served connection, for draining."""
+
+    def drain(self, idle_s: float) -> None: ...
+    def abort(self) -> None: ...
+
+
+class ActiveListener:
+    """A listener that accepts. Its configuration can be replaced while its sockets stay open.
+
+    `of_destination` finds the listener for a connection's original destination, `is_full` tells whether one connection
+    more would be too many; None where there is no limit.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        config: ListenerConfig,
+        of_destination: Callable[[Address], ActiveListener | None],
+        is_full: Callable[[ListenerConfig], bool] | None,
+        *,
+        reuse_port: bool,
+    ) -> None:
+        self.worker = worker
+        self.config = config
+        self.of_destination = of_destination
+        self._is_full = is_full
+        self.connections: dict[Connection, FilterChain] = {}
+        self._reuse_port = reuse_port
+        self._servers: list[asyncio.Server] = []
+        self._sockets: list[socket.socket] = []
+        self._empty = asyncio.Event()
+
+    def bind(self, inherited: Iterable[ActiveListener]) -> None:
+        """Open the sockets, without accepting yet; a port of an `inherited` listener is taken over without a gap.
+
+        Raises OSError, and then none is open.
+        """
+        if not self.config.binds:
+            return
+        at_hand = {each.getsockname()[:2]: each for listener in inherited for each in listener._sockets}
+        try:
+            for address in self.config.addresses:
+                known = at_hand.get(address)
+                self._sockets.append(
+                    known.dup()
+                    if known is not None
+                    else listening_socket(*address, self.config.socket_options, reuse_port=self._reuse_port)
+                )
+        except OSError:
+            self.unbind()
+            raise
+
+    def unbind(self) -> None:
+        for each in self._sockets:
+            each.close()
+        self._sockets.clear()
+
+    async def accept(self) -> None:
+        """Start accepting on the sockets that `bind` has opened."""
+        for each in list(self._sockets):
+            server = await self.worker.loop.create_server(
+                self._accepted, sock=each, backlog=self.config.socket_options.backlog
+            )
+            self._servers.append(server)
+
+    @property
+    def ports(self) -> list[tuple[str, int]]:
+        """Where it listens; port 0 resolved."""
+        return [each.getsockname()[:2] for each in self._sockets]
+
+    def replace(self, config: ListenerConfig) -> None:
+        """New connections get `config`; those of chains that changed end with their next response."""
+        kept = {chain.source for chain in (*config.chains, config.default_chain) if chain is not None}
+        self.config = config
+        for connection, chain in list(self.connections.items()):
+            if chain.source not in kept:
+                connection.drain(REPLACED_DRAIN_S)
+
+    def stop(self) -> None:
+        """Accept no more."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        self.unbind()
+
+    def drain(self, idle_s: float) -> None:
+        """Stop accepting and let each connection end with its next response, an idle one after `idle_s` seconds."""
+        self.stop()
+        self.ask_to_leave(idle_s)
+
+    def ask_to_leave(self, idle_s: float) -> None:
+        """Let each connection end with its next response, an idle one after `idle_s` seconds."""
+        for connection in list(self.connections):
+            connection.drain(idle_s)
+
+    async def wait_empty(self) -> None:
+        """Until the last connection is gone. Not before `stop`."""
+        if self.connections:
+            self._empty.clear()
+            await self._empty.wait()
+
+    # Accepting
+
+    def _accepted(self) -> asyncio.Protocol:
+        if self._is_full is not None and self._is_full(self.config):
+            return Closer()
+        chain = self.config.only_chain
+        return Peek(self) if chain is None else self.serve(chain, None)
+
+    def serve(self, chain: FilterChain, info: ConnectionInfo | None) -> asyncio.Protocol:
+        """The protocol for a new connection on this chain; without `info` it looks at its socket itself."""
+        self.config.stats.downstream_cx_total += 1
+        self.config.stats.downstream_cx_active += 1
+        if chain.tls is None:
+            return self._protocol(chain, None, info)
+        return self._tls(chain, chain.tls, info)
+
+    def _tls(self, chain: FilterChain, tls: ServerTls, info: ConnectionInfo | None) -> asyncio.Protocol:
+        stats = self.config.stats
+        context = tls.context_for(info.server_name if info is not None else "")
+        if context is None:
+            stats.server_ssl_socket_factory__downstream_context_secrets_not_ready += 1
+            return _Ended(self)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        engine = context.wrap_bio(incoming, outgoing, server_side=True)
+
+        pending = _Handshake(self, chain.handshake_timeout) if chain.handshake_timeout else None
+
+        def shaken(peer: Peer) -> asyncio.Protocol:
+            if pending is not None:
+                pending.forget()
+            if not tls.require_peer and not peer.uri_sans:
+                stats.ssl__no_certificate += not peer.subject
+            if info is not None:
+                peer = replace(peer, sni=info.server_name)
+            return self._protocol(chain, peer, info)
+
+        lost = self.gone if pending is None else pending.lost
+        connection = TlsConnection(
+            engine, incoming, outgoing, verify=tls.verify, stats=stats, make_inner=shaken, on_lost=lost
+        )
+        if pending is not None:
+            pending.await_end(connection)
+        return connection
+
+    def _protocol(self, chain: FilterChain, peer: Peer | None, info: ConnectionInfo | None) -> asyncio.Protocol:
+        connection: Downstream | Http2Downstream | TcpDownstream
+        if chain.filters and info is not None:
+            try:
+                admit(chain.filters, info, peer)
+            except NotAdmitted as error:
+                return self._turned_away(chain, peer, info, str(error))
+        if isinstance(chain.config, HttpConfig):
+            connection = self._http(chain.config, peer)
+        else:
+            connection = TcpDownstream(self.worker, chain.config, peer, self._lost)
+        connection.info = info
+        self.connections[connection] = chain
+        return connection
+
+    def _turned_away(self, chain: FilterChain, peer: Peer | None, info: ConnectionInfo, why: str) -> asyncio.Protocol:
+        if isinstance(chain.config, HttpConfig):
+            return _Ended(self)
+        connection = TcpDownstream(self.worker, chain.config, peer, lambda lost: self.gone())
+        connection.info = info
+        connection.turn_away(why)
+        return connection
+
+    def _http(self, config: HttpConfig, peer: Peer | None) -> Downstream | Http2Downstream:
+        """By codec_type; AUTO goes by ALPN, and without it by the first bytes."""
+        alpn = peer.alpn if peer is not None else ""
+        if config.codec == "HTTP2" or (config.codec == "AUTO" and alpn == "h2"):
+            return Http2Downstream(self.worker, config, peer, self._lost)
+        connection = Downstream(self.worker, config, peer, self._lost)
+        if config.codec == "AUTO" and not alpn:
+            connection.become_http2 = self._become_http2
+        return connection
+
+    def _become_http2(self, before: Downstream, data: bytes) -> None:
+        chain = self.connections.pop(before)
+        connection = Http2Downstream(self.worker, before.config, before.peer, self._lost)
+        self.connections[connection] = chain
+        connection.continue_from(before, data)
+
+    def _lost(self, connection: Connection) -> None:
+        chain = self.connections.pop(connection)
+        for each in chain.filters:
+            each.released()
+        if not self.connections:
+            self._empty.set()
+        self.gone()
+
+    def gone(self) -> None:
+        """One connection less."""
+        self.config.stats.downstream_cx_active -= 1
+        self.config.stats.downstream_cx_destroy += 1
+
+
+class _Handshake:
+    """Ends a connection whose TLS handshake takes longer than transport_socket_connect_timeout."""
+
+    def __init__(self, listener: ActiveListener, seconds: float) -> None:
+        self._listener = listener
+        self._connection: TlsConnection | None = None
+        self.deadline = listener.worker.loop.time() + seconds
+
+    def await_end(self, connection: TlsConnection) -> None:
+        self._connection = connection
+        self._listener.worker.deadlines.add(self)
+
+    def forget(self) -> None:
+        """It is done, or given up."""
+        self._listener.worker.deadlines.discard(self)
+
+    def lost(self) -> None:
+        """The connection is gone before its handshake was done."""
+        self.forget()
+        self._listener.gone()
+
+    def deadline_passed(self, now: float) -> None:
+        self.forget()
+        self._listener.config.stats.downstream_cx_transport_socket_connect_timeout += 1
+        if self._connection is not None:
+            self._connection.abort()
+
+
+class _Ended(asyncio.Protocol):
+    """Ends a connection that is not to be served: its chain waits for a certificate, or a filter did not admit it."""
+
+    def __init__(self, listener: ActiveListener) -> None:
+        self._listener = listener
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._listener.gone()

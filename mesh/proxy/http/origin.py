@@ -1,0 +1,121 @@
+"""What a connection manager says to its upstreams of where a request came from: x-forwarded-for and what belongs to it.
+
+Envoy's `mutateRequestHeaders`. Each connection manager gets the one function that its configuration asks for; whose
+address the client's is (`client_of`) is worked out when a log or a filter wants to know.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from mesh.proxy.upstream.local_address import local_ip
+
+if TYPE_CHECKING:
+    from mesh.proxy.http.codec import ResponseEncoder
+    from mesh.proxy.http1.head import RequestHead
+
+Mark = Callable[["RequestHead", "ResponseEncoder"], None]
+_LONGEST_IP = 45
+
+
+def mark_scheme(head: RequestHead, connection: ResponseEncoder) -> None:
+    """Behind another proxy: what that one said stays."""
+    if b"x-forwarded-proto" not in head.marked:
+        head.lines.append(connection.forwarded_proto)
+        head.marked[b"x-forwarded-proto"] = connection.scheme
+
+
+def append_address(head: RequestHead, connection: ResponseEncoder) -> None:
+    """Put the client's address behind those that x-forwarded-for has."""
+    before = head.marked.get(b"x-forwarded-for")
+    remote = _told(connection.remote_ip)
+    head.set(b"x-forwarded-for", b"%b,%b" % (before, remote) if before else remote)
+
+
+def _told(ip: bytes) -> bytes:
+    """Envoy tells this machine's own address in place of loopback, which means nothing to anybody else."""
+    return local_ip().encode() if ip.startswith(b"127.") or ip == b"::1" else ip
+
+
+def edge(*, hops: int, appends: bool, appends_port: bool) -> Mark:
+    """With `use_remote_address`: `hops` of the proxies in front are trusted (xff_num_trusted_hops)."""
+
+    def mark(head: RequestHead, connection: ResponseEncoder) -> None:
+        marked = head.marked
+        if b"x-envoy-internal" not in marked:
+            trusted = client_of(marked.get(b"x-forwarded-for", b""), hops) if hops else None
+            head.set(b"x-envoy-external-address", connection.remote_ip if trusted is None else trusted.encode())
+        if appends:
+            append_address(head, connection)
+        if not hops or b"x-forwarded-proto" not in marked:
+            head.set(b"x-forwarded-proto", connection.scheme)
+        if appends_port and (not hops or head.get(b"x-forwarded-port") is None):
+            port = connection.info.local[1] if connection.info is not None else 0
+            head.set(b"x-forwarded-port", b"%d" % port)
+
+    return mark
+
+
+def with_scheme(scheme: bytes) -> Mark:
+    """`scheme_to_overwrite` stands where no proxy has told a scheme."""
+
+    def mark(head: RequestHead, connection: ResponseEncoder) -> None:
+        if b"x-forwarded-proto" not in head.marked:
+            head.add(b"x-forwarded-proto", scheme)
+
+    return mark
+
+
+def with_via(via: bytes) -> Mark:
+    """Append to the `via` header."""
+
+    def mark(head: RequestHead, connection: ResponseEncoder) -> None:
+        before = head.get(b"via")
+        head.set(b"via", via if before is None else b"%b, %b" % (before, via))
+
+    return mark
+
+
+def with_user_agent(cluster: bytes, node: bytes) -> Mark:
+    """`add_user_agent`: name this proxy's service."""
+
+    def mark(head: RequestHead, connection: ResponseEncoder) -> None:
+        head.set(b"x-envoy-downstream-service-cluster", cluster)
+        if not head.marked.get(b"user-agent"):
+            head.set(b"user-agent", cluster)
+        if node:
+            head.set(b"x-envoy-downstream-service-node", node)
+
+    return mark
+
+
+def all_of(marks: list[Mark]) -> Mark:
+    """One function of several, in order."""
+    if len(marks) == 1:
+        return marks[0]
+
+    def mark(head: RequestHead, connection: ResponseEncoder) -> None:
+        for each in marks:
+            each(head, connection)
+
+    return mark
+
+
+def client_of(forwarded: bytes, place: int) -> str | None:
+    """The address at a place of x-forwarded-for, counted from its end by 1; None if there is none that is one."""
+    entries = forwarded.rsplit(b",", place)
+    if len(entries) < place:
+        return None
+    entry = entries[-place].strip()
+    return _address(entry) if len(entry) <= _LONGEST_IP else None
+
+
+@lru_cache(1024)
+def _address(entry: bytes) -> str | None:
+    try:
+        return str(ipaddress.ip_address(entry.decode("ascii")))
+    except ValueError:
+        return None

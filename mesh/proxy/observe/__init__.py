@@ -1,0 +1,4 @@
+"""What can be seen from outside: counters, access logs, traces.
+
+MUST NOT change a request beyond trace headers.
+"""

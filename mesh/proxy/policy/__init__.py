@@ -1,0 +1,1 @@
+"""Decisions about requests that several filters share: access control, tokens, external authorization, rate limits."""

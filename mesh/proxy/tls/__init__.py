@@ -1,0 +1,1 @@
+"""TLS: connections, contexts, and the secrets that they are made of."""
