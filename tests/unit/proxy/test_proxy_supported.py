@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ from mesh.proxy.filters.registry import FILTERS_OF_CHAINS, FILTERS_OF_ROUTES
 from mesh.proxy.observe.access_log import LogFiles
 from mesh.proxy.observe.stats import Stats
 from mesh.proxy.resources import Refused
-from mesh.proxy.supported import Table, children, descriptor, tables
+from mesh.proxy.supported import Table, children, descriptor, page, tables
 
 Compile = Callable[[Any], object]
 Path_ = tuple[str, ...]
@@ -373,3 +374,8 @@ def test_every_field_of_every_table_exists() -> None:
         for name, fields in table.messages.items():
             unknown = fields - {field.name for field in descriptor(name).fields} - OPAQUE
             assert not unknown, f"{table.module}: {name}"
+
+
+def test_the_page_is_that_of_the_tables() -> None:
+    written = Path(__file__).parents[3] / "docs" / "proxy.md"
+    assert written.read_text() == page(), "run: python -m mesh.proxy.supported > docs/proxy.md"
