@@ -10,6 +10,7 @@ from mesh.proxy.fields import Place
 from mesh.proxy.http.route import HeaderEdit
 from mesh.proxy.http1.head import Head
 from mesh.proxy.http1.names import MARKED
+from mesh.proxy.http1.parse import CONTROLS
 
 if TYPE_CHECKING:
     from mesh.proxy.http.stream import Stream
@@ -84,7 +85,8 @@ def _formatted(name: bytes, put: Put, render: Callable[[Stream], str], option: A
     def step(head: Head, stream: Stream) -> None:
         value = render(stream)
         if value or keeps_empty:
-            put(head, name, value.encode("utf-8", "surrogateescape"))
+            # Metadata holds what clients said, line ends included: they must not end the header.
+            put(head, name, value.encode("utf-8", "surrogateescape").translate(None, CONTROLS))
 
     return step
 

@@ -125,11 +125,11 @@ def lookup(name: str) -> Lookup:
     if name == ":method":
         return lambda head: head.method
     if name == ":path":
-        return lambda head: head.target
+        return lambda head: None if head.method == b"CONNECT" and head.target[:1] != b"/" else head.target
     if name in (":authority", "host"):
         return lambda head: head.authority
     if name == ":scheme":
-        return lambda head: head.marked.get(b"x-forwarded-proto", b"http")
+        return lambda head: head.marked.get(b"x-forwarded-proto", b"http").lower()
     wanted = name.lower().encode()
     return lambda head: head.get(wanted)
 

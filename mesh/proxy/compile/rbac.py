@@ -51,6 +51,7 @@ SUPPORTED = {
     **STRING_MATCHER,
 }  # fmt: skip
 _MAX_KNOWN = 1024
+_PATH_STARTS = frozenset((b"/", b"*"))
 _NO_HEAD = RequestHead(b"", b"", b"", [], {})
 
 
@@ -157,8 +158,9 @@ _NO_METADATA: Any = _Nothing()
 
 
 def _path(match: Callable[[bytes], bool], facts: Facts) -> Predicate:
+    """Over the path without its query. A CONNECT request has none, and matches nothing."""
     head = facts.head
-    return lambda x: bool(target := head(x).target) and match(target.partition(b"?")[0])
+    return lambda x: (target := head(x).target)[:1] in _PATH_STARTS and match(target.partition(b"?")[0])
 
 
 def _authenticated(wanted: Any, facts: Facts, place: Place) -> Predicate:

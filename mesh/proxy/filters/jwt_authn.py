@@ -18,7 +18,7 @@ from mesh.proxy.observe.counters import NamedCounters
 from mesh.proxy.policy.jwt.extract import Location
 from mesh.proxy.policy.jwt.keys import Jwks
 from mesh.proxy.policy.jwt.sources import Local, Remote
-from mesh.proxy.policy.jwt.token import AUDIENCE_NOT_ALLOWED, MISSED, JwtError
+from mesh.proxy.policy.jwt.token import AUDIENCE_NOT_ALLOWED, MISSED, UNSOUND_CLAIM, JwtError
 from mesh.proxy.policy.jwt.verify import AllOf, AnyOf, Attempt, Provider, Tokens, Verifier, plain_audiences
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class RouteRequirement:
 @dataclass(frozen=True, slots=True)
 class _Filter:
     name: str
+    struck: frozenset[bytes]
     rules: tuple[tuple[Matches, Verifier | None], ...]
     requirements: Mapping[str, Verifier]
     bypasses_preflight: bool
@@ -92,6 +93,8 @@ class _Filter:
     def authenticate(self, stream: Stream) -> bool:
         """The request step."""
         head = stream.head
+        if self.struck:  # also where no token is asked for: whoever reads these headers takes them for claims
+            head.remove(self.struck)
         if self.bypasses_preflight and _is_preflight(head):
             self.counters.count("cors_preflight_bypassed")
             self.counters.count("allowed")
@@ -139,7 +142,7 @@ class _Filter:
 
     def _deny(self, status: str, url: str, stream: Stream) -> None:
         self.counters.count("denied")
-        code = 403 if status == AUDIENCE_NOT_ALLOWED else 401
+        code = 403 if status == AUDIENCE_NOT_ALLOWED else 503 if status.startswith(UNSOUND_CLAIM) else 401
         if self.is_terse:
             stream.reply(code, b"", "", _details(status))
             return
@@ -196,6 +199,7 @@ def add(steps: Steps, packed: Any, around: Surroundings, place: Place) -> None:
     rules = tuple(_rule(rule, providers, named, place.at(f"rules[{i}]")) for i, rule in enumerate(config.rules))
     made = _Filter(
         name=steps.name,
+        struck=frozenset().union(*(provider.struck for provider in providers.values())),
         rules=rules,
         requirements={name: verifier for name, verifier in named.items() if verifier is not None},
         bypasses_preflight=config.bypass_cors_preflight,

@@ -24,7 +24,10 @@ def normalized(normalize: Callable[[bytes], bytes]) -> Prepare:
     """normalize_path, merge_slashes."""
 
     def prepare(stream: Stream) -> bool:
-        stream.head.target = normalize(stream.head.target)
+        target = stream.head.target
+        if b"%00" in target and b"%00" in target.partition(b"?")[0]:
+            return _refuse_path(stream)
+        stream.head.target = normalize(target)
         return False
 
     return prepare
@@ -34,6 +37,10 @@ def rejected_escapes(stream: Stream) -> bool:
     """path_with_escaped_slashes_action: REJECT_REQUEST."""
     if _ESCAPED_SLASH.search(stream.head.target.partition(b"?")[0]) is None:
         return False
+    return _refuse_path(stream)
+
+
+def _refuse_path(stream: Stream) -> bool:
     stream.connection.will_close = True
     stream.reply(400, b"", "", "path_normalization_failed")
     return True

@@ -144,7 +144,7 @@ def _has_sound_port(authority: bytes) -> bool:
     host, colon, port = authority.rpartition(b":")
     if not colon or host.count(b"[") != host.count(b"]"):  # no port, or a colon inside of IPv6 brackets
         return True
-    return not port or (port.isdigit() and len(port) < 6 and int(port) < 65536)
+    return port.isdigit() and len(port) < 6 and int(port) < 65536
 
 
 def _other_form(

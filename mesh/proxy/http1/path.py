@@ -31,7 +31,7 @@ def normalizer(*, normalize: bool, merge_slashes: bool) -> Callable[[bytes], byt
 
 def _unescaped(escape: re.Match[bytes]) -> bytes:
     value = int(escape[1], 16)
-    return bytes((value,)) if value in _UNRESERVED else b"%%%b" % escape[1].upper()
+    return bytes((value,)) if value in _UNRESERVED else escape[0]
 
 
 def _without_dots(path: bytes) -> bytes:

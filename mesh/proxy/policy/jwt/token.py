@@ -16,6 +16,7 @@ AUDIENCE_NOT_ALLOWED = "Audiences in Jwt are not allowed"
 VERIFICATION_FAILED = "Jwt verification fails"
 NO_MATCHING_KEY = "Jwks doesn't have key to match kid or alg from Jwt"
 NO_VALID_KEYS = "Jwks doesn't have any valid public key"
+UNSOUND_CLAIM = "invalid header value for: "
 FETCH_FAILED = "Jwks remote fetch is failed"
 
 ALGORITHMS = frozenset(
@@ -118,12 +119,23 @@ def _json(part: bytes, name: str) -> dict[str, Any]:
     except ValueError:
         raise JwtError(f"Jwt {name} is an invalid Base64url encoded") from None
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text.decode(), parse_constant=_refuse, object_pairs_hook=_members)
+        # An escaped half of a surrogate pair is no text that could be compared or passed on.
+        if b"\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise JwtError(f"Jwt {name} is an invalid JSON")
     return value
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names are all different: of two, another reader might believe the other."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate names")
+    return members
 
 
 def _refuse(constant: str) -> None:

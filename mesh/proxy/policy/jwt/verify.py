@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mesh.proxy.http1.parse import CONTROLS
 from mesh.proxy.policy.jwt.extract import Location, merged
 from mesh.proxy.policy.jwt.keys import Jwks
 from mesh.proxy.policy.jwt.sources import Done as KeysDone
@@ -20,6 +21,7 @@ from mesh.proxy.policy.jwt.token import (
     AUDIENCE_NOT_ALLOWED,
     MISSED,
     UNKNOWN_ISSUER,
+    UNSOUND_CLAIM,
     VERIFICATION_FAILED,
     JwtError,
     Token,
@@ -80,12 +82,15 @@ class Provider:
             raise JwtError(VERIFICATION_FAILED)
 
     def tell(self, token: Token, location: Location, stream: Stream) -> None:
-        """Pass on what the good token says."""
+        """Pass on what the good token says. Raises JwtError if a claim would break out of its header."""
         head = stream.head
         for name, path in self.claim_headers:
             text = _claim_text(token.claim(path))
-            if text is not None:
-                head.set(name, text)
+            if not text:
+                continue
+            if text.translate(None, CONTROLS) != text:
+                raise JwtError(UNSOUND_CLAIM + name.decode())
+            head.set(name, text)
         if self.payload_header:
             padding = b"=" * (-len(token.payload_text) % 4) if self.pads_payload else b""
             head.add(self.payload_header, token.payload_text + padding)
@@ -160,9 +165,6 @@ class Tokens:
     allows_failed: bool = False
 
     def verify(self, stream: Stream, attempt: Attempt, done: Done) -> None:
-        struck = frozenset().union(*(provider.struck for provider in self.providers))
-        if struck:
-            stream.head.remove(struck)
         locations = merged(location for provider in self.providers for location in provider.locations)
         found = [(each, text) for each in locations if (text := each.find(stream.head)) is not None]
         if found:
@@ -198,10 +200,9 @@ class Tokens:
             if jwks is not None:
                 try:
                     jwks.check(token)
+                    provider.tell(token, location, stream)
                 except JwtError as error:
                     status = str(error)
-                else:
-                    provider.tell(token, location, stream)
             judged(status)
 
         try:
