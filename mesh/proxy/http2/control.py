@@ -120,8 +120,9 @@ class Control(Sending[StreamT]):
         if not number:
             if not credit or self.send_window + credit > MAX_WINDOW:
                 raise ConnectionBroke(errors.FLOW_CONTROL_ERROR, "WINDOW_UPDATE: a window that is not allowed")
+            was_empty = self.send_window <= 0
             self.send_window += credit
-            if self._waiting:
+            if was_empty and self._waiting:  # else they wait for credit of their own
                 self._send_waiting()
             return
         stream = self.streams.get(number)
@@ -134,7 +135,7 @@ class Control(Sending[StreamT]):
             raise ConnectionBroke(errors.FLOW_CONTROL_ERROR, "WINDOW_UPDATE: a window that is not allowed")
         stream.send_window += credit
         if stream.waiting is not None:
-            self._send_waiting()
+            self._send_on(stream)
 
     def _settings(self, flags: int, payload: bytes) -> None:
         if flags & frames.ACK:

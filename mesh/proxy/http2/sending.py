@@ -249,17 +249,24 @@ class Sending(Generic[StreamT]):
             stream.waiting.append(memoryview(payload))
             stream.waiting_size += len(payload)
         stream.end_waits = done
-        self._send_waiting()
+        self._send_on(stream)
         if stream.waiting_size > self._options.buffer_limit and not stream.is_stopped and not stream.is_closed:
             stream.is_stopped = True
             stream.write_blocked()
 
+    def _send_on(self, stream: StreamT) -> None:
+        """All that the windows allow of one stream: what another waits for has not changed."""
+        while stream.waiting is not None and self._send_some(stream):
+            pass
+
     def _send_waiting(self) -> None:
         """One frame a stream in turn, for as long as the windows allow."""
         progress = True
-        while progress:
+        while progress and self.send_window > 0:
             progress = False
-            for stream in list(self._waiting.values()):
+            for stream in [stream for stream in self._waiting.values() if stream.send_window > 0]:
+                if self.send_window <= 0:
+                    return
                 if stream.waiting is not None:
                     progress |= self._send_some(stream)
 

@@ -7,6 +7,7 @@ import pytest
 from mesh.proxy.http2 import errors, frames
 from mesh.proxy.http2.options import Http2Options
 from mesh.proxy.http2.server import ServerConnection
+from mesh.proxy.http2.stats import Http2Stats
 from tests.http2_peers import HeardClientStream, HeardServerStream, Recorder, client, get, server, shuttle
 
 _HELLO = frames.PREFACE + frames.settings(())
@@ -183,3 +184,50 @@ def test_a_stream_that_is_over_says_nothing_more() -> None:
     ):
         say()
     assert kinds(other.take()) == [frames.RST_STREAM]
+
+
+def test_credit_for_one_stream_does_not_look_at_the_others_that_wait() -> None:
+    """A peer with many stalled streams could else buy much work with few bytes."""
+    looked: list[int] = []
+
+    class Watched(ServerConnection[HeardServerStream]):
+        __slots__ = ()
+
+        def _send_some(self, stream: HeardServerStream) -> bool:
+            looked.append(stream.number)
+            return ServerConnection._send_some(self, stream)
+
+    (one, heard), owner = client(Http2Options(initial_stream_window_size=0)), Recorder()
+    other: ServerConnection[HeardServerStream] = Watched(owner, Http2Options(), Http2Stats())
+    for _ in range(50):
+        one.send_request(HeardClientStream(heard.events), get(), b"http", True)
+    shuttle(one, other)
+    for stream in owner.streams:
+        other.send_head(stream, (b":status: 200",), False)
+        other.send_payload(stream, b"hello", True)
+    shuttle(one, other)
+    looked.clear()
+    other.receive(frames.window_update(99, 5))
+    assert looked == [99]
+    other.receive(frames.window_update(0, 5))
+    assert looked == [99]
+    assert kinds(other.take()) == [frames.DATA]
+
+
+def test_streams_share_what_credit_the_connection_gets() -> None:
+    (one, heard), (other, owner) = client(), server()
+    for _ in range(3):
+        one.send_request(HeardClientStream(heard.events), get(), b"http", True)
+    shuttle(one, other)
+    other.send_window = 0
+    for stream in owner.streams:
+        other.send_head(stream, (b":status: 200",), False)
+        other.send_payload(stream, b"x" * 20_000, True)
+    shuttle(one, other)
+    heard.events.clear()
+    other.receive(frames.window_update(0, 40_000))
+    one.receive(other.take())
+    assert [(event[1], len(event[2])) for event in heard.events] == [(1, 16_384), (3, 16_384), (5, 7_232)]
+    other.receive(frames.window_update(0, 20_000))
+    one.receive(other.take())
+    assert [(event[1], event[3]) for event in heard.events[3:]] == [(1, True), (3, True), (5, True)]
