@@ -5,18 +5,20 @@ of each stream.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StderrAccessLog, StdoutAccessLog
 from google.protobuf.json_format import MessageToDict
 
-from mesh.proxy.compile import log_filters
+from mesh.proxy.compile import log_filters, log_services
 from mesh.proxy.compile.substitution import compile_json, compile_text
 from mesh.proxy.compile.values import unpack
 from mesh.proxy.fields import OPAQUE, Place, check
-from mesh.proxy.observe.access_log import LogFiles
 from mesh.proxy.tls.secrets import SecretError, content
+
+if TYPE_CHECKING:
+    from mesh.proxy.compile.http import Surroundings
 
 _FORMATS = frozenset(("log_format",))
 SUPPORTED = {
@@ -52,14 +54,29 @@ ENVOY_DEFAULT = (
 Step = Callable[[Any], None]
 
 
-def log_steps(logs: Iterable[Any], files: LogFiles, place: Place, *, tcp: bool = False) -> tuple[Step, ...]:
+def log_steps(logs: Iterable[Any], around: Surroundings, place: Place, *, tcp: bool = False) -> tuple[Step, ...]:
     """One step for each access log. Raises Refused."""
-    return tuple(_step(log, files, place.at(f"access_log[{index}]"), tcp) for index, log in enumerate(logs))
+    return tuple(_step(log, around, place.at(f"access_log[{index}]"), tcp) for index, log in enumerate(logs))
 
 
-def _step(log: Any, files: LogFiles, place: Place, tcp: bool) -> Step:
+def _step(log: Any, around: Surroundings, place: Place, tcp: bool) -> Step:
     check(log, SUPPORTED, place)
-    inside = place.at("typed_config")
+    step = _sink(log, around, place.at("typed_config"), tcp)
+    if not log.HasField("filter"):
+        return step
+    passes = log_filters.passes(log.filter, place.at("filter"), tcp=tcp)
+
+    def write_some(subject: Any) -> None:
+        if passes(subject):
+            step(subject)
+
+    return write_some
+
+
+def _sink(log: Any, around: Surroundings, inside: Place, tcp: bool) -> Step:
+    """What takes an entry to where it goes, unfiltered."""
+    if log.typed_config.TypeName() == (log_services.TCP if tcp else log_services.HTTP):
+        return log_services.service_step(log.typed_config, around, inside)
     if log.typed_config.Is(StdoutAccessLog.DESCRIPTOR):
         config, path = unpack(log.typed_config, StdoutAccessLog, inside), "/dev/stdout"
     elif log.typed_config.Is(StderrAccessLog.DESCRIPTOR):
@@ -70,18 +87,10 @@ def _step(log: Any, files: LogFiles, place: Place, tcp: bool) -> Step:
     check(config, SUPPORTED, inside)
     render = _renderer(config, inside, tcp)
     try:
-        write = files.open(path).write
+        write = around.files.open(path).write
     except OSError as error:
         raise inside.refuse(f"cannot open {path}: {error.strerror}", "path") from error
-    if not log.HasField("filter"):
-        return lambda subject: write(render(subject))
-    passes = log_filters.passes(log.filter, place.at("filter"), tcp=tcp)
-
-    def write_some(subject: Any) -> None:
-        if passes(subject):
-            write(render(subject))
-
-    return write_some
+    return lambda subject: write(render(subject))
 
 
 def _renderer(config: Any, place: Place, tcp: bool) -> Callable[[Any], str]:

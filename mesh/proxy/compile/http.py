@@ -110,7 +110,7 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
     before, after = tracing.steps(config, around, stats, place)
     filters = (*before, *_filters(config, around, stats, place), *after)
     request, response, finish = chain(filters, {})
-    logs = log_steps(config.access_log, around.files, place)
+    logs = log_steps(config.access_log, around, place)
     max_head = value_or(config, "max_request_headers_kb", 60) * 1024
     common = config.common_http_protocol_options
     max_headers = value_or(common, "max_headers_count", 100)

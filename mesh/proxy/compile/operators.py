@@ -278,7 +278,7 @@ _OF_BOTH: Mapping[str, tuple[str, Kind]] = {
     "RESPONSE_FLAGS": ("(x.flags or '-')", Kind.ALWAYS),
     "RESPONSE_FLAGS_LONG": ("long_flags(x.flags)", Kind.ALWAYS),
     "CONNECTION_TERMINATION_DETAILS": ("None", Kind.TEXT),
-    "UPSTREAM_TRANSPORT_FAILURE_REASON": ("x.transport_failure", Kind.TEXT),
+    "UPSTREAM_TRANSPORT_FAILURE_REASON": ("x.transport_failure.replace(' ', '_')", Kind.TEXT),
     "DOWNSTREAM_TRANSPORT_FAILURE_REASON": ("None", Kind.TEXT),
     "BYTES_RECEIVED": ("x.bytes_received", Kind.NUMBER),
     "BYTES_SENT": ("x.bytes_sent", Kind.NUMBER),

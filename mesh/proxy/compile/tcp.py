@@ -52,5 +52,5 @@ def compile_tcp(packed: Any, around: Surroundings, place: Place) -> TcpConfig:
         idle_timeout=seconds_or(config, "idle_timeout", 3600.0),
         write_limit=write_limit(around.buffer_limit),
         max_connect_attempts=value_or(config, "max_connect_attempts", 1),
-        finish_steps=log_steps(config.access_log, around.files, place, tcp=True),
+        finish_steps=log_steps(config.access_log, around, place, tcp=True),
     )

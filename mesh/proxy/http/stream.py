@@ -315,7 +315,7 @@ class Stream(Timeouts):
     def fail(self, failure: Failure, status: int = 0) -> None:
         """Answer for a failure, by the table in `rescue`; after the response has begun only a reset is left."""
         rescue = RESCUE[type(failure)]
-        self.transport_failure = failure.transport.replace(" ", "_")
+        self.transport_failure = failure.transport
         if self.response_head is not None:
             self.add_flag(rescue.flag)
             self.details = rescue.details.replace("_before_response_started", "_after_response_started")

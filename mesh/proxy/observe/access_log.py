@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mesh.proxy.observe.log_service import LogService
 
 FLUSH_EVERY_S = 0.1
 FLUSH_ABOVE = 64 * 1024
@@ -74,14 +78,15 @@ def _open(path: str) -> int:
 
 
 class LogFiles:
-    """The open log files by path, so that many listeners share one."""
+    """The open log files by path and the log services by what they were asked for, so that many listeners share one."""
 
-    __slots__ = ("_files", "_loop", "_report")
+    __slots__ = ("_files", "_loop", "_report", "_services")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, report: Callable[[str], None]) -> None:
         self._loop = loop
         self._report = report
         self._files: dict[str, LogFile] = {}
+        self._services: dict[Hashable, LogService] = {}
 
     def open(self, path: str) -> LogFile:
         """The file at `path`. Raises OSError."""
@@ -89,6 +94,13 @@ class LogFiles:
         if file is None:
             file = self._files[path] = LogFile(self._loop, path, self._report)
         return file
+
+    def service(self, key: Hashable, make: Callable[[], LogService]) -> LogService:
+        """The log service that is known by `key`."""
+        service = self._services.get(key)
+        if service is None:
+            service = self._services[key] = make()
+        return service
 
     def reopen(self) -> None:
         """Open every file anew by its path, as log rotation asks."""
@@ -98,8 +110,13 @@ class LogFiles:
     def flush(self) -> None:
         for file in self._files.values():
             file.flush()
+        for service in self._services.values():
+            service.flush()
 
     def close(self) -> None:
+        for service in self._services.values():
+            service.close()
+        self._services.clear()
         for file in self._files.values():
             file.close()
         self._files.clear()

@@ -400,6 +400,14 @@ class OpenTelemetryStats(TracingStats):
         self.spans_dropped += spans
 
 
+@dataclass(slots=True, eq=False)
+class LogServiceStats(Group):
+    """`access_logs.grpc_access_log.*`: entries taken, and entries that no service got."""
+
+    logs_written: int = 0
+    logs_dropped: int = 0
+
+
 def _code_samples(codes: Codes, name: str) -> Iterator[tuple[str, str, int, Tags]]:
     if not codes.by_status:
         return

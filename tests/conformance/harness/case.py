@@ -152,6 +152,7 @@ class Step:
     health: Mapping[str, Any] | None = None
     checked: Mapping[str, Any] | None = None
     spans: list[Mapping[str, Any]] | None = None
+    logged: list[Mapping[str, Any]] | None = None  # what the collector is told, as parts of its messages
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,7 @@ class Frame:
 
     def _log(self, value: dict[str, Any]) -> list[dict[str, Any]]:
         """The access logs: one JSON line a request, before it those of the listener's own `log_filters` by name, and
-        the line of text.
+        the line of text. Whole access logs of other kinds, `log_services`, come first.
         """
         fields = {**LOG_FIELDS, **value.pop("log_fields", {})}
         options = value.pop("log_options", {})
@@ -227,7 +227,8 @@ class Frame:
         ]
         text = {"text_format_source": {"inline_string": value.pop("log_text", ISTIO_FORMAT)}}
         lines = self._file(self.access_log, {"json_format": fields, **options})
-        return [*marks, lines, self._file(self.text_log, {**text, **options})]
+        services = [{"name": "service", **log} for log in value.pop("log_services", [])]
+        return [*services, *marks, lines, self._file(self.text_log, {**text, **options})]
 
     def _file(self, path: Path, log_format: dict[str, Any]) -> dict[str, Any]:
         type_name = "envoy.extensions.access_loggers.file.v3.FileAccessLog"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import ssl
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc
+from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
 from google.protobuf import json_format
@@ -21,6 +22,7 @@ _METHODS = {
     "/envoy.service.auth.v3.Authorization/Check": (CheckRequest, CheckResponse),
     "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit": (RateLimitRequest, RateLimitResponse),
 }
+_ACCESS_LOGS = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 
 
 class GrpcUpstream:
@@ -51,6 +53,12 @@ class GrpcUpstream:
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         """gRPC's question who handles a call."""
+        if details.method == _ACCESS_LOGS:
+            return grpc.stream_unary_rpc_method_handler(
+                self._keep_logs,
+                request_deserializer=StreamAccessLogsMessage.FromString,
+                response_serializer=StreamAccessLogsResponse.SerializeToString,
+            )
         if details.method not in _METHODS:
             return None
         request, _ = _METHODS[details.method]
@@ -64,10 +72,15 @@ class GrpcUpstream:
             response_serializer=lambda message: message.SerializeToString(),
         )
 
+    async def _keep_logs(
+        self, messages: AsyncIterator[StreamAccessLogsMessage], context: grpc.aio.ServicerContext
+    ) -> StreamAccessLogsResponse:
+        async for message in messages:
+            self._record(_ACCESS_LOGS, message, context)
+        return StreamAccessLogsResponse()
+
     async def _answer(self, method: str, message: Any, context: grpc.aio.ServicerContext) -> Any:
-        text = json.dumps(json_format.MessageToDict(message, preserving_proto_field_name=True), sort_keys=True)
-        headers = [(key, str(value)) for key, value in context.invocation_metadata() or ()]
-        self._records.append(Record(self.name, 0, Message(f"POST {method} HTTP/2", headers, text.encode())))
+        self._record(method, message, context)
         reply = Reply(grpc={})
         if self._replies:
             reply = self._replies.popleft() if len(self._replies) > 1 else self._replies[0]
@@ -75,3 +88,8 @@ class GrpcUpstream:
             await context.abort(grpc.StatusCode[reply.grpc], "as the case says")
         _, answer = _METHODS[method]
         return json_format.ParseDict(reply.grpc or {}, answer())
+
+    def _record(self, method: str, message: Any, context: grpc.aio.ServicerContext) -> None:
+        text = json.dumps(json_format.MessageToDict(message, preserving_proto_field_name=True), sort_keys=True)
+        headers = [(key, str(value)) for key, value in context.invocation_metadata() or ()]
+        self._records.append(Record(self.name, 0, Message(f"POST {method} HTTP/2", headers, text.encode())))

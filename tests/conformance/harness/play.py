@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 from harness.case import Case, Expect, Request, Step
 from harness.client import Answer, Connection
 from harness.http2_client import Http2Connection
-from harness.judge import differ, judge_answer, judge_forwarded, judge_log, judge_record, judge_stats
+from harness.judge import differ, judge_answer, judge_forwarded, judge_log, judge_record, judge_stats, matches
 from harness.pki import ssl_context, write_secret
 from harness.scene import PATIENCE, Scene
 from harness.spans import missing, spans
@@ -98,8 +99,25 @@ class Player:
         if step.spans is not None:
             for problem in await self._spans(step.spans):
                 yield problem
+        if step.logged is not None:
+            for problem in await self._collected(step.logged):
+                yield problem
         for problem in await self._judge_stats(step.stats or {}):
             yield problem
+
+    async def _collected(self, wanted: list[Mapping[str, Any]]) -> list[str]:
+        """What is not there of the access log messages that the collector is to receive."""
+
+        def problems() -> list[str]:
+            seen = [json.loads(record.message.body) for record in self._scene.reports]
+            return [
+                f"no message holds {one}; there are {seen}"
+                for one in wanted
+                if not any(_holds(each, one) for each in seen)
+            ]
+
+        await self._scene.until(lambda: not problems())
+        return problems()
 
     async def _spans(self, wanted: list[Mapping[str, Any]]) -> list[str]:
         """What is not there of the spans that the collector is to receive."""
@@ -235,3 +253,12 @@ class Player:
 
         after = await self._scene.engine.wait_for(settled, PATIENCE)
         return list(judge_stats(wanted, self._before, after))
+
+
+def _holds(message: Any, wanted: Any) -> bool:
+    """Whether `wanted` is a part of the message: null is absence, a list's items are in any place."""
+    if isinstance(wanted, Mapping):
+        return isinstance(message, Mapping) and all(_holds(message.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        return isinstance(message, list) and all(any(_holds(each, one) for each in message) for one in wanted)
+    return matches(wanted, None if message is None else str(message))

@@ -21,6 +21,7 @@ from envoy.config.overload.v3.overload_pb2 import OverloadManager
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.config.trace.v3.opentelemetry_pb2 import OpenTelemetryConfig
 from envoy.config.trace.v3.zipkin_pb2 import ZipkinConfig
+from envoy.extensions.access_loggers.grpc.v3.als_pb2 import TcpGrpcAccessLogConfig
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -106,6 +107,12 @@ def http_filter(http: HttpConnectionManager, message: Message) -> None:
 
 def access_log(http: HttpConnectionManager, message: Message) -> None:
     http.access_log.add(name="f").typed_config.Pack(message)
+
+
+def tcp_access_log(whole: Listener, message: Message) -> None:
+    proxy = TcpProxy(stat_prefix="t", cluster="c")
+    proxy.access_log.add(name="f").typed_config.Pack(message)
+    network_filter(whole, proxy)
 
 
 def whole_access_log(http: HttpConnectionManager, message: Any) -> None:
@@ -249,6 +256,7 @@ HANDED: dict[str, Compile] = {
     OverloadManager.DESCRIPTOR.full_name: in_bootstrap(overload),
     LayeredRuntime.DESCRIPTOR.full_name: in_bootstrap(runtime),
     "envoy.extensions.resource_monitors.": in_bootstrap(resource_monitor),
+    TcpGrpcAccessLogConfig.DESCRIPTOR.full_name: in_listener(tcp_access_log),
     "envoy.extensions.access_loggers.": manager(access_log),
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": in_listener(server_socket),
     "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": in_cluster(client_socket),
