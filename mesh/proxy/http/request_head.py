@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # What only proxies of our own may say: an edge takes it from nobody.
 _OF_THE_MESH = frozenset(
     (b"x-envoy-decorator-operation", b"x-envoy-downstream-service-cluster", b"x-envoy-downstream-service-node",
-     b"x-envoy-original-path")
+     b"x-envoy-original-host", b"x-envoy-original-path")
 )  # fmt: skip
 _STATUS = re.compile(rb"\d{1,3}")
 _TOO_LONG = 20  # digits of a number that may not fit into 64 bits

@@ -43,6 +43,9 @@ _REQUEST_MARKS: tuple[bytes, ...] = (
     b"x-envoy-force-trace",
     b"x-envoy-ip-tags",
     b"x-envoy-original-url",
+    b"x-envoy-original-host",
+    b"x-envoy-upstream-stream-duration-ms",
+    b"x-envoy-upstream-rq-timeout-alt-response",
     b"x-envoy-decorator-operation",
     b"x-envoy-downstream-service-cluster",
     b"x-envoy-downstream-service-node",
@@ -85,7 +88,8 @@ INTERNAL = frozenset(
     (b"x-envoy-internal", b"x-envoy-upstream-rq-timeout-ms", b"x-envoy-upstream-rq-per-try-timeout-ms",
      b"x-envoy-max-retries", b"x-envoy-retry-on", b"x-envoy-retry-grpc-on", b"x-envoy-retriable-status-codes",
      b"x-envoy-retriable-header-names", b"x-envoy-expected-rq-timeout-ms", b"x-envoy-upstream-alt-stat-name",
-     b"x-envoy-hedge-on-per-try-timeout", b"x-envoy-force-trace", b"x-envoy-ip-tags", b"x-envoy-original-url")
+     b"x-envoy-hedge-on-per-try-timeout", b"x-envoy-force-trace", b"x-envoy-ip-tags", b"x-envoy-original-url",
+     b"x-envoy-upstream-stream-duration-ms", b"x-envoy-upstream-rq-timeout-alt-response")
 )  # fmt: skip
 # Hop-by-hop (RFC 9110 section 7.6.1): between two neighbours only.
 HOP = frozenset(

@@ -14,6 +14,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
 from mesh.proxy.downstream.connection_info import Address
+from mesh.proxy.http1.parse import CONTROLS
 from mesh.proxy.policy.ext_authz.http import NameMatch
 from mesh.proxy.policy.ext_authz.verdict import (
     ADD_IF_ABSENT,
@@ -166,4 +167,6 @@ def _client_edits(options: Iterable[Any]) -> tuple[Edit, ...]:
 
 
 def _header(option: Any) -> tuple[bytes, bytes]:
-    return option.header.key.lower().encode(), option.header.raw_value or option.header.value.encode()
+    """Without control characters: the service may repeat what the client said, and that must not end the header."""
+    name, value = option.header.key.lower().encode(), option.header.raw_value or option.header.value.encode()
+    return name.translate(None, CONTROLS), value.translate(None, CONTROLS)

@@ -1,0 +1,33 @@
+"""What others put into header values must not become headers of its own."""
+
+from __future__ import annotations
+
+from unittest.mock import sentinel
+
+from envoy.config.core.v3.base_pb2 import HeaderValueOption
+from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
+from google.protobuf.json_format import ParseDict
+
+from mesh.proxy.compile.headers import _add_if_absent, _formatted
+from mesh.proxy.http1.head import Head
+from mesh.proxy.policy.ext_authz.grpc import judge
+
+INJECTED = "a\r\nx-evil: 1\0"
+SAID = [{"header": {"key": "x-user", "value": INJECTED}}]
+
+
+def test_line_ends_of_an_authorization_service_do_not_reach_the_upstream_or_client() -> None:
+    answer = {"ok_response": {"headers": SAID, "response_headers_to_add": SAID}}
+    verdict = judge(ParseDict(answer, CheckResponse()))
+    assert [edit[:2] for edit in (*verdict.upstream, *verdict.client)] == [(b"x-user", b"ax-evil: 1")] * 2
+
+
+def test_line_ends_of_a_denial_do_not_reach_the_client() -> None:
+    verdict = judge(ParseDict({"status": {"code": 7}, "denied_response": {"headers": SAID}}, CheckResponse()))
+    assert [edit[:2] for edit in verdict.client] == [(b"x-user", b"ax-evil: 1")]
+
+
+def test_line_ends_in_a_formatted_header_do_not_end_it() -> None:
+    head = Head([], {})
+    _formatted(b"x-claim", _add_if_absent, lambda stream: INJECTED, HeaderValueOption())(head, sentinel.stream)
+    assert head.lines == [b"x-claim: ax-evil: 1"]
