@@ -98,12 +98,14 @@ def children(message: Descriptor, fields: frozenset[str]) -> Iterator[tuple[str,
 def page() -> str:
     """The whole page as Markdown. A message that several modules read in the same way stands where it comes first."""
     shown: set[str] = set()
-    return "\n".join([_INTRO, *(_section(table, shown) for table in tables())])
+    return "\n".join([_INTRO, *filter(None, (_section(table, shown) for table in tables()))])
 
 
 def _section(table: Table, shown: set[str]) -> str:
     title = ", ".join(root.name for root in table.roots())
     rows = [row for row in (_row(*item) for item in table.messages.items()) if row not in shown]
+    if not rows:
+        return ""
     shown.update(rows)
     head = ["| Message | Honoured | Refused |", "| --- | --- | --- |"]
     return "\n".join([f"## {title}", "", f"`{table.module}`: {table.about}", "", *head, *rows, ""])
