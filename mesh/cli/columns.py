@@ -83,7 +83,7 @@ def _pod(manifest: Manifest) -> list[object]:
 def _service(manifest: Manifest) -> list[object]:
     spec = manifest.get("spec", {})
     ports = ",".join(f"{port['port']}/{port.get('protocol', 'TCP')}" for port in spec.get("ports", []))
-    return [spec.get("type", "ClusterIP"), ports, _labels(spec.get("selector", {}))]
+    return [spec.get("type", "ClusterIP"), spec.get("clusterIP", "<none>"), ports, _labels(spec.get("selector", {}))]
 
 
 def _deployment(manifest: Manifest) -> list[object]:
@@ -117,7 +117,7 @@ def _labels(labels: Mapping[str, str]) -> str:
 _NONE: tuple[list[str], Cells] = ([], lambda _: [])
 _COLUMNS: Mapping[str, tuple[list[str], Cells]] = {
     "Pod": (["READY", "STATUS", "RESTARTS", "IP"], _pod),
-    "Service": (["TYPE", "PORTS", "SELECTOR"], _service),
+    "Service": (["TYPE", "CLUSTER-IP", "PORTS", "SELECTOR"], _service),
     "Deployment": (["REPLICAS", "SELECTOR"], _deployment),
     "VirtualService": (["GATEWAYS", "HOSTS"], _virtual_service),
     "DestinationRule": (["HOST"], lambda manifest: [manifest["spec"]["host"]]),

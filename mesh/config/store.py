@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from ipaddress import IPv4Network
 from pathlib import Path
 
+from mesh.api.core import Service
 from mesh.api.meshdrill import FAULT_ANNOTATION, Fault
+from mesh.config.cluster_ips import DEFAULT_RANGE, wants_cluster_ip
 from mesh.config.database import Database
 from mesh.config.decode import Manifest, decode_object
 from mesh.config.history import EventType, History, Match, Subscription
@@ -26,9 +29,12 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Store:
-    """Objects by key. `path` None keeps nothing beyond the process."""
+    """Objects by key. `path` None keeps nothing beyond the process. Services get addresses of `cluster_ips`."""
 
-    def __init__(self, path: Path | None = None, *, forget_pods: bool = False) -> None:
+    def __init__(
+        self, path: Path | None = None, *, forget_pods: bool = False, cluster_ips: IPv4Network = DEFAULT_RANGE
+    ) -> None:
+        self._cluster_ips = cluster_ips
         self._database = Database(path)
         version, documents = self._database.load()
         try:
@@ -50,6 +56,8 @@ class Store:
             self._show(key, seen and stamped(seen, version=version))
         if forget_pods:
             self._remove([key for key in self._base if key.kind == "Pod"])
+        # Written by a version that gave Services no addresses.
+        self._write([own for own in restored if isinstance(own.resource, Service) and wants_cluster_ip(own.resource)])
 
     # Reading
 
@@ -134,13 +142,13 @@ class Store:
             raise ConflictError(f"{key} was read at resourceVersion {stated}, {now}: read it again")
 
     def _write(self, manifests: Sequence[Manifest], dry_run: bool = False) -> Sequence[Manifest]:
-        transaction = Transaction(self._base, self.version, self._youngest)
+        transaction = Transaction(self._base, self.version, self._youngest, self._cluster_ips)
         written = [transaction.put(manifest) for manifest in manifests]
         self._commit(transaction, dry_run)
         return written
 
     def _remove(self, keys: Sequence[Key]) -> None:
-        transaction = Transaction(self._base, self.version, self._youngest)
+        transaction = Transaction(self._base, self.version, self._youngest, self._cluster_ips)
         for key in keys:
             transaction.remove(key)
         self._commit(transaction)

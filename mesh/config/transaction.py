@@ -5,13 +5,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Network
 from typing import Any
 
+from mesh.api.core import Service
 from mesh.api.meshdrill import FAULT_ANNOTATION, Fault
+from mesh.config.cluster_ips import NoAddressLeftError, cluster_ip_of, free_address, wants_cluster_ip, with_cluster_ip
 from mesh.config.decode import Manifest, decode_object
 from mesh.config.history import Event, EventType
 from mesh.config.keys import Key, content, key_of, rfc3339, specification, stamped
 from mesh.config.overlay import Overlay, effective, lease_of, newest_last, overlay_of
+from mesh.config.problems import InvalidError, Problem, format_path
 
 _INSTANT = timedelta(microseconds=1)
 
@@ -23,8 +27,12 @@ class Transaction:
     creation time of its own, so that "the oldest wins" has one answer.
     """
 
-    def __init__(self, base: Mapping[Key, Manifest], version: int, youngest: datetime) -> None:
+    def __init__(
+        self, base: Mapping[Key, Manifest], version: int, youngest: datetime, cluster_ips: IPv4Network
+    ) -> None:
         self._base = base
+        self._cluster_ips = cluster_ips
+        self._held: dict[Key, str] | None = None
         self._now = datetime.now(UTC)
         self.changes: dict[Key, Manifest | None] = {}
         self.version = version
@@ -52,6 +60,7 @@ class Transaction:
 
     def remove(self, key: Key) -> None:
         self.changes[key] = None
+        self._held = None
         self._next(key)
 
     def _document(self, manifest: Manifest, base: Manifest | None) -> dict[str, Any]:
@@ -66,9 +75,53 @@ class Transaction:
             raw["metadata"] = {**raw["metadata"], "annotations": kept}
         if "status" not in raw and base is not None and "status" in base.raw:
             raw["status"] = base.raw["status"]
+        if isinstance(manifest.resource, Service):
+            raw = self._addressed(manifest, raw)
         if isinstance(manifest.resource, Fault):
             raw["status"] = {"expiresAt": rfc3339(self._now + lease_of(manifest))}
+            raw["spec"] = self._with_addressed_services(manifest, raw["spec"])
         return raw
+
+    def _addressed(self, manifest: Manifest, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """The Service with the cluster IP that it has, or one of its own. Raises InvalidError for another's."""
+        service = manifest.resource
+        assert isinstance(service, Service)
+        key, held = key_of(manifest), self._cluster_ips_held()
+        given = cluster_ip_of(service)
+        if given and (owner := next((own for own, address in held.items() if address == given), key)) != key:
+            raise _refused(manifest, f"{given} is the cluster IP of {owner} already")
+        if wants_cluster_ip(service):
+            try:
+                given = held.get(key) or free_address(self._cluster_ips, key, held.values())
+            except NoAddressLeftError as error:
+                raise _refused(manifest, str(error)) from error
+        if given:
+            held[key] = given
+            return with_cluster_ip(raw, given)
+        held.pop(key, None)
+        return dict(raw)
+
+    def _with_addressed_services(self, manifest: Manifest, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """The Fault's spec: a Service that it lays has the address of the one beneath, or one of its own."""
+        laid = {key_of(own): own for own in overlay_of(manifest).resources.values()}
+        documents = [
+            self._addressed(own, own.raw) if isinstance(own.resource, Service) else document
+            for own, document in zip(laid.values(), spec.get("resources") or (), strict=True)
+        ]
+        return {**spec, "resources": documents} if documents else dict(spec)
+
+    def _cluster_ips_held(self) -> dict[Key, str]:
+        """Whose each address is: Services' of the store, and of Faults where the store has none of that name."""
+        if self._held is None:
+            there = [own for own in {**self._base, **self.changes}.values() if own is not None]
+            faults = [own for own in there if isinstance(own.resource, Fault)]
+            laid = [own for fault in faults for own in overlay_of(fault).resources.values()]
+            self._held = {
+                key_of(own): address
+                for own in (*laid, *there)
+                if isinstance(own.resource, Service) and (address := cluster_ip_of(own.resource))
+            }
+        return self._held
 
     def _next(self, key: Key) -> int:
         self.version += 1
@@ -106,6 +159,12 @@ class Transaction:
         version = self._versions.get(key) or self._next(key)
         kind = EventType.ADDED if old is None else EventType.MODIFIED
         return Event(kind, stamped(new, version=version), version, old)
+
+
+def _refused(manifest: Manifest, message: str) -> InvalidError:
+    path = ("spec", "clusterIP")
+    source = manifest.source
+    return InvalidError([Problem(message, format_path(path), source.file, source.line(path), str(manifest))])
 
 
 def _unversioned(manifest: Manifest) -> dict[str, Any]:

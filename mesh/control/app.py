@@ -18,6 +18,7 @@ from mesh.control.errors import SetupError
 from mesh.control.http.auth import authentication
 from mesh.control.http.health import HealthApi
 from mesh.control.http.identity import IdentityApi
+from mesh.control.http.names import NamesApi
 from mesh.control.http.objects import ObjectsApi
 from mesh.control.http.proxies import ProxiesApi
 from mesh.control.http.server import ApiServer, tls_context
@@ -36,7 +37,7 @@ async def run(options: Options) -> None:
     """Serve until SIGTERM or SIGINT. Raises SetupError, CaError or ConfigError when it cannot start."""
     with open_state(options.state) as state:
         ca = open_ca(state.ca)
-        with contextlib.closing(Store(state.store)) as store:
+        with contextlib.closing(Store(state.store, cluster_ips=options.cluster_ips)) as store:
             await _serve(options, state, ca, store)
 
 
@@ -69,9 +70,10 @@ def _api(state: StateFolder, ca: CertificateAuthority, store: Store, ads: Discov
         for metric in ads.metrics():
             yield Family(metric.name, metric.help, metric.type, dict(metric.samples))
 
-    rooms = (HealthApi(families), identity, ProxiesApi(ads, store), ObjectsApi(store, watches))
+    names = NamesApi(ads)
+    rooms = (HealthApi(families), identity, ProxiesApi(ads, store), names, ObjectsApi(store, watches))
     routes = [route for room in rooms for route in room.routes()]
-    server = ApiServer(routes, authentication(state.admin_token(), ca.tokens), watches.close)
+    server = ApiServer(routes, authentication(state.admin_token(), ca.tokens), watches.close, names.close)
     return server
 
 

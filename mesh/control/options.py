@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesh.config.cluster_ips import DEFAULT_RANGE, SMALLEST_PREFIX
+
 API_PORT, XDS_PORT = 15014, 15012
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -21,6 +23,7 @@ class Options:
     api_port: int
     xds_port: int
     log_level: str
+    cluster_ips: ipaddress.IPv4Network = DEFAULT_RANGE
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
@@ -32,9 +35,23 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     )
     parser.add_argument("--api-port", type=_port, default=API_PORT, metavar="PORT", help=f"HTTPS API [{API_PORT}]")
     parser.add_argument("--xds-port", type=_port, default=XDS_PORT, metavar="PORT", help=f"ADS [{XDS_PORT}]")
+    parser.add_argument(
+        "--service-cluster-ip-range",
+        type=_network,
+        default=DEFAULT_RANGE,
+        metavar="CIDR",
+        help=f"where Services get their cluster IPs from [{DEFAULT_RANGE}]",
+    )
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info")
     found = parser.parse_args(arguments)
-    return Options(found.state.absolute(), found.address, found.api_port, found.xds_port, found.log_level)
+    return Options(
+        found.state.absolute(),
+        found.address,
+        found.api_port,
+        found.xds_port,
+        found.log_level,
+        found.service_cluster_ip_range,
+    )
 
 
 def _address(text: str) -> str:
@@ -42,6 +59,16 @@ def _address(text: str) -> str:
         return str(ipaddress.IPv4Address(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 address") from error
+
+
+def _network(text: str) -> ipaddress.IPv4Network:
+    try:
+        network = ipaddress.IPv4Network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 network such as {DEFAULT_RANGE}") from error
+    if network.prefixlen > SMALLEST_PREFIX:
+        raise argparse.ArgumentTypeError(f"{text} holds too few addresses: /{SMALLEST_PREFIX} is the smallest")
+    return network
 
 
 def _port(text: str) -> int:

@@ -8,6 +8,7 @@ from typing import Final
 
 from mesh.api import core
 from mesh.api.pod import Container, Pod
+from mesh.config.cluster_ips import HEADLESS, cluster_ip_of
 from mesh.registry.protocol import protocol_of
 from mesh.registry.types import Service, ServicePort, Workload, WorkloadPort
 
@@ -39,7 +40,9 @@ def to_service(service: core.Service) -> Service | None:
         for port in spec.ports
     )
     created = service.metadata.creation_timestamp
-    return Service(service.name, service.namespace, ports, spec.selector, spec.cluster_ip == "None", created)
+    headless = spec.cluster_ip == HEADLESS
+    address = cluster_ip_of(service)
+    return Service(service.name, service.namespace, ports, spec.selector, headless, created, address)
 
 
 def to_workload(pod: Pod) -> Workload | None:

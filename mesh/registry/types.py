@@ -31,7 +31,7 @@ class ServicePort:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service by its fully qualified host name."""
+    """A service by its fully qualified host name. `address` is the virtual one that clients know, empty for none."""
 
     name: str
     namespace: str
@@ -39,6 +39,7 @@ class Service:
     selector: Mapping[str, str] = field(default_factory=dict)
     headless: bool = False
     created: datetime | None = None
+    address: str = ""
 
     @property
     def host(self) -> str:

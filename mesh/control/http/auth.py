@@ -1,4 +1,4 @@
-"""Who is asking: the admin of the mesh, or a pod that wants its certificate. Nobody else is answered."""
+"""Who is asking: the admin of the mesh, or a pod that wants its certificate or names. Nobody else is answered."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from mesh.ca.tokens import TokenAuthority
 from mesh.control.http.status import RequestError, forbidden
 
 CERTIFICATES = "/meshdrill/v1/certificates"
+NAMES = "/meshdrill/v1/names"
+FOR_PODS = frozenset({CERTIFICATES, NAMES})
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 _PRINCIPAL = "meshdrill.principal"
 
@@ -46,8 +48,8 @@ def authentication(admin_token: str, tokens: TokenAuthority) -> Middleware:
         if request.path in OPEN_PATHS:
             return await handler(request)
         found = identify(request)
-        if not isinstance(found, Admin) and request.path != CERTIFICATES:
-            raise forbidden(f"pod {found.namespace}/{found.pod_name} may ask for certificates only")
+        if not isinstance(found, Admin) and request.path not in FOR_PODS:
+            raise forbidden(f"pod {found.namespace}/{found.pod_name} may ask for certificates and names only")
         request[_PRINCIPAL] = found
         return await handler(request)
 

@@ -36,12 +36,12 @@ class ApiServer:
     """Serves the given routes until stopped."""
 
     def __init__(
-        self, routes: Iterable[web.RouteDef], authenticate: Middleware, end_streams: Callable[[], None]
+        self, routes: Iterable[web.RouteDef], authenticate: Middleware, *end_streams: Callable[[], None]
     ) -> None:
         self.requests = LabelledCounter("meshdrill_api_requests_total", "Requests to the HTTP API.", ("method", "code"))
         application = web.Application(middlewares=[self._answer_errors, authenticate], client_max_size=MAX_BODY_BYTES)
         application.add_routes(routes)
-        application.on_shutdown.append(_calling(end_streams))
+        application.on_shutdown.extend(map(_calling, end_streams))
         self._runner = web.AppRunner(
             application, access_log=None, logger=_silent, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S
         )

@@ -78,6 +78,12 @@ class DiscoveryServer:
         """The latest published picture."""
         return self._catalog.snapshot
 
+    async def next_snapshot(self, former: MeshSnapshot) -> MeshSnapshot:
+        """The latest picture, as soon as it is another than `former`."""
+        while self.snapshot is former:
+            await self._progress.wait()
+        return self.snapshot
+
     def load(self, resources: Iterable[Resource], resource_version: int) -> None:
         """Take in the store's whole effective view. Before `start`."""
         self._take(tuple(resources), (), resource_version)

@@ -59,7 +59,7 @@ def test_a_pod_gets_a_certificate_of_its_own_account(
     assert client.control_metrics().value("citadel_server_success_cert_issuance_count", requester="pod") == issued + 2
 
 
-def test_a_token_buys_certificates_and_nothing_else(
+def test_a_token_buys_certificates_and_names_and_nothing_else(
     control: ControlProcess, client: MeshClient, reviews: dict[str, Any], tmp_path: Path
 ) -> None:
     with bearing(control, tmp_path, token_for(client, reviews)) as agent:
@@ -70,7 +70,7 @@ def test_a_token_buys_certificates_and_nothing_else(
             agent.control_metrics,
             lambda: token_for(agent, reviews),
         ):
-            with pytest.raises(ApiError, match="may ask for certificates only") as error:
+            with pytest.raises(ApiError, match="may ask for certificates and names only") as error:
                 call()
             assert error.value.status == 403
 
