@@ -129,7 +129,7 @@ def lookup(name: str) -> Lookup:
     if name in (":authority", "host"):
         return lambda head: head.authority
     if name == ":scheme":
-        return lambda head: head.marked.get(b"x-forwarded-proto", b"http").lower()
+        return lambda head: head.scheme
     wanted = name.lower().encode()
     return lambda head: head.get(wanted)
 

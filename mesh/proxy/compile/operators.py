@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any
 
 from mesh.proxy.fields import Place
-from mesh.proxy.http1.names import MARKED
+from mesh.proxy.http1.names import INLINE_IN_RESPONSES, MARKED
 from mesh.proxy.observe.log_values import DURATION_POINTS, TimeFormat, cluster_metadata
 
 
@@ -92,18 +92,18 @@ def _header(asked: Asked, code: Callable[[bytes], str]) -> Operator:
 
 
 def _request_header(name: bytes) -> str:
-    pseudo = {b":authority": "authority", b"host": "authority", b":method": "method", b":path": "target"}.get(name)
+    pseudo = {b":authority": "authority", b"host": "authority", b":method": "method", b":path": "target",
+              b":scheme": "scheme"}.get(name)  # fmt: skip
     if pseudo is not None:
         return f"(h.{pseudo} or None)"
-    if name == b":scheme":
-        name = b"x-forwarded-proto"
-    return f"m.get({name!r})" if name in MARKED else f"h.get({name!r})"
+    return f"m.get({name!r})" if name in MARKED else f"h.first({name!r})"
 
 
 def _response_header(name: bytes) -> str:
     if name == b":status":
         return '(b"%d" % x.status if x.status else None)'
-    return f"(r.get({name!r}) if (r := x.response_head) is not None else None)"
+    how = "get" if name in INLINE_IN_RESPONSES else "first"
+    return f"(r.{how}({name!r}) if (r := x.response_head) is not None else None)"
 
 
 def _trailer(name: bytes) -> str:

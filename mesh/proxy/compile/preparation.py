@@ -23,6 +23,8 @@ def compile_preparation(config: Any, stats: Stats, place: Place) -> tuple[Prepar
         steps.append(preparation.rejected_underscores(stats.group(Http1Stats, "http1")))
     elif underscores == _DROP_UNDERSCORES:
         steps.append(preparation.dropped_underscores(stats.group(Http1Stats, "http1")))
+    if config.use_remote_address.value and not config.xff_num_trusted_hops:
+        steps.append(preparation.rejected_https_target)
     if config.strip_trailing_host_dot:
         steps.append(preparation.without_trailing_dot)
     if config.strip_matching_host_port and config.strip_any_host_port:

@@ -73,7 +73,7 @@ def _location(action: Any, match: Any, place: Place) -> Callable[[RequestHead, b
                 question = query = b""
         elif rewrite is not None:
             path = rewrite(path)
-        use = scheme or head.marked.get(b"x-forwarded-proto") or own_scheme
+        use = scheme or head.scheme
         return b"%b://%b%b%b%b" % (use, _redirect_host(head.authority, host, port, use), path, question, query)
 
     return location

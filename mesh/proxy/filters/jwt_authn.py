@@ -167,8 +167,7 @@ def _is_preflight(head: RequestHead) -> bool:
 def _url(stream: Stream) -> str:
     head = stream.head
     path = (head.get(b"x-envoy-original-path") or head.target)[:_MAX_REALM]
-    scheme = head.marked.get(b"x-forwarded-proto", stream.connection.scheme)
-    return (b"%b://%b%b" % (scheme, head.authority, path)).decode("latin-1")
+    return (b"%b://%b%b" % (head.scheme, head.authority, path)).decode("latin-1")
 
 
 def _details(status: str) -> str:

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 Mark = Callable[["RequestHead", "ResponseEncoder"], None]
 _LONGEST_IP = 45
+_SCHEMES = frozenset((b"http", b"https"))
 
 
 def mark_scheme(head: RequestHead, connection: ResponseEncoder) -> None:
     """Behind another proxy: what that one said stays."""
-    if b"x-forwarded-proto" not in head.marked:
+    said = head.marked.get(b"x-forwarded-proto")
+    if said is None:
         head.lines.append(connection.forwarded_proto)
         head.marked[b"x-forwarded-proto"] = connection.scheme
+    elif said not in _SCHEMES and said.lower() not in _SCHEMES:
+        head.marked.setdefault(b":scheme", connection.scheme)
 
 
 def append_address(head: RequestHead, connection: ResponseEncoder) -> None:
@@ -60,11 +64,11 @@ def edge(*, hops: int, appends: bool, appends_port: bool) -> Mark:
 
 
 def with_scheme(scheme: bytes) -> Mark:
-    """`scheme_to_overwrite` stands where no proxy has told a scheme."""
+    """`scheme_to_overwrite` stands over what client and proxies have said."""
 
     def mark(head: RequestHead, connection: ResponseEncoder) -> None:
-        if b"x-forwarded-proto" not in head.marked:
-            head.add(b"x-forwarded-proto", scheme)
+        head.set(b"x-forwarded-proto", scheme)
+        head.marked[b":scheme"] = scheme
 
     return mark
 

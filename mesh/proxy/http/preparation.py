@@ -33,6 +33,20 @@ def normalized(normalize: Callable[[bytes], bytes]) -> Prepare:
     return prepare
 
 
+def rejected_https_target(stream: Stream) -> bool:
+    """At an edge that trusts nobody in front: over plaintext no `https://` can be asked for, by HTTP/1 at least."""
+    connection = stream.connection
+    if (
+        stream.head.marked.get(b":scheme") != b"https"
+        or connection.scheme == b"https"
+        or connection.protocol == "HTTP/2"
+    ):
+        return False
+    connection.will_close = True
+    stream.reply(403, b"Forbidden", "DPE", "http1.https_url_on_plaintext_connection")
+    return True
+
+
 def rejected_escapes(stream: Stream) -> bool:
     """path_with_escaped_slashes_action: REJECT_REQUEST."""
     if _ESCAPED_SLASH.search(stream.head.target.partition(b"?")[0]) is None:

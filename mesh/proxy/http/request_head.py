@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from mesh.proxy.http.grpc import is_grpc, write_timeout
 from mesh.proxy.http.retry import RetryPolicy
 from mesh.proxy.http1.head import RequestHead, ResponseHead
-from mesh.proxy.http1.names import INTERNAL
+from mesh.proxy.http1.names import HOP, INTERNAL
 from mesh.proxy.http1.upgrade import is_upgrade, restore
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _TOO_LONG = 20  # digits of a number that may not fit into 64 bits
 # The part of this process in its request ids: version 4, variant 10 (RFC 9562 section 5.4), and where it counts from.
 _OURS = b"-%04x-4%03x-%04x-" % (random.getrandbits(16), random.getrandbits(12), random.getrandbits(14) | 0x8000)
 _next = count(random.getrandbits(47)).__next__
+_HOP_BUT_UPGRADE = HOP - {b"connection", b"upgrade"}
 _CONTINUE = ResponseHead(100, b"", False, [], {})
 
 
@@ -58,14 +59,11 @@ def clean(stream: Stream) -> None:
     if b"upgrade" in marked and is_upgrade(head):
         stream.upgrade = marked[b"upgrade"].lower()
         restore(head)
-    if marked.get(b"te", b"").lower() == b"trailers":
-        head.lines.append(b"te: trailers")
     expected = marked.get(b"expect")
-    if expected is not None:
-        if expected.lower() == b"100-continue" and not config.proxy_100_continue:
-            stream.connection.send_informational(_CONTINUE)
-        else:
-            head.lines.append(b"expect: %b" % expected)
+    if expected is not None and expected.lower() == b"100-continue" and not config.proxy_100_continue:
+        stream.connection.send_informational(_CONTINUE)
+        expected = None
+    _forget_hop(head, stream.upgrade, expected)
     if config.sanitizes_client_cert and b"x-forwarded-client-cert" in marked:
         head.remove((b"x-forwarded-client-cert",))
     if config.is_internal(head, stream.connection):
@@ -78,6 +76,18 @@ def clean(stream: Stream) -> None:
             head.remove(_OF_THE_MESH)
         if not config.preserve_external_request_id:
             head.take(b"x-request-id")
+
+
+def _forget_hop(head: RequestHead, upgrade: bytes, expected: bytes | None) -> None:
+    """What was said to us alone is not there for matchers, filters and logs either; what goes on is."""
+    marked = head.marked
+    codings = marked.get(b"te")
+    for name in (_HOP_BUT_UPGRADE if upgrade else HOP) & marked.keys():
+        del marked[name]
+    if codings is not None and b"trailers" in [coding.strip() for coding in codings.split(b",")]:
+        head.add(b"te", b"trailers")
+    if expected is not None:
+        head.add(b"expect", expected)
 
 
 def listed_headers(connection: bytes) -> set[bytes]:

@@ -16,7 +16,8 @@ class Head:
     """The headers of one message: `lines` as they came (no line ends), `marked` values by lower-case name.
 
     Lines that never go on (hop-by-hop and the like) are not in `lines`, but their values are in `marked`. A marked
-    header that came more than once holds the values joined by a comma, as Envoy joins them.
+    header that came more than once holds the values joined by a comma, as Envoy joins them. `:scheme` is marked where
+    the request itself has said one.
     """
 
     __slots__ = ("_text", "lines", "marked")
@@ -49,6 +50,11 @@ class Head:
             added = (line for line in self.lines[size:] if line[: len(prefix)].lower() == prefix)
             values += [line[len(prefix) :].strip(b" \t") for line in added]
         return b",".join(values) if values else None
+
+    def first(self, name: bytes) -> bytes | None:
+        """The value that came first of a header that is not joined; None if it is absent."""
+        value = self.get(name)
+        return value if value is None or b"," not in value else next(iter(self.values(name)), value)
 
     def has(self, name: bytes) -> bool:
         """Whether the header is there."""
@@ -101,10 +107,10 @@ class Head:
 
     def add(self, name: bytes, value: bytes) -> None:
         """Add a header (`name` in lower case) after the others."""
-        self.lines.append(b"%b: %b" % (name, value))
         if name in MARKED:
-            before = self.marked.get(name)
+            before = self.get(name)
             self.marked[name] = value if before is None else b"%b,%b" % (before, value)
+        self.lines.append(b"%b: %b" % (name, value))
 
     def set(self, name: bytes, value: bytes) -> None:
         """Put the header in the place of any of that name."""
@@ -141,6 +147,11 @@ class RequestHead(Head):
         self.method = method
         self.target = target
         self.authority = authority
+
+    @property
+    def scheme(self) -> bytes:
+        """What `:scheme` is: what the request itself says, else what x-forwarded-proto does (Envoy)."""
+        return self.marked.get(b":scheme") or self.marked.get(b"x-forwarded-proto", b"http").lower()
 
 
 class ResponseHead(Head):

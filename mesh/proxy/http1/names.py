@@ -66,6 +66,24 @@ _REQUEST_MARKS: tuple[bytes, ...] = (
     b"tracestate",
     b"content-type",
 )
+# Of these a request has one line at most: what a client sends more than once is joined as it comes (Envoy's inline
+# headers), so that matchers, filters, logs and the upstream all see the same value.
+INLINE = frozenset(
+    b"""accept accept-encoding access-control-request-headers access-control-request-method authorization cache-control
+    cdn-loop content-encoding content-type grpc-accept-encoding grpc-timeout if-match if-modified-since if-none-match
+    if-range if-unmodified-since origin pragma proxy-status referer user-agent via x-client-trace-id
+    x-envoy-attempt-count x-envoy-decorator-operation x-envoy-downstream-service-cluster
+    x-envoy-downstream-service-node x-envoy-external-address x-envoy-is-timeout-retry x-envoy-original-host
+    x-envoy-original-path x-forwarded-client-cert x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto
+    x-request-id""".split()
+)
+# The same of responses, for logs. Their lines go on as they came.
+INLINE_IN_RESPONSES = frozenset(
+    b"""access-control-allow-credentials access-control-allow-headers access-control-allow-methods
+    access-control-allow-origin access-control-expose-headers access-control-max-age age cache-control content-encoding
+    content-type date etag expires grpc-message grpc-status last-modified location proxy-status server vary via
+    x-envoy-attempt-count x-envoy-degraded x-envoy-ratelimited""".split()
+)
 _RESPONSE_MARKS: tuple[bytes, ...] = (
     b"content-length",
     b"transfer-encoding",
@@ -126,12 +144,27 @@ class Names:
         return mark
 
 
-REQUEST_NAMES = Names(_REQUEST_MARKS, HOP | INTERNAL)
+REQUEST_NAMES = Names({*_REQUEST_MARKS, *INLINE}, HOP | INTERNAL)
 RESPONSE_NAMES = Names(_RESPONSE_MARKS, HOP | {b"server", b"x-envoy-upstream-service-time", b"x-envoy-attempt-count"})
 
 
 # The lower-case names of headers that are kept in `Head.marked`.
 MARKED = REQUEST_NAMES.marks | RESPONSE_NAMES.marks
+
+
+def join_lines(lines: list[bytes], names: Collection[bytes], marked: dict[bytes, bytes]) -> list[bytes]:
+    """The lines with one for each of `names`, where the first was, that has the whole of its value."""
+    joined: list[bytes] = []
+    left = set(names)
+    for line in lines:
+        name = line.partition(b":")[0]
+        lower = name.lower()
+        if lower not in names:
+            joined.append(line)
+        elif lower in left:
+            left.remove(lower)
+            joined.append(b"%b: %b" % (name, marked[lower]))
+    return joined
 
 
 def proper_case(lines: list[bytes]) -> list[bytes]:

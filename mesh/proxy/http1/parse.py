@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mesh.proxy.http1.errors import HeadTooLargeError, MalformedError, NotRoutableError, VersionRefusedError
 from mesh.proxy.http1.head import RequestHead, ResponseHead
-from mesh.proxy.http1.names import REQUEST_NAMES, RESPONSE_NAMES, Names
+from mesh.proxy.http1.names import INLINE, REQUEST_NAMES, RESPONSE_NAMES, Names, join_lines
 
 MAX_HEAD = 60 * 1024  # Envoy's default max_request_headers_kb
 MAX_HEADERS = 100  # Envoy's default max_headers_count
@@ -105,6 +105,7 @@ def _mark(lines: list[bytes], names: Names, limit: int) -> dict[bytes, bytes]:
     marked: dict[bytes, bytes] = {}
     known, dropped = names.known, names.dropped
     taken: list[bytes] = []
+    repeated: list[bytes] = []
     for line in lines:
         name, colon, value = line.partition(b":")
         try:
@@ -121,9 +122,13 @@ def _mark(lines: list[bytes], names: Names, limit: int) -> dict[bytes, bytes]:
                 if mark in _SINGLE:
                     raise MalformedError("http1.codec_error")
                 value = b"%b,%b" % (marked[mark], value)
+                if mark in INLINE:
+                    repeated.append(mark)
             marked[mark] = value
     for line in taken:
         lines.remove(line)
+    if repeated and names is REQUEST_NAMES:
+        lines[:] = join_lines(lines, repeated, marked)
     return marked
 
 
@@ -168,4 +173,5 @@ def _other_form(
     # The target's host stands over the Host header, which must then say the same to whoever comes next.
     lines[:] = [b"Host: %b" % host, *(line for line in lines if line[:5].lower() != b"host:")]
     marked[b"host"] = host
+    marked[b":scheme"] = scheme.lower()
     return b"/" + path, host

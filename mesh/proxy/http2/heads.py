@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
+from mesh.proxy.http1.names import INLINE, join_lines
 from mesh.proxy.http2.errors import MessageBroke, NotRoutable
 from mesh.proxy.http2.fields import COOKIE, DROPPED, MALFORMED, PLAIN, PSEUDO, Field
 
@@ -24,7 +25,9 @@ _known_authorities: set[bytes] = set()
 
 def request_head(fields: list[Field], *, allow_connect: bool) -> RequestHead:
     """A request's head. Raises MessageBroke, and NotRoutable for a path that is valid and yet cannot be routed."""
-    pseudo, lines, marked = _collect(fields)
+    pseudo, lines, marked, repeated = _collect(fields)
+    if repeated:
+        lines = join_lines(lines, INLINE.intersection(repeated), marked)
     method = pseudo.get(b":method")
     if method is None:
         raise MessageBroke(INVALID_MESSAGE)
@@ -46,8 +49,10 @@ def request_head(fields: list[Field], *, allow_connect: bool) -> RequestHead:
     marked[b"host"] = authority
     if method != b"CONNECT":
         target = _target(pseudo, method)
+        marked[b":scheme"] = pseudo[b":scheme"].lower()
     elif b":protocol" in pseudo:
         method, target = _upgrade(pseudo, marked, allow_connect=allow_connect)
+        marked[b":scheme"] = pseudo[b":scheme"].lower()
     elif pseudo.keys() == _CONNECT:
         target = authority  # RFC 9113 section 8.5
         marked[b"upgrade"], marked[b"connection"] = b"connect", b"upgrade"
@@ -86,7 +91,7 @@ def _upgrade(pseudo: dict[bytes, bytes], marked: dict[bytes, bytes], *, allow_co
 
 def response_head(fields: list[Field]) -> ResponseHead:
     """A response's head, final or informational. Raises MessageBroke."""
-    pseudo, lines, marked = _collect(fields)
+    pseudo, lines, marked, _ = _collect(fields)
     status = pseudo.get(b":status", b"")
     if len(status) != 3 or not status.isdigit() or not 100 <= int(status) <= 599 or status == b"101":
         raise MessageBroke(INVALID_FIELD if status else INVALID_MESSAGE)
@@ -103,12 +108,13 @@ def trailers(fields: list[Field]) -> Head:
     return Head(lines, {})
 
 
-def _collect(fields: list[Field]) -> tuple[dict[bytes, bytes], list[bytes], dict[bytes, bytes]]:
-    """Pseudo headers by name, lines, and marked values by name."""
+def _collect(fields: list[Field]) -> tuple[dict[bytes, bytes], list[bytes], dict[bytes, bytes], list[bytes]]:
+    """Pseudo headers by name, lines, marked values by name, and which of these came more than once."""
     pseudo: dict[bytes, bytes] = {}
     lines: list[bytes] = []
     marked: dict[bytes, bytes] = {}
     crumbs: list[bytes] | None = None
+    repeated: list[bytes] = []
     is_regular = False
     for kind, line, mark, value, _, _ in fields:
         if kind == PLAIN:
@@ -132,11 +138,12 @@ def _collect(fields: list[Field]) -> tuple[dict[bytes, bytes], list[bytes], dict
                 if mark in _SINGLE:
                     raise MessageBroke(INVALID_FIELD)
                 value = b"%b,%b" % (marked[mark], value)
+                repeated.append(mark)
             marked[mark] = value
     if crumbs is not None:
         # RFC 9113 section 8.2.3: crumbs are one header again before the message leaves HTTP/2.
         lines.append(b"cookie: %b" % b"; ".join(crumbs))
-    return pseudo, lines, marked
+    return pseudo, lines, marked, repeated
 
 
 def body_size(head: Head) -> int:

@@ -128,7 +128,7 @@ def _request(request: Any, stream: Stream, extra: Extra) -> None:
     head = stream.head
     marked = head.marked
     request.request_method = _METHODS.get(head.method.decode("latin-1"), 0)
-    request.scheme = _text(marked.get(b"x-forwarded-proto"))
+    request.scheme = _text(head.scheme)
     request.authority = _text(head.authority)
     request.path = _text(head.target)
     request.user_agent = _text(marked.get(b"user-agent"))

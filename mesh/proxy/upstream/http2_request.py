@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mesh.proxy.tls.connection import Peer
     from mesh.proxy.upstream.http2 import Http2Upstream
 
+_SCHEMES = frozenset((b"http", b"https"))
+
 
 class Http2Request(ClientStream):
     """A head that comes is kept back for a moment: what the same read holds of the body goes on together with it."""
@@ -41,7 +43,11 @@ class Http2Request(ClientStream):
         codec = connection.codec
         if pieces is not None and b"upgrade" in head.marked and is_upgrade(head):
             head = self._extended_connect(head)
-        scheme = head.marked.get(b"x-forwarded-proto", b"http")
+        scheme = head.scheme
+        if scheme not in _SCHEMES:  # upstream it is that of a URL with a host, as Envoy's router has it
+            scheme = head.marked.get(b"x-forwarded-proto", b"http")
+            if scheme.lower() not in _SCHEMES:
+                scheme = b"http"
         if pieces is None:
             codec.send_request(self, head, scheme, done)
             return

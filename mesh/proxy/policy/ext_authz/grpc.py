@@ -107,7 +107,7 @@ class GrpcAuthorization:
         http.method = head.method.decode()
         http.host = head.authority.decode("latin-1")
         http.path = head.target.decode("latin-1")
-        http.scheme = head.marked.get(b"x-forwarded-proto", b"http").decode("latin-1")
+        http.scheme = head.scheme.decode("latin-1")
         http.protocol = stream.connection.protocol
         if question.is_partial is not None:
             http.size = stream.bytes_received
