@@ -1,19 +1,21 @@
 """One request and its response, between a client's stream and an upstream: what Envoy's router does.
 
-The way out is `act` (the route), `_forward`, `_try`, `upstream_ready`; the way back `response_received` and
-`payload_received`, or `upstream_failed` and perhaps `_try` again. Beside it stand `request_head` and `response_head`
-(what is changed in heads), `request_body` (replay), `retry` (policy, and what is left of it), `timeouts`,
-and `rescue` (how a failure is answered). How requests and responses are written is behind `codec`.
+The way out is `act` (the route), `_forward`, `_try`, `upstream_ready`; the way back `response_received`, or
+`upstream_failed` and perhaps `_try` again. Bodies and trailers, either way, pass through `Relay`, on which this builds.
+Beside it stand `request_head` and `response_head` (what is changed in heads), `upgrade` (tunnels), `mirror` (copies),
+`retry` (policy, and what is left of it), `timeouts`, and `rescue` (how a failure is answered). How requests and
+responses are written is behind `codec`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
 
 from mesh.proxy.http.grpc import http_status, is_grpc
+from mesh.proxy.http.mirror import begin_mirrors
+from mesh.proxy.http.relay import Relay
 from mesh.proxy.http.request_body import RequestBody
 from mesh.proxy.http.request_head import limits, rewrite, rewrite_host
 from mesh.proxy.http.rescue import (
@@ -35,38 +37,30 @@ from mesh.proxy.http.response_head import prepare, restore_server
 from mesh.proxy.http.retry import Retries, RetryPolicy
 from mesh.proxy.http.route import DirectResponse, Forward, Redirect, Route
 from mesh.proxy.http.stream import Stream
-from mesh.proxy.http.upgrade import WEBSOCKET
-from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
-from mesh.proxy.http1.upgrade import CONNECT, is_agreement, restore
+from mesh.proxy.http.upgrade import WEBSOCKET, answered
+from mesh.proxy.http1.head import RequestHead, ResponseHead
+from mesh.proxy.http1.upgrade import CONNECT
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.upstream_fault import TryFault
     from mesh.proxy.http.codec import RequestEncoder, ResponseEncoder
-    from mesh.proxy.http.mirror import Mirror
-    from mesh.proxy.upstream.cluster import Cluster
 
 _INTERIM = frozenset((100, 102, 103, 104))
 
 _OF_THE_STREAM = frozenset((StreamIdle, StreamTooLong, RequestIncomplete))
 
 
-class Exchange(Stream):
+class Exchange(Relay):
     """A request in flight. The client's codec starts it, a pool and the upstream's codec call it back, and the sweep
     ends it in time.
     """
 
     __slots__ = (
-        "_awaits_handshake",
-        "_body",
         "_key",
-        "_mirrors",
         "_retries",
-        "_retry",
         "_sent",
         "_was_informed",
-        "cluster",
         "try_fault",
-        "upstream",
         "upstream_started",
     )  # fmt: skip
 
@@ -74,17 +68,15 @@ class Exchange(Stream):
         self, connection: ResponseEncoder, head: RequestHead, payload: bytes, done: bool, has_body: bool
     ) -> None:
         Stream.__init__(self, connection, head, len(payload), done)
-        self.cluster: Cluster | None = None
-        self.upstream: RequestEncoder | None = None
-        self._body = RequestBody(payload) if has_body else None
-        self._retry: RetryPolicy | None = None
+        self.cluster = self.upstream = self.retry = None
+        self.body = RequestBody(payload) if has_body else None
+        self.mirrors = ()
+        self.awaits_handshake = False
         self._retries: Retries | None = None
         self._sent = False
         self._was_informed = False
         self.try_fault: TryFault | None = None  # what each try meets
-        self._mirrors: tuple[Mirror, ...] = ()  # what still wants the request's body
         self._key: int | None = None  # what the cluster's balancer may hash by
-        self._awaits_handshake = False  # a WebSocket's: until then nothing of the client's goes further
 
     # The way out
 
@@ -133,7 +125,7 @@ class Exchange(Stream):
             timeout, retry, expected = limits(head, action)
         if retry is not None and retry.request_headers and not retry.concerns(head):
             retry = retry.without_retries()
-        self._retry = retry
+        self.retry = retry
         if expected is not None:
             if not self.config.suppresses_envoy_headers:
                 head.lines.append(expected)
@@ -150,37 +142,20 @@ class Exchange(Stream):
             info = self.connection.info
             self._key = cluster.original_dst.key(head, info.original_destination if info is not None else None)
         if action.mirrors:
-            self._mirror(action)
-        self._awaits_handshake = self.upgrade == WEBSOCKET
-        if self.request_done or self._awaits_handshake:
+            begin_mirrors(self, action.mirrors)
+        self.awaits_handshake = self.upgrade == WEBSOCKET
+        if self.request_done or self.awaits_handshake:
             self.start_route_timeout()
         elif self.idle_timeout:
             self.rearm()
         self._try()
-
-    def _mirror(self, action: Forward) -> None:
-        body, limit = self._body, self._buffer_limit()
-        done = self.request_done and (body is None or body.trailers is None)
-        begun = [
-            policy.begin(self, None if body is None else self.request_body, done, limit) for policy in action.mirrors
-        ]
-        self._mirrors = tuple(mirror for mirror in begun if mirror is not None and not mirror.is_over)
-        if body is not None and body.trailers is not None:
-            self._mirror_trailers(body.trailers)
-        elif done:
-            self._mirrors = ()
-
-    def _mirror_trailers(self, trailers: Head) -> None:
-        for mirror in self._mirrors:
-            mirror.send_trailers(trailers)
-        self._mirrors = ()
 
     def _try(self) -> None:
         """Pick a host and ask its pool for a connection."""
         cluster, route = self.cluster, self.route
         assert cluster is not None
         assert route is not None
-        retry = self._retry
+        retry = self.retry
         if self._retries is not None and retry is not None:
             host = cluster.pick(self._key, self._retries, retry.host_attempts)
         else:
@@ -233,103 +208,31 @@ class Exchange(Stream):
         """The pool's answer: send the head, and of the body what is there."""
         self.upstream = self.served_by = upstream
         self._sent = True
-        body, done = self._body, self.request_done
+        body, done = self.body, self.request_done
         self.upstream_started = time.monotonic()
         if self.connection.is_blocked:
             self.connection.unblock()
-        if self._retry is not None:
-            self._start_try(self._retry)
+        if self.retry is not None:
+            self._start_try(self.retry)
         if body is None:
             upstream.send_request(self.head, None, done)
             return
         pieces, trailers = body.kept, body.trailers
-        if self._awaits_handshake:
+        if self.awaits_handshake:
             pieces = []
-        elif self._retry is None or not self._retry.on:
+        elif self.retry is None or not self.retry.on:
             body.kept = None
         upstream.send_request(self.head, pieces, done and trailers is None)
         if trailers is not None and self.upstream is upstream:
             upstream.send_trailers(trailers)
 
     def _start_try(self, retry: RetryPolicy) -> None:
-        if retry.per_try_timeout and (self.request_done or self._awaits_handshake):
+        if retry.per_try_timeout and (self.request_done or self.awaits_handshake):
             self.start_try_timeout(retry.per_try_timeout)
         if retry.per_try_idle_timeout:
             self.idle_at = self.upstream_started
             self.idle_timeout = min(retry.per_try_idle_timeout, self.idle_timeout or inf)
             self.rearm()
-
-    def _give_up_retries(self) -> None:
-        if self._retry is not None:
-            self._retry = self._retry.without_retries()
-
-    def request_payload(self, payload: bytes, done: bool) -> None:
-        """More of the request's body, straight to the upstream, or kept while there is none or a retry may need it."""
-        body, upstream = self._body, None if self._awaits_handshake else self.upstream
-        assert body is not None
-        self.bytes_received += len(payload)
-        self.idle_at = time.monotonic()
-        if not body.keep(payload, self._buffer_limit()):
-            if upstream is None:
-                if body.on_enough is None:
-                    self.connection.block()
-            else:
-                body.kept = None
-                self._give_up_retries()  # too large to send twice: this try is the last
-                if self.cluster is not None:
-                    self.cluster.stats.retry_or_shadow_abandoned += 1
-        for mirror in self._mirrors:
-            mirror.send_payload(payload, done)
-        if done:
-            self._mirrors = ()
-            self._request_ended()
-        if upstream is not None:
-            upstream.send_payload(payload, done)
-        else:
-            body.came(done)
-
-    def request_trailers(self, trailers: Head) -> None:
-        """The request ends with these."""
-        body, upstream = self._body, self.upstream
-        assert body is not None
-        body.trailers = trailers
-        self._mirror_trailers(trailers)
-        self._request_ended()
-        if upstream is not None:
-            upstream.send_trailers(trailers)
-        else:
-            body.came(True)
-
-    def collect_body(self, limit: int, then: Callable[[], None]) -> bool:
-        body = self._body
-        if body is None or self.request_done or body.size > limit:
-            return False
-        body.enough, body.on_enough = limit, then
-        self.hold()
-        return True
-
-    @property
-    def has_body(self) -> bool:
-        return self._body is not None
-
-    @property
-    def request_body(self) -> bytes:
-        body = self._body
-        return b"".join(body.kept) if body is not None and body.kept is not None else b""
-
-    def _request_ended(self) -> None:
-        self.request_done = True
-        self.request_ended = time.monotonic()
-        if self.cluster is not None and not self.upgrade:
-            self.start_route_timeout()
-        retry = self._retry
-        if retry is not None and retry.per_try_timeout and self.upstream is not None and self.response_head is None:
-            self.start_try_timeout(retry.per_try_timeout)
-
-    def _buffer_limit(self) -> int:
-        if self.route is not None and self.route.buffer_limit is not None:
-            return self.route.buffer_limit
-        return self.config.buffer_limit
 
     # The way back
 
@@ -339,7 +242,7 @@ class Exchange(Stream):
             return
         assert self.cluster is not None
         self._was_informed = True
-        self._give_up_retries()
+        self.give_up_retries()
         self.cluster.stats.codes.count(head.status)
         if self.config.proxy_100_continue:  # else we have answered `Expect` ourselves
             self.config.stats.codes.count(head.status)
@@ -364,7 +267,7 @@ class Exchange(Stream):
             host.rq_error += 1
         else:
             host.rq_success += 1
-        retry = self._retry
+        retry = self.retry
         if retry is not None and retry.per_try_idle_timeout:
             self.idle_at = now
         if retry is not None and retry.on and retry.wants_response(head):
@@ -380,9 +283,9 @@ class Exchange(Stream):
         self.try_deadline = inf
         prepare(self, head, now, service_ms)
         if self.upgrade:
-            payload, done = self._upgrade_answered(head, payload, done)
-        if self._body is not None:
-            self._body.kept = None
+            payload, done = answered(self, head, payload, done)
+        if self.body is not None:
+            self.body.kept = None
         self.details = self.details or "via_upstream"
         if done:
             self.upstream = None
@@ -390,48 +293,6 @@ class Exchange(Stream):
             self.send_head(head, payload, done)
         else:
             self.throttle.head(head, payload, done)
-
-    def _upgrade_answered(self, head: ResponseHead, payload: bytes, done: bool) -> tuple[bytes, bool]:
-        """Open the tunnel, if this agrees to it. Otherwise it is a response, of which Envoy passes on the head alone if
-        it is none of an error.
-        """
-        was_awaited, self._awaits_handshake = self._awaits_handshake, False
-        if not done and is_agreement(self.upgrade, head.status):
-            self.is_tunnel = True
-            restore(head)
-            self.stop_route_timeout()
-            assert self.upstream is not None
-            if was_awaited and self._body is not None:
-                self.upstream.send_payload(b"".join(self._body.kept or ()), self.request_done)
-        elif was_awaited and head.status < 400 and head.status != 101:
-            self.details = "websocket_handshake_unsuccessful"
-            if not done:
-                self._abandon_upstream()
-            head.remove((b"content-length",))
-            return b"", True
-        return payload, done
-
-    def payload_received(self, payload: bytes, done: bool) -> None:
-        """More of the upstream's response body."""
-        if done:
-            # It is back in its pool, perhaps with a request of somebody else: our client must not hold it up.
-            self.upstream = None
-        if self.throttle is None:
-            self.send_payload(payload, done)
-        else:
-            self.throttle.payload(payload, done)
-
-    def trailers_received(self, trailers: Head) -> None:
-        """The upstream's response ends with these."""
-        self.upstream = None
-        said, host = trailers.get(b"grpc-status"), self.host
-        if said is not None and said != b"0" and host is not None and is_grpc(self.head):
-            host.rq_success -= 1
-            host.rq_error += 1
-        if self.throttle is None:
-            self.send_trailers(trailers)
-        else:
-            self.throttle.trailers(trailers)
 
     def upstream_failed(self, failure: Failure) -> None:
         """The try ended without a complete response."""
@@ -454,8 +315,8 @@ class Exchange(Stream):
             host.rq_error += 1
             if cluster.outlier is not None and self.response_head is None:
                 cluster.outlier.failed_locally(host.health, rescue.status, was_connected=self._sent)
-        if self._retry is not None:
-            wanted = self._retry.wants_failure(failure, self.response_head is not None)
+        if self.retry is not None:
+            wanted = self.retry.wants_failure(failure, self.response_head is not None)
             if wanted and self._try_again(complete=True):
                 return
         if self.response_head is None:
@@ -464,10 +325,10 @@ class Exchange(Stream):
 
     def _try_again(self, complete: bool, reset_after: float | None = None) -> bool:
         """Begin the next try after its back-off, or `reset_after` seconds; false if there may be none."""
-        cluster, retry = self.cluster, self._retry
+        cluster, retry = self.cluster, self.retry
         assert cluster is not None
         assert retry is not None
-        if not self.request_done and (self._body is None or self._body.kept is None):
+        if not self.request_done and (self.body is None or self.body.kept is None):
             return False
         if self._retries is None:
             self._retries = Retries(cluster, retry)
@@ -494,7 +355,7 @@ class Exchange(Stream):
         if type(failure) in _OF_THE_STREAM:
             if type(failure) is StreamIdle:
                 self.config.stats.downstream_rq_idle_timeout += 1
-            self._abandon_upstream()
+            self.abandon_upstream()
             # Envoy blames the client while its request is incomplete, the upstream afterwards.
             self.fail(failure, 0 if self.request_done else 408)
             return
@@ -503,13 +364,13 @@ class Exchange(Stream):
             self.cluster.stats.upstream_rq_per_try_timeout += 1
         elif type(failure) is RequestTimedOut:
             self.cluster.stats.upstream_rq_timeout += 1
-            self._retry = None
+            self.retry = None
         if self.host is not None:
             self.host.rq_timeout += 1
         self.upstream_failed(failure)
 
     def _is_try_idle(self) -> bool:
-        retry = self._retry
+        retry = self.retry
         return self.upstream is not None and retry is not None and self.idle_timeout == retry.per_try_idle_timeout
 
     def _stream_idle_timeout(self) -> float:
@@ -526,49 +387,18 @@ class Exchange(Stream):
         if self.upstream is not None:
             assert self.cluster is not None
             self.cluster.stats.upstream_rq_tx_reset += 1
-        self._abandon_upstream()
+        self.abandon_upstream()
         self.end()
 
     def let_go(self) -> None:
         """Release what is held upstream: the retry that counts, the connection, the place in the queue."""
         if self.throttle is not None:
             self.throttle.close()
-        for mirror in self._mirrors:
+        for mirror in self.mirrors:
             mirror.cancel()  # it will not get the rest of the body
         if self._retries is not None:
             self._retries.release()
         if self.upstream is not None:
-            self._abandon_upstream()
+            self.abandon_upstream()
         elif self.host is not None and not self._sent:
             self.host.cancel(self)
-
-    def _abandon_upstream(self) -> None:
-        upstream, self.upstream = self.upstream, None
-        if upstream is not None:
-            upstream.abandon()
-
-    # Flow control: each side waits for the other
-
-    def client_blocked(self) -> None:
-        if self.throttle is not None:
-            self.throttle.is_stopped = True
-        self.block_upstream()
-
-    def client_unblocked(self) -> None:
-        if self.throttle is not None:
-            self.throttle.is_stopped = False
-        self.unblock_upstream()
-
-    def block_upstream(self) -> None:
-        if self.upstream is not None:
-            self.upstream.block()
-
-    def unblock_upstream(self) -> None:
-        if self.upstream is not None:
-            self.upstream.unblock()
-
-    def upstream_blocked(self) -> None:
-        self.connection.block()
-
-    def upstream_unblocked(self) -> None:
-        self.connection.unblock()

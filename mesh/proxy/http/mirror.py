@@ -15,8 +15,10 @@ from mesh.proxy.http1.head import RequestHead
 from mesh.proxy.upstream.async_client import AsyncStream, mark_own
 
 if TYPE_CHECKING:
+    from mesh.proxy.http.relay import Relay
     from mesh.proxy.http.route import HeaderEdit
     from mesh.proxy.http.stream import Stream
+    from mesh.proxy.http1.head import Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +81,22 @@ class Mirror(AsyncStream):
         else:
             self._waiting = 0
         super().send_payload(payload, done)
+
+
+def begin_mirrors(relay: Relay, policies: tuple[MirrorPolicy, ...]) -> None:
+    """Start the copies that the route asks for, with what is there of the request; the rest follows as it comes."""
+    body, limit = relay.body, relay.buffer_limit
+    done = relay.request_done and (body is None or body.trailers is None)
+    begun = [policy.begin(relay, None if body is None else relay.request_body, done, limit) for policy in policies]
+    relay.mirrors = tuple(mirror for mirror in begun if mirror is not None and not mirror.is_over)
+    if body is not None and body.trailers is not None:
+        end_mirrors(relay, body.trailers)
+    elif done:
+        relay.mirrors = ()
+
+
+def end_mirrors(relay: Relay, trailers: Head) -> None:
+    """The request ends with these trailers, and so do its copies."""
+    for mirror in relay.mirrors:
+        mirror.send_trailers(trailers)
+    relay.mirrors = ()

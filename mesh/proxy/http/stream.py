@@ -2,7 +2,7 @@
 
 From the head's arrival to the route and through the filters (`start`, `resume`, `act`), and from the response's head to
 the log line (`send_head`, `send_payload`, `end`; `reply` and `fail` for answers of our own). What lies between, the
-upstream, is `Exchange`, which builds on this.
+upstream, is `Relay` and `Exchange`, which build on this.
 """
 
 from __future__ import annotations
