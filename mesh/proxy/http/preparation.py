@@ -25,7 +25,7 @@ def normalized(normalize: Callable[[bytes], bytes]) -> Prepare:
 
     def prepare(stream: Stream) -> bool:
         target = stream.head.target
-        if b"%00" in target and b"%00" in target.partition(b"?")[0]:
+        if _has_nul(target):
             return _refuse_path(stream)
         stream.head.target = normalize(target)
         return False
@@ -47,6 +47,10 @@ def rejected_https_target(stream: Stream) -> bool:
     return True
 
 
+def _has_nul(target: bytes) -> bool:
+    return b"%00" in target and b"%00" in target.partition(b"?")[0]
+
+
 def rejected_escapes(stream: Stream) -> bool:
     """path_with_escaped_slashes_action: REJECT_REQUEST."""
     if _ESCAPED_SLASH.search(stream.head.target.partition(b"?")[0]) is None:
@@ -65,6 +69,8 @@ def unescaped(normalize: Callable[[bytes], bytes] | None, *, redirects: bool) ->
 
     def prepare(stream: Stream) -> bool:
         head = stream.head
+        if normalize is not None and _has_nul(head.target):
+            return _refuse_path(stream)
         path, question, query = head.target.partition(b"?")
         plain = _ESCAPED_SLASH.sub(lambda found: _SLASHES[found[0].lower()], path)
         target = plain + question + query

@@ -35,6 +35,12 @@ class NotRoutableError(MalformedError):
     """Well-formed, but without a host or with a path that cannot be routed. Envoy's reply has no body."""
 
 
+class PathRefusedError(NotRoutableError):
+    """An absolute target whose host is followed by no path, but by a query."""
+
+    status = 404
+
+
 class HeadTimedOut(MalformedError):
     """The head did not become complete within request_headers_timeout."""
 

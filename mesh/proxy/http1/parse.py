@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from mesh.proxy.http1.errors import HeadTooLargeError, MalformedError, NotRoutableError, VersionRefusedError
+import re
+from ipaddress import IPv6Address
+
+from mesh.proxy.http1.errors import (
+    HeadTooLargeError,
+    MalformedError,
+    NotRoutableError,
+    PathRefusedError,
+    VersionRefusedError,
+)
 from mesh.proxy.http1.head import RequestHead, ResponseHead
 from mesh.proxy.http1.names import INLINE, REQUEST_NAMES, RESPONSE_NAMES, Names, join_lines
 
@@ -145,11 +154,22 @@ def _check_connection(value: bytes) -> None:
             raise NotRoutableError("missing_host_header")
 
 
-def _has_sound_port(authority: bytes) -> bool:
-    host, colon, port = authority.rpartition(b":")
-    if not colon or host.count(b"[") != host.count(b"]"):  # no port, or a colon inside of IPv6 brackets
+# What of a URL is its host, and what may be one: a name, an address or an IPv6 address in brackets (Envoy).
+_AFTER_HOST = re.compile(rb"([^/?]*)([/?]?)(.*)", re.DOTALL)
+_HOST = re.compile(rb"(?:[A-Za-z0-9.-]+|\[([0-9A-Fa-f:.]+)\])(?::(\d{1,5}))?")
+
+
+def _is_sound(authority: bytes) -> bool:
+    found = _HOST.fullmatch(authority)
+    if found is None or (found[2] is not None and int(found[2]) >= 65536):
+        return False
+    if found[1] is None:
         return True
-    return port.isdigit() and len(port) < 6 and int(port) < 65536
+    try:
+        IPv6Address(found[1].decode())
+    except ValueError:
+        return False
+    return True
 
 
 def _other_form(
@@ -164,12 +184,13 @@ def _other_form(
     scheme, found, rest = target.partition(b"://")
     if not found or scheme.lower() not in (b"http", b"https"):
         raise MalformedError("http1.codec_error")
-    host, slash, path = rest.partition(b"/")
-    if not slash:
-        host, question, query = rest.partition(b"?")
-        path = question + query
-    if not host or b"@" in host or not _has_sound_port(host):
+    found_host = _AFTER_HOST.match(rest)
+    assert found_host is not None  # it matches everything
+    host, mark, path = found_host.groups()
+    if not _is_sound(host):
         raise MalformedError("http1.codec_error")
+    if mark == b"?":
+        raise PathRefusedError("absolute_path_rejected")
     # The target's host stands over the Host header, which must then say the same to whoever comes next.
     lines[:] = [b"Host: %b" % host, *(line for line in lines if line[:5].lower() != b"host:")]
     marked[b"host"] = host

@@ -1,11 +1,17 @@
-"""Path normalisation, as Envoy's `normalize_path` and `merge_slashes` do it (RFC 3986 sections 5.2.4 and 6.2.2)."""
+"""Path normalisation, as Envoy's `normalize_path` and `merge_slashes` do it (RFC 3986 sections 5.2.4 and 6.2.2).
+
+Once escapes are read, a dot segment with parameters (`..;x`) is one, whether its dots were escaped or not: Envoy takes
+only plain ones for that.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
-_NEEDS_WORK = re.compile(rb"/\.|//|%|\\")
+_NEEDS_WORK = re.compile(rb"/\.|//|[%\\\"<>^`{|}]")
+_UNSAFE = re.compile(rb"[\"<>^`{|}]")
+_DOT_PARAMETERS = re.compile(rb"(?<=/)(\.\.?);[^/]*")  # some servers take them off before they look at the dots
 _ESCAPE = re.compile(rb"%([0-9a-fA-F]{2})")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _SLASHES = re.compile(rb"/{2,}")
@@ -21,7 +27,8 @@ def normalizer(*, normalize: bool, merge_slashes: bool) -> Callable[[bytes], byt
             return target
         path, question, query = target.partition(b"?")
         if normalize:
-            path = _without_dots(_ESCAPE.sub(_unescaped, path.replace(b"\\", b"/")))
+            path = _DOT_PARAMETERS.sub(rb"\1", _ESCAPE.sub(_unescaped, path))
+            path = _UNSAFE.sub(_escaped, _without_dots(path.replace(b"\\", b"/")))
         if merge_slashes:
             path = _SLASHES.sub(b"/", path)
         return path + question + query
@@ -32,6 +39,10 @@ def normalizer(*, normalize: bool, merge_slashes: bool) -> Callable[[bytes], byt
 def _unescaped(escape: re.Match[bytes]) -> bytes:
     value = int(escape[1], 16)
     return bytes((value,)) if value in _UNRESERVED else escape[0]
+
+
+def _escaped(unsafe: re.Match[bytes]) -> bytes:
+    return b"%%%02X" % unsafe[0][0]
 
 
 def _without_dots(path: bytes) -> bytes:
