@@ -261,33 +261,17 @@ def _requirement(requirement: Any, providers: Mapping[str, Provider], place: Pla
 
 
 def _any_of(parts: Any, providers: Mapping[str, Provider], place: Place) -> Verifier:
-    """As in Envoy, what may be missing or fail among alternatives are the tokens of the others' providers."""
     kinds = {part.WhichOneof("requires_type") for part in parts}
+    allows_missing, allows_failed = "allow_missing" in kinds, "allow_missing_or_failed" in kinds
     verifiers: list[Verifier] = []
-    used: dict[str, Provider] = {}
     for index, part in enumerate(parts):
         if part.WhichOneof("requires_type") not in ("allow_missing", "allow_missing_or_failed"):
             made = _requirement(part, providers, place.at(f"requirements[{index}]"))
             if made is not None:
                 verifiers.append(made)
-            used |= {name: providers[name] for name in _names(part)}
-    among = tuple((used or providers).values())
-    if "allow_missing_or_failed" in kinds:
-        verifiers.append(Tokens(among, allows_failed=True))
-    elif "allow_missing" in kinds:
-        verifiers.append(Tokens(among, allows_missing=True))
-    return AnyOf(tuple(verifiers))
-
-
-def _names(requirement: Any) -> set[str]:
-    kind = requirement.WhichOneof("requires_type")
-    if kind == "provider_name":
-        return {requirement.provider_name}
-    if kind == "provider_and_audiences":
-        return {requirement.provider_and_audiences.provider_name}
-    if kind in ("requires_any", "requires_all"):
-        return {name for each in getattr(requirement, kind).requirements for name in _names(each)}
-    return set()
+    if verifiers:
+        return AnyOf(tuple(verifiers), allows_missing=allows_missing, allows_failed=allows_failed)
+    return Tokens(tuple(providers.values()), allows_missing=allows_missing, allows_failed=allows_failed)
 
 
 def _tokens_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 MISSED = "Jwt is missing"
@@ -24,6 +25,7 @@ ALGORITHMS = frozenset(
      "EdDSA")
 )  # fmt: skip
 _MAX_SECONDS = 1 << 63
+MAX_DEPTH = 100  # of arrays and objects in each other, as protobuf has it
 
 
 class JwtError(Exception):
@@ -119,7 +121,9 @@ def _json(part: bytes, name: str) -> dict[str, Any]:
     except ValueError:
         raise JwtError(f"Jwt {name} is an invalid Base64url encoded") from None
     try:
-        value = json.loads(text.decode(), parse_constant=_refuse, object_pairs_hook=_members)
+        value = json.loads(text.decode(), parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_members)
+        if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+            raise ValueError("too deep")
         # An escaped half of a surrogate pair is no text that could be compared or passed on.
         if b"\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode()
@@ -136,6 +140,22 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise ValueError("duplicate names")
     return members
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _depth(value: Any) -> int:
+    """How deep arrays and objects stand in each other. No deeper than what json could read."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def _refuse(constant: str) -> None:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 Done = Callable[[str], None]
 NAMESPACE = "envoy.filters.http.jwt_authn"
+_TWO_TO_64 = 1 << 64
+_SHORTEST_EXPONENT = 1e16
+_JSON_ESCAPES = {ord(each): f"\\u{ord(each):04x}" for each in "<>\x7f\u2028\u2029"}
 
 
 class Source(Protocol):
@@ -77,8 +80,7 @@ class Provider:
             raise JwtError(AUDIENCE_NOT_ALLOWED)
 
     def _check_lifetime(self, token: Token, now: float) -> None:
-        begins = token.payload.get("iat", token.payload.get("nbf", now))
-        if "exp" not in token.payload or token.payload["exp"] - begins > self.max_lifetime:
+        if "exp" not in token.payload or token.payload["exp"] - now > self.max_lifetime:
             raise JwtError(VERIFICATION_FAILED)
 
     def tell(self, token: Token, location: Location, stream: Stream) -> None:
@@ -125,8 +127,25 @@ def _claim_text(value: Any) -> bytes | None:
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, int | float):
-        return str(value).encode()
-    return base64.b64encode(json.dumps(value, separators=(",", ":")).encode())
+        number = float(value)
+        is_whole = 0 <= number < _TWO_TO_64 and number.is_integer()
+        return b"%d" % int(number) if is_whole else b"%f" % number
+    text = json.dumps(_with_doubles(value), separators=(",", ":"), ensure_ascii=False, sort_keys=True).translate(
+        _JSON_ESCAPES
+    )
+    return base64.b64encode(text.encode())
+
+
+def _with_doubles(value: Any) -> Any:
+    """As Envoy keeps JSON: every number is a double, which is written as a whole number if it is one and short."""
+    if isinstance(value, dict):
+        return {name: _with_doubles(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_with_doubles(each) for each in value]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    number = float(value)
+    return int(number) if number.is_integer() and abs(number) < _SHORTEST_EXPONENT else number
 
 
 class Verifier(Protocol):
@@ -243,9 +262,14 @@ class AllOf:
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """`requires_any`: one that is good decides; of failures, a bad token says more than a foreign one or none."""
+    """`requires_any`: one that is good decides; of failures, a bad token says more than a foreign one or none.
+
+    Where tokens may be missing, none of the alternatives may have found one.
+    """
 
     verifiers: tuple[Verifier, ...]
+    allows_missing: bool = False
+    allows_failed: bool = False
 
     def verify(self, stream: Stream, attempt: Attempt, done: Done) -> None:
         self._from(0, MISSED, stream, attempt, done)
@@ -254,7 +278,8 @@ class AnyOf:
         def judged(status: str) -> None:
             telling = status if status not in (MISSED, UNKNOWN_ISSUER) or worst == MISSED else worst
             if not status or index + 1 == len(self.verifiers):
-                done(telling if status else "")
+                is_allowed = self.allows_failed or (self.allows_missing and telling == MISSED)
+                done(telling if status and not is_allowed else "")
             else:
                 self._from(index + 1, telling, stream, attempt, done)
 
