@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.address_pb2 import Address
 from google.protobuf.json_format import MessageToDict
 
 from mesh.proxy.compile import breakers, discovery, endpoints, health_checks, load_balancing, outlier, protocols, tls
 from mesh.proxy.compile.outlier import compile_outlier
-from mesh.proxy.compile.values import seconds_or, value_or
+from mesh.proxy.compile.values import seconds_or, socket_address, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.upstream.cluster_config import ClusterConfig
 
@@ -28,11 +30,13 @@ SUPPORTED = {
          "least_request_lb_config", "round_robin_lb_config", "ring_hash_lb_config", "maglev_lb_config",
          "load_balancing_policy", "health_checks", "ignore_health_on_host_removal", "dns_refresh_rate",
          "dns_lookup_family", "respect_dns_ttl", "dns_jitter", "dns_failure_refresh_rate", "original_dst_lb_config",
-         "upstream_connection_options", "track_cluster_stats", "cleanup_interval")
+         "upstream_connection_options", "track_cluster_stats", "cleanup_interval",
+         "upstream_bind_config")
     ),
     _C + "Cluster.EdsClusterConfig": frozenset(("eds_config", "service_name")),
     _C + "Cluster.TransportSocketMatch": frozenset(("name", "match", "transport_socket")),
     _C + "UpstreamConnectionOptions": frozenset(("tcp_keepalive",)),
+    "envoy.config.core.v3.BindConfig": frozenset(("source_address",)),
     "envoy.config.core.v3.TcpKeepalive": frozenset(("keepalive_probes", "keepalive_time", "keepalive_interval")),
     _C + "TrackClusterStats": frozenset(),  # said with all off, it asks for nothing
     "envoy.config.core.v3.ConfigSource": OPAQUE,
@@ -85,6 +89,7 @@ def compile_cluster(cluster: Any, place: Place) -> CompiledCluster:
             ignores_new_hosts=cluster.common_lb_config.ignore_new_hosts_until_first_hc,
             removes_healthy_hosts=cluster.ignore_health_on_host_removal,
             socket_options=_socket_options(cluster.upstream_connection_options),
+            source=_source(cluster, place),
             tls=own,
             tls_matches=matches,
             services=_services(cluster),
@@ -124,6 +129,19 @@ def _socket_options(options: Any) -> tuple[tuple[int, int, int], ...]:
         if options.tcp_keepalive.HasField(field):
             found.append((socket.IPPROTO_TCP, option, getattr(options.tcp_keepalive, field).value))
     return tuple(found)
+
+
+def _source(cluster: Any, place: Place) -> tuple[str, int] | None:
+    source = cluster.upstream_bind_config.source_address
+    if not cluster.upstream_bind_config.HasField("source_address"):
+        return None
+    inside = place.at("upstream_bind_config.source_address")
+    ip, port = socket_address(Address(socket_address=source), inside)
+    try:
+        ipaddress.ip_address(ip)
+    except ValueError as error:
+        raise inside.refuse(f"malformed IP address: {ip}", "address") from error
+    return ip, port
 
 
 def _services(cluster: Any) -> tuple[tuple[str, str, str], ...]:

@@ -15,6 +15,7 @@ from mesh.proxy.compile.network_filters import compile_network_filters
 from mesh.proxy.compile.values import ADDRESS, networks, seconds_or, socket_address, value_or
 from mesh.proxy.downstream.filter_chain import ChainMatch, FilterChain, ListenerConfig, Overlap, chain_finder
 from mesh.proxy.downstream.listener_filters.listener_filter import ListenerFilter
+from mesh.proxy.downstream.listener_filters.original_dst import OriginalDst
 from mesh.proxy.downstream.listener_filters.tls_inspector import TlsInspector
 from mesh.proxy.downstream.socket_options import BACKLOG, Option, SocketOptions
 from mesh.proxy.downstream.tcp import TcpConfig
@@ -114,8 +115,13 @@ def compile_listener(listener: Any, node: Node, stats: Stats, files: LogFiles, p
 
 
 def _filters(listener: Any, chains: Iterable[FilterChain], stats: Stats, place: Place) -> tuple[ListenerFilter, ...]:
-    """As configured, and at their end the TLS inspector if a chain cannot do without: Envoy puts it there too."""
+    """As configured, and at their end those that Envoy adds too.
+
+    `use_original_dst` asks for the destination; chains that cannot do without it, for the TLS inspector.
+    """
     filters = compile_listener_filters(listener.listener_filters, stats, place)
+    if listener.use_original_dst.value:
+        filters = (*filters, OriginalDst())
     if any(map(_wants_hello, chains)) and not any(isinstance(each, TlsInspector) for each in filters):
         return (*filters, tls_inspector(stats))
     return filters

@@ -206,7 +206,11 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             # Plaintext is never longer than its record, so asking for what is pending takes it without a second call;
             # but of a record that began in an earlier read the engine holds more than is pending.
             while size := incoming.pending or engine.pending():
-                pieces.append(engine.read(size))
+                piece = engine.read(size)
+                if not piece:  # close_notify, while ours is not out yet; after that it is an SSLZeroReturnError
+                    ended = True
+                    break
+                pieces.append(piece)
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:

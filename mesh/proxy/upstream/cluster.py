@@ -187,7 +187,7 @@ class Host:
         port: int,
         name: ServerName | None,
     ) -> None:
-        dial = Dial(loop, ips, port, self.cluster.config.socket_options)
+        dial = Dial(loop, ips, port, self.cluster.config.socket_options, self.cluster.config.source)
         if self.tls is None:
             await dial(lambda: upstream)
         else:

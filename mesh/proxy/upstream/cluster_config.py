@@ -32,6 +32,7 @@ class ClusterConfig:
     ignores_new_hosts: bool = False  # ignore_new_hosts_until_first_hc
     removes_healthy_hosts: bool = False  # ignore_health_on_host_removal
     socket_options: tuple[tuple[int, int, int], ...] = ()  # level, name, value of upstream sockets
+    source: tuple[str, int] | None = None  # the address and port that connections are made from
     tls: ClientTls | None = None
     tls_matches: tuple[tuple[Pairs, ClientTls | None], ...] = ()
     services: tuple[tuple[str, str, str], ...] = ()  # (host, name, namespace) of metadata istio.services

@@ -43,6 +43,25 @@ def test_options_are_on_the_socket_of_the_first_address_that_answers(ips: tuple[
     assert asyncio.run(main()) == (1, 33)
 
 
+def test_a_connection_comes_from_the_address_that_is_wanted() -> None:
+    async def main() -> str:
+        peer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            peer.set_result(writer.get_extra_info("peername")[0])
+            writer.close()
+
+        server = await asyncio.start_server(accepted, "127.0.0.1", 0)
+        try:
+            port = server.sockets[0].getsockname()[1]
+            await Dial(asyncio.get_running_loop(), ("127.0.0.1",), port, source=("127.0.0.6", 0))(Client)
+            return await peer
+        finally:
+            server.close()
+
+    assert asyncio.run(main()) == "127.0.0.6"
+
+
 def test_a_port_that_nobody_listens_on_is_an_error() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
