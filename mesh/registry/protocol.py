@@ -44,11 +44,21 @@ _KUBERNETES: Final = {
     "kubernetes.io/ws": Protocol.HTTP,
     "kubernetes.io/wss": Protocol.HTTPS,
 }
+_SERVER_FIRST: Final = frozenset({25, 53, 3306, 27017})
+"""Istio's well-known ports (SMTP, DNS, MySQL, MongoDB), where waiting for the client's first bytes would be in vain."""
 _BY_NAME: Final = {protocol.value: protocol for protocol in Protocol if protocol is not Protocol.UNSUPPORTED}
 
 
-def protocol_of(name: str, app_protocol: str | None = None, transport: str = "TCP") -> Protocol:
-    """Istio's rule: UDP by transport; then `appProtocol`; then `<protocol>[-<suffix>]` of the port name."""
+def protocol_of(name: str, app_protocol: str | None = None, transport: str = "TCP", number: int = 0) -> Protocol:
+    """Istio's rule: UDP by transport; then `appProtocol`; then `<protocol>[-<suffix>]` of the port name.
+
+    Where none of them says anything, a few well-known numbers mean TCP.
+    """
+    found = _declared(name, app_protocol, transport)
+    return Protocol.TCP if found is Protocol.UNSUPPORTED and number in _SERVER_FIRST else found
+
+
+def _declared(name: str, app_protocol: str | None, transport: str) -> Protocol:
     if transport != "TCP":
         return Protocol.UDP
     if app_protocol:

@@ -34,7 +34,7 @@ def to_service(service: core.Service) -> Service | None:
         ServicePort(
             port.port,
             port.name,
-            protocol_of(port.name, port.app_protocol, port.protocol),
+            protocol_of(port.name, port.app_protocol, port.protocol, port.port),
             port.port if port.target_port is None else port.target_port,
         )
         for port in spec.ports

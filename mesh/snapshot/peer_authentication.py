@@ -33,6 +33,11 @@ class PeerAuthenticationIndex:
         modes = (mtls.mode for mtls in candidates if mtls is not None)
         return next((mode for mode in modes if mode is not MutualTLSMode.UNSET), DEFAULT_MODE)
 
+    def ports(self, workload: Workload) -> frozenset[int]:
+        """The ports that have a mode of their own."""
+        own = self._of_workload(workload)
+        return frozenset(own.spec.port_level_mtls) if own else frozenset()
+
     def _of_workload(self, workload: Workload) -> PeerAuthentication | None:
         labels = workload.labels.items()
         for policy in self.narrow.get(workload.namespace, ()):

@@ -20,7 +20,7 @@ from xdskit.mesh import BOOKINFO, Mesh, assignments, clusters, listeners, object
 
 from mesh.snapshot.options import MeshOptions
 from mesh.xds.ads.catalog import ProxyConfig
-from mesh.xds.compile.proxy import Engine, Role
+from mesh.xds.compile.proxy import Engine, Interception, Role
 
 CASES = sorted(path.parent for path in (Path(__file__).parent / "xds").glob("*/input.yaml"))
 TABLES = {"clusters": clusters, "endpoints": assignments, "listeners": listeners, "routes": routes}
@@ -31,7 +31,8 @@ def compiled(case: Path) -> tuple[ProxyConfig, dict[str, str]]:
     options = MeshOptions(**proxy.get("options", {}))
     mesh = Mesh(objects(BOOKINFO.read_text(), (case / "input.yaml").read_text()), options)
     role, engine = Role(proxy.get("role", "sidecar")), Engine(proxy.get("engine", "python"))
-    return mesh.config(proxy["pod"], proxy.get("namespace", "default"), role, engine), proxy["show"]
+    interception = Interception(proxy.get("interception", "NONE"))
+    return mesh.config(proxy["pod"], proxy.get("namespace", "default"), role, engine, interception), proxy["show"]
 
 
 def shown(config: ProxyConfig, show: dict[str, str]) -> dict[str, Any]:

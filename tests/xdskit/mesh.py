@@ -21,7 +21,7 @@ from mesh.snapshot.builder import SnapshotBuilder
 from mesh.snapshot.options import MeshOptions
 from mesh.xds.ads.catalog import Catalog, ProxyConfig
 from mesh.xds.ads.touched import Touched
-from mesh.xds.compile.proxy import Engine, Proxy, Role
+from mesh.xds.compile.proxy import Engine, Interception, Proxy, Role
 from mesh.xds.resource import Resource
 
 BOOKINFO = Path(__file__).parents[1] / "golden" / "xds" / "bookinfo.yaml"
@@ -60,9 +60,14 @@ class Mesh:
         return self.catalog.show(self.builder.build(self.version))
 
     def config(
-        self, pod: str, namespace: str = "default", role: Role = Role.SIDECAR, engine: Engine = Engine.PYTHON
+        self,
+        pod: str,
+        namespace: str = "default",
+        role: Role = Role.SIDECAR,
+        engine: Engine = Engine.PYTHON,
+        interception: Interception = Interception.NONE,
     ) -> ProxyConfig:
-        return self.catalog.config(Proxy(WorkloadKey(namespace, pod), role, engine))
+        return self.catalog.config(Proxy(WorkloadKey(namespace, pod), role, engine, interception))
 
 
 def unpacked(wrapped: Any) -> Message:

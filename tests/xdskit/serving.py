@@ -17,14 +17,14 @@ from xdskit.pki import Authority
 
 @asynccontextmanager
 async def served(
-    authority: Authority, resources: Iterable[Resource], port: int = 0
+    authority: Authority, resources: Iterable[Resource], port: int = 0, host: str = "127.0.0.1"
 ) -> AsyncIterator[tuple[DiscoveryServer, int]]:
     """The server and its port (0 picks a free one), with `resources` as version 1 of the store."""
-    key, chain = authority.issue(DNSName("control"), IPAddress(ip_address("127.0.0.1")))
+    key, chain = authority.issue(DNSName("control"), IPAddress(ip_address(host)))
     credentials = grpc.ssl_server_credentials([(key, chain)], authority.root, require_client_auth=True)
     server = DiscoveryServer(MeshOptions())
     server.load(resources, 1)
-    port = await server.start("127.0.0.1", port, credentials)
+    port = await server.start(host, port, credentials)
     try:
         yield server, port
     finally:

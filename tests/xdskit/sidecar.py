@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,18 @@ def free_block() -> str:
     raise AssertionError("no free block of loopback addresses in 100 tries")
 
 
-def bootstrap(pod: str, address: str, ads_port: int, api_type: str) -> dict[str, Any]:
+_AS_PROXY = ("setpriv", "--regid", "1337", "--clear-groups")  # the group whose traffic the kernel lets through
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A sidecar to which the kernel hands everything: in a network namespace, with the control plane elsewhere."""
+
+    namespace: str
+    ads_host: str
+
+
+def bootstrap(pod: str, address: str, ads_port: int, api_type: str, captured: Captured | None = None) -> dict[str, Any]:
     secrets = {"watched_directory": {"path": "secrets"}}
     tls = {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
@@ -54,7 +66,11 @@ def bootstrap(pod: str, address: str, ads_port: int, api_type: str) -> dict[str,
     }
     ads = {"ads": {}, "resource_api_version": "V3"}
     return {
-        "node": {"id": f"sidecar~{address}~{pod}.default~default.svc.cluster.local", "cluster": f"{pod}.default"},
+        "node": {
+            "id": f"sidecar~{address}~{pod}.default~default.svc.cluster.local",
+            "cluster": f"{pod}.default",
+            "metadata": {"INTERCEPTION_MODE": "REDIRECT" if captured else "NONE"},
+        },
         "admin": {"address": {"socket_address": {"address": address, "port_value": 15000}}},
         "dynamic_resources": {
             "ads_config": {
@@ -77,7 +93,9 @@ def bootstrap(pod: str, address: str, ads_port: int, api_type: str) -> dict[str,
                     "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
                     "load_assignment": {
                         "cluster_name": "xds-grpc",
-                        "endpoints": [{"lb_endpoints": [_endpoint("127.0.0.1", ads_port)]}],
+                        "endpoints": [
+                            {"lb_endpoints": [_endpoint(captured.ads_host if captured else "127.0.0.1", ads_port)]}
+                        ],
                     },
                 }
             ]
@@ -96,13 +114,15 @@ async def sidecar(
     account: str,
     ads_port: int,
     api_type: str = "GRPC",
+    captured: Captured | None = None,
 ) -> AsyncIterator[Path]:
     """Runs in `folder` until the block ends; gives the file that it logs to."""
     authority.write_secrets(folder / "secrets", f"spiffe://cluster.local/ns/default/sa/{account}")
-    (folder / "bootstrap.json").write_text(json.dumps(bootstrap(pod, address, ads_port, api_type)))
+    (folder / "bootstrap.json").write_text(json.dumps(bootstrap(pod, address, ads_port, api_type, captured)))
     log = folder / "proxy.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
+            *(("ip", "netns", "exec", captured.namespace, *_AS_PROXY) if captured else ()),
             *COMMANDS[engine],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(_ROOT)},

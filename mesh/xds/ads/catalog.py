@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from mesh.registry.types import Service, Workload
+from mesh.registry.types import Service, Workload, WorkloadKey
 from mesh.snapshot.snapshot import MeshSnapshot
 from mesh.xds.ads.grpc_config import GrpcConfig
 from mesh.xds.ads.memo import Memo
 from mesh.xds.ads.touched import Touched
 from mesh.xds.compile import clusters, gateway, names
+from mesh.xds.compile.captured import Captured, captured
 from mesh.xds.compile.destinations import Destinations, hashing_rules
 from mesh.xds.compile.endpoints import nothing
 from mesh.xds.compile.listeners import ListenerPart, ListeningPort, sidecar_ports
@@ -28,7 +31,8 @@ from mesh.xds.compile.parts import (
 )
 from mesh.xds.compile.ports import InboundPort, inbound_ports
 from mesh.xds.compile.proxy import Engine, Proxy, Role, Sight, caller_of, sight_of
-from mesh.xds.compile.virtual_hosts import block_all, route_configuration
+from mesh.xds.compile.virtual_hosts import allow_any, block_all, route_configuration
+from mesh.xds.compile.virtual_listeners import VirtualInbound
 from mesh.xds.resource import Layer, Resource, ResourceSet, encode, from_bytes, length_delimited
 from mesh.xds.types import XdsType
 
@@ -51,7 +55,10 @@ class _Namespace:
 
 @dataclass(frozen=True, slots=True)
 class _Own:
-    """What a proxy has to itself, and what of the snapshot it was made from. `clusters` are its inbound ones."""
+    """What a proxy has to itself, and what of the snapshot it was made from.
+
+    `clusters` are its inbound ones, and those that only capturing proxies have.
+    """
 
     generation: int
     workload: Workload
@@ -59,6 +66,7 @@ class _Own:
     clusters: Layer
     listeners: ResourceSet
     gateways: tuple[gateway.GatewayPort, ...]
+    captures: bool
 
 
 class ProxyConfig:
@@ -90,6 +98,8 @@ class ProxyConfig:
 
     def routes(self, name: str) -> Resource | None:
         """A route configuration; None if this proxy has none of that name."""
+        if self._own.captures:
+            return self._catalog.captured_routes(self._sight, name)
         if name == names.HTTP_PROXY and self._sight.role is Role.SIDECAR:
             return self._catalog.http_proxy_routes(self._sight)
         for port in self._own.gateways:
@@ -110,6 +120,9 @@ class Catalog:
         self._former_layers: dict[str, Layer] = {}
         self._routes: dict[Sight, Resource] = {}
         self._tcp_ports: dict[Sight, tuple[TcpPort, ...]] = {}
+        self._captured: dict[Sight, Captured] = {}
+        self._captured_listeners: dict[tuple[Sight, Engine], tuple[int, Layer]] = {}
+        self._captured_routes: dict[tuple[Sight, str], Resource | None] = {}
 
     def show(self, snapshot: MeshSnapshot) -> Touched:
         """Compile from `snapshot` from now on; returns what may differ from the one before."""
@@ -118,6 +131,8 @@ class Catalog:
             return Touched(self._touched_clusters(former), routes=False)
         self._routes.clear()
         self._tcp_ports.clear()
+        self._captured.clear()
+        self._captured_routes.clear()
         self.compiled.advance()
         self._hosts.advance()
         if _same(former, snapshot, "services", "accounts", "destination_rules", "peer_authentication"):
@@ -164,9 +179,31 @@ class Catalog:
         if sight not in self._routes:
             head = route_configuration(names.HTTP_PROXY).SerializeToString(deterministic=True)
             hosts = (self._virtual_host(part) for part in virtual_host_parts(self.snapshot, sight))
-            last = _encoded_block_all() if self.snapshot.options.outbound_traffic_policy == "REGISTRY_ONLY" else b""
+            last = _encoded_host(block_all()) if self._registry_only else b""
             self._routes[sight] = from_bytes(XdsType.RDS, names.HTTP_PROXY, b"".join((head, *hosts, last)))
         return self._routes[sight]
+
+    def captured_routes(self, sight: Sight, name: str) -> Resource | None:
+        """A route configuration of capturing sidecars; None if there is none of that name."""
+        key = sight, name
+        if key not in self._captured_routes:
+            self._captured_routes[key] = self._make_captured_routes(self._captured_of(sight), name)
+        return self._captured_routes[key]
+
+    def _make_captured_routes(self, found: Captured, name: str) -> Resource | None:
+        if name in found.alone:
+            hosts = [self._virtual_host(found.alone[name])]
+        elif name in found.http:
+            rest = block_all() if self._registry_only else allow_any()
+            hosts = [*(self._virtual_host(part) for part in found.http[name]), _encoded_host(rest)]
+        else:
+            return None
+        head = route_configuration(name).SerializeToString(deterministic=True)
+        return from_bytes(XdsType.RDS, name, b"".join((head, *hosts)))
+
+    @property
+    def _registry_only(self) -> bool:
+        return self.snapshot.options.outbound_traffic_policy == "REGISTRY_ONLY"
 
     def gateway_routes(self, port: gateway.GatewayPort) -> Resource:
         name = names.gateway_routes(port.bound)
@@ -207,7 +244,7 @@ class Catalog:
             parts = {part.name: part for part in cluster_parts(self.snapshot, namespace)}
             resources = [self._outbound_cluster(part) for part in parts.values()]
             former = self._former_layers.get(namespace, _NO_RESOURCES)
-            resources.append(self._black_hole())
+            resources.append(self._fixed(clusters.black_hole()))
             self._namespaces[namespace] = _Namespace(_layer(resources, former), parts)
         return self._namespaces[namespace]
 
@@ -215,9 +252,9 @@ class Catalog:
         key = "CDS", part.name, part.rule.namespace if part.rule else ""
         return self.compiled.get(key, part, lambda: encode(XdsType.CDS, part.name, part.compile(), [part.name]))
 
-    def _black_hole(self) -> Resource:
-        name = names.BLACK_HOLE
-        return self.compiled.get(("CDS", name), None, lambda: encode(XdsType.CDS, name, clusters.black_hole()))
+    def _fixed(self, cluster: Cluster) -> Resource:
+        """A cluster that is the same whatever is configured."""
+        return self.compiled.get(("CDS", cluster.name), None, lambda: encode(XdsType.CDS, cluster.name, cluster))
 
     def _virtual_host(self, part: VirtualHostPart) -> bytes:
         """As a field of RouteConfiguration; empty if nothing of it applies."""
@@ -226,10 +263,10 @@ class Catalog:
             host = part.compile()
             if host is None:
                 return b""
-            return length_delimited(_VIRTUAL_HOSTS, host.SerializeToString(deterministic=True))
+            return _encoded_host(host)
 
         source = part.bound.namespace if part.bound else ""
-        return self._hosts.get((part.name, source, part.at), part, compile_host)
+        return self._hosts.get((part.name, source, part.at, part.reach), part, compile_host)
 
     def _own_of(self, proxy: Proxy, sight: Sight, workload: Workload) -> _Own:
         own = self._own.get(proxy)
@@ -251,7 +288,14 @@ class Catalog:
         gateways: tuple[gateway.GatewayPort, ...] = ()
         inbound: tuple[InboundPort, ...] = ()
         listening: Iterable[ListeningPort]
-        if proxy.role is Role.ROUTER:
+        layers: list[Layer] = []
+        fixed: list[Resource] = []
+        if proxy.captures:
+            inbound = inbound_ports(snapshot, workload)
+            listening = [VirtualInbound(inbound, snapshot.peer_authentication.mode(workload, 0))]
+            layers.append(self._captured_layer(sight, proxy.engine))
+            fixed = [self._fixed(clusters.passthrough()), self._fixed(clusters.inbound_passthrough())]
+        elif proxy.role is Role.ROUTER:
             listening = gateways = gateway.gateway_ports(snapshot, workload)
         else:
             inbound = inbound_ports(snapshot, workload)
@@ -260,12 +304,30 @@ class Catalog:
             generation=snapshot.config_generation,
             workload=workload,
             services=services,
-            clusters=_layer([self._inbound_cluster(proxy, port) for port in inbound], former),
+            clusters=_layer([*fixed, *(self._inbound_cluster(proxy, port) for port in inbound)], former),
             listeners=ResourceSet(
-                XdsType.LDS, Layer(self._listener(proxy, workload.address, port) for port in listening)
+                XdsType.LDS,
+                *layers,
+                Layer(self._listener(proxy.key, proxy.engine, workload.address, port) for port in listening),
             ),
             gateways=gateways,
+            captures=proxy.captures,
         )
+
+    def _captured_of(self, sight: Sight) -> Captured:
+        if sight not in self._captured:
+            self._captured[sight] = captured(self.snapshot, sight)
+        return self._captured[sight]
+
+    def _captured_layer(self, sight: Sight, engine: Engine) -> Layer:
+        """Outbound listeners of capturing sidecars: the same for all that see the same."""
+        generation, former = self._captured_listeners.get((sight, engine), (-1, _NO_RESOURCES))
+        if generation != self.snapshot.config_generation:
+            ports = self._captured_of(sight).listening
+            layer = _layer([self._listener(sight, engine, "", port) for port in ports], former)
+            self._captured_listeners[sight, engine] = self.snapshot.config_generation, layer
+            return layer
+        return former
 
     def _tcp_ports_of(self, sight: Sight) -> tuple[TcpPort, ...]:
         if sight not in self._tcp_ports:
@@ -274,14 +336,15 @@ class Catalog:
 
     def _inbound_cluster(self, proxy: Proxy, port: InboundPort) -> Resource:
         name = names.inbound_cluster(port.number)
+        compile_ = clusters.captured_inbound if proxy.captures else clusters.inbound
         return self.compiled.get(
-            ("CDS", proxy.key, name), port, lambda: encode(XdsType.CDS, name, clusters.inbound(port))
+            ("CDS", proxy.key, name, proxy.captures), port, lambda: encode(XdsType.CDS, name, compile_(port))
         )
 
-    def _listener(self, proxy: Proxy, address: str, port: ListeningPort) -> Resource:
-        part = ListenerPart(address, port, proxy.engine, self.snapshot.options.trust_domain)
+    def _listener(self, owner: WorkloadKey | Sight, engine: Engine, address: str, port: ListeningPort) -> Resource:
+        part = ListenerPart(address, port, engine, self.snapshot.options.trust_domain)
         return self.compiled.get(
-            ("LDS", proxy.key, part.name),
+            ("LDS", owner, engine, part.name),
             part,
             lambda: encode(XdsType.LDS, part.name, part.compile(), part.wants),
         )
@@ -297,5 +360,5 @@ def _same(one: MeshSnapshot, other: MeshSnapshot, *fields: str) -> bool:
     return all(getattr(one, name) is getattr(other, name) for name in fields)
 
 
-def _encoded_block_all() -> bytes:
-    return length_delimited(_VIRTUAL_HOSTS, block_all().SerializeToString(deterministic=True))
+def _encoded_host(host: VirtualHost) -> bytes:
+    return length_delimited(_VIRTUAL_HOSTS, host.SerializeToString(deterministic=True))

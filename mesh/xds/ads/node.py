@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from envoy.config.core.v3.base_pb2 import Node
 
 from mesh.registry.types import Workload, WorkloadKey
-from mesh.xds.compile.proxy import Engine, Proxy, Role
+from mesh.xds.compile.proxy import Engine, Interception, Proxy, Role
 from mesh.xds.compile.tls import spiffe
 
 _SPIFFE = b"spiffe://"
@@ -38,11 +38,13 @@ def read_node(node: Node) -> NodeIdentity:
         name, namespace = pod.rsplit(".", 1)
         key = WorkloadKey(namespace, name)
         engine = Engine.GRPC if _is_grpc(node) else Engine(_metadata(node, "ENGINE") or Engine.PYTHON)
-        return NodeIdentity(node.id, address, Proxy(key, Role(role), engine))
+        interception = Interception(_metadata(node, "INTERCEPTION_MODE") or Interception.NONE)
+        return NodeIdentity(node.id, address, Proxy(key, Role(role), engine, interception))
     except ValueError as error:
         raise NodeError(
-            f'node id "{node.id}" with ENGINE "{_metadata(node, "ENGINE")}" is not '
-            "sidecar|router~<address>~<pod>.<namespace>~<domain> with ENGINE python|envoy"
+            f'node id "{node.id}" with ENGINE "{_metadata(node, "ENGINE")}" and INTERCEPTION_MODE '
+            f'"{_metadata(node, "INTERCEPTION_MODE")}" is not sidecar|router~<address>~<pod>.<namespace>~<domain> '
+            "with ENGINE python|envoy and INTERCEPTION_MODE NONE|REDIRECT"
         ) from error
 
 

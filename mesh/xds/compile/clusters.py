@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.address_pb2 import SocketAddress
 from envoy.config.core.v3.base_pb2 import Metadata
 from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoint, LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 
-from mesh.api.destination_rule import ClientTLSMode, Subset
+from mesh.api.destination_rule import ClientTLSMode, ConnectionPoolSettings, HTTPSettings, Subset
+from mesh.registry.protocol import Protocol
 from mesh.registry.types import Service, ServicePort
 from mesh.snapshot.destination_rules import MergedRule
 from mesh.xds.compile import names, tls
@@ -20,6 +23,9 @@ from mesh.xds.compile.messages import address, over_ads
 from mesh.xds.compile.policy import Policy, effective
 from mesh.xds.compile.pools import apply_outlier_detection, apply_pool, apply_retry_budget, is_http2
 from mesh.xds.compile.ports import InboundPort
+
+_INBOUND_SOURCE: Final = "127.0.0.6"
+"""Istio's: a loopback address that no app uses."""
 
 
 def outbound(
@@ -57,6 +63,43 @@ def inbound(port: InboundPort) -> Cluster:
     )
     apply_pool(cluster, port.policy.connection_pool, port.protocol, inbound=True)
     return cluster
+
+
+def captured_inbound(port: InboundPort) -> Cluster:
+    """The app behind a port whose traffic is captured."""
+    cluster = _to_the_app(names.inbound_cluster(port.number))
+    cluster.metadata.CopyFrom(_metadata(port.services))
+    apply_pool(cluster, port.policy.connection_pool, port.protocol, inbound=True)
+    return cluster
+
+
+def inbound_passthrough() -> Cluster:
+    """The app behind a port that nobody declared."""
+    cluster = _to_the_app(names.INBOUND_PASSTHROUGH)
+    apply_pool(cluster, None, Protocol.TCP, inbound=True)
+    return cluster
+
+
+def passthrough() -> Cluster:
+    """Wherever the app meant to go, in the protocol that it speaks."""
+    cluster = _original_destination(names.PASSTHROUGH)
+    apply_pool(cluster, ConnectionPoolSettings(http=HTTPSettings(use_client_protocol=True)), Protocol.HTTP)
+    return cluster
+
+
+def _to_the_app(name: str) -> Cluster:
+    """To the address that the client meant, the pod's own, as Istio does since 1.10.
+
+    So an app that listens on loopback alone is reached by nobody else, as without a mesh. The source address tells the
+    kernel's rules that this is not to be captured again.
+    """
+    cluster = _original_destination(name)
+    cluster.upstream_bind_config.source_address.CopyFrom(SocketAddress(address=_INBOUND_SOURCE, port_value=0))
+    return cluster
+
+
+def _original_destination(name: str) -> Cluster:
+    return Cluster(name=name, type=Cluster.ORIGINAL_DST, lb_policy=Cluster.CLUSTER_PROVIDED)
 
 
 def black_hole() -> Cluster:

@@ -16,6 +16,7 @@ from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
 from envoy.config.route.v3 import route_components_pb2 as rc
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.wrappers_pb2 import UInt32Value
 
 from mesh.api.peer_authentication import MutualTLSMode
 from mesh.xds.compile import names, tls
@@ -31,27 +32,34 @@ _PLAIN_TRANSPORT: Final = "raw_buffer"
 
 def inbound_listener(name: str, host: str, port: InboundPort, engine: Engine, trust_domain: str) -> Listener:
     """The listener on the pod's own address `host` for one container port."""
-    network_filter = _filter(port, engine)
     return Listener(
         name=name,
         address=address(host, port.number),
         additional_addresses=[AdditionalAddress(address=address(*extra)) for extra in port.host_addresses],
         traffic_direction=INBOUND,
-        listener_filters=[
-            ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=packed(TlsInspector()))
-        ],
-        filter_chains=list(_chains(port, network_filter, trust_domain)),
+        listener_filters=[tls_inspector()],
+        filter_chains=list(chains(str(port.number), port, inbound_filter(port, engine), trust_domain)),
     )
 
 
-def _chains(port: InboundPort, network_filter: Filter, trust_domain: str) -> Iterator[FilterChain]:
-    """STRICT refuses plaintext by having no chain for it. A TCP app's own TLS passes as the bytes it is."""
-    number = port.number
+def tls_inspector() -> ListenerFilter:
+    return ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=packed(TlsInspector()))
+
+
+def chains(
+    name: str, port: InboundPort, network_filter: Filter, trust_domain: str, captured: int | None = None
+) -> Iterator[FilterChain]:
+    """STRICT refuses plaintext by having no chain for it. A TCP app's own TLS passes as the bytes it is.
+
+    `captured` is the destination port that the chains are for, in a listener for all of them.
+    """
+    destination = UInt32Value(value=captured) if captured is not None else None
     if port.mode is not MutualTLSMode.DISABLE:
         permissive = port.mode is MutualTLSMode.PERMISSIVE
         yield FilterChain(
-            name=f"{number}_mtls",
+            name=f"{name}_mtls",
             filter_chain_match=FilterChainMatch(
+                destination_port=destination,
                 transport_protocol=_TLS_TRANSPORT,
                 application_protocols=tls.MESH_ALPN if permissive else (),
             ),
@@ -61,13 +69,16 @@ def _chains(port: InboundPort, network_filter: Filter, trust_domain: str) -> Ite
     if port.mode is not MutualTLSMode.STRICT:
         only_plain = port.mode is MutualTLSMode.PERMISSIVE and port.protocol.is_http
         yield FilterChain(
-            name=f"{number}_plaintext",
-            filter_chain_match=FilterChainMatch(transport_protocol=_PLAIN_TRANSPORT if only_plain else ""),
+            name=f"{name}_plaintext",
+            filter_chain_match=FilterChainMatch(
+                destination_port=destination, transport_protocol=_PLAIN_TRANSPORT if only_plain else ""
+            ),
             filters=[network_filter],
         )
 
 
-def _filter(port: InboundPort, engine: Engine) -> Filter:
+def inbound_filter(port: InboundPort, engine: Engine) -> Filter:
+    """What speaks with the app: HTTP where the port says so, else bytes."""
     cluster = names.inbound_cluster(port.number)
     if not port.protocol.is_http:
         return tcp_filter(cluster, engine, DESTINATION, [(cluster, 1)])

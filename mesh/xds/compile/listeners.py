@@ -15,6 +15,16 @@ from mesh.xds.compile.inbound import inbound_listener
 from mesh.xds.compile.outbound import TcpPort, http_proxy_listener, tcp_listener
 from mesh.xds.compile.ports import InboundPort
 from mesh.xds.compile.proxy import Engine
+from mesh.xds.compile.virtual_listeners import (
+    CapturedHttp,
+    CapturedTcp,
+    VirtualInbound,
+    VirtualOutbound,
+    captured_http,
+    captured_tcp,
+    virtual_inbound,
+    virtual_outbound,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +32,14 @@ class HttpProxyPort:
     """The port that apps are pointed at with `http_proxy`."""
 
 
-ListeningPort: TypeAlias = InboundPort | TcpPort | HttpProxyPort | GatewayPort
+ListeningPort: TypeAlias = (
+    InboundPort | TcpPort | HttpProxyPort | GatewayPort | VirtualInbound | VirtualOutbound | CapturedHttp | CapturedTcp
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ListenerPart:
-    """A listener with all that it is compiled from."""
+    """A listener with all that it is compiled from. `address` is the pod's, where the listener binds to that."""
 
     address: str
     port: ListeningPort
@@ -40,7 +52,15 @@ class ListenerPart:
             case HttpProxyPort():
                 return names.HTTP_PROXY
             case GatewayPort():
-                return names.listener("0.0.0.0", self.port.bound)  # noqa: S104 Istio's name; it binds the pod's address
+                return names.listener(names.ANY_ADDRESS, self.port.bound)  # Istio's name; it binds the pod's address
+            case VirtualInbound():
+                return names.VIRTUAL_INBOUND
+            case VirtualOutbound():
+                return names.VIRTUAL_OUTBOUND
+            case CapturedHttp():
+                return names.listener(names.ANY_ADDRESS, self.port.number)
+            case CapturedTcp():
+                return names.listener(self.port.address, self.port.port.number)
             case _:
                 return names.listener(self.address, self.port.number)
 
@@ -52,6 +72,10 @@ class ListenerPart:
                 return (names.HTTP_PROXY,)
             case GatewayPort():
                 return (names.gateway_routes(self.port.bound),)
+            case CapturedHttp():
+                return (str(self.port.number),)
+            case CapturedTcp(routes=routes) if routes:
+                return (routes,)
             case _:
                 return ()
 
@@ -65,6 +89,14 @@ class ListenerPart:
                 return gateway_listener(self.name, self.address, self.port, self.engine)
             case HttpProxyPort():
                 return http_proxy_listener(self.name, self.address, self.engine)
+            case VirtualInbound():
+                return virtual_inbound(self.port, self.engine, self.trust_domain)
+            case VirtualOutbound():
+                return virtual_outbound(self.port, self.engine)
+            case CapturedHttp():
+                return captured_http(self.name, self.port, self.engine)
+            case CapturedTcp():
+                return captured_tcp(self.name, self.port, self.engine)
 
 
 def sidecar_ports(

@@ -10,6 +10,14 @@ HTTP_PROXY: Final = "http_proxy"
 """The outbound HTTP proxy's listener and its route configuration."""
 HTTP_PROXY_PORT: Final = 15080
 BLACK_HOLE: Final = "BlackHoleCluster"
+PASSTHROUGH: Final = "PassthroughCluster"
+"""Leads to wherever the app meant to go."""
+INBOUND_PASSTHROUGH: Final = "InboundPassthroughCluster"
+VIRTUAL_OUTBOUND: Final = "virtualOutbound"
+VIRTUAL_OUTBOUND_PORT: Final = 15001
+VIRTUAL_INBOUND: Final = "virtualInbound"
+VIRTUAL_INBOUND_PORT: Final = 15006
+ANY_ADDRESS: Final = "0.0.0.0"  # noqa: S104 part of Istio's names; what binds to it is said where it binds
 RESERVED_PORTS: Final = frozenset({15000, 15001, 15006, 15012, 15014, 15020, 15021, HTTP_PROXY_PORT, 15090})
 CLUSTER_ID: Final = "Kubernetes"
 _CANONICAL_NAME: Final = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from envoy.config.core.v3.base_pb2 import OUTBOUND
-from envoy.config.listener.v3.listener_components_pb2 import FilterChain, FilterChainMatch, ListenerFilter
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain, FilterChainMatch
 from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 
 from mesh.api.destination_rule import ConsistentHashLB
 from mesh.api.virtual_service import Destination, RouteDestination, TLSRoute
@@ -17,8 +16,9 @@ from mesh.snapshot.virtual_services import BoundVirtualService
 from mesh.xds.compile import names
 from mesh.xds.compile.destinations import Destinations
 from mesh.xds.compile.filters import SOURCE, http_filter, tcp_filter
+from mesh.xds.compile.inbound import tls_inspector
 from mesh.xds.compile.matching import Listening, applies
-from mesh.xds.compile.messages import address, packed
+from mesh.xds.compile.messages import address
 from mesh.xds.compile.proxy import Engine
 
 
@@ -52,21 +52,26 @@ def http_proxy_listener(name: str, host: str, engine: Engine) -> Listener:
 
 def tcp_listener(name: str, host: str, port: TcpPort, engine: Engine) -> Listener:
     """TLS is looked into for the server's name alone, and only where that makes a difference."""
-    stat_prefix = names.outbound_cluster(port.number, "", port.service.host)
-
-    def chain(hop: Hop, server_names: Sequence[str] = ()) -> FilterChain:
-        network_filter = tcp_filter(stat_prefix, engine, SOURCE, hop.clusters, hop.hashes_source_ip)
-        match = FilterChainMatch(server_names=server_names) if server_names else None
-        return FilterChain(filter_chain_match=match, filters=[network_filter])
-
-    inspector = ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=packed(TlsInspector()))
     return Listener(
         name=name,
         address=address(host, port.number),
         traffic_direction=OUTBOUND,
-        listener_filters=[inspector] if port.by_server_names else [],
-        filter_chains=[*(chain(hop, named) for named, hop in port.by_server_names), chain(port.hop)],
+        listener_filters=[tls_inspector()] if port.by_server_names else [],
+        filter_chains=[*named_chains(port, engine), tcp_chain(port, port.hop, engine)],
     )
+
+
+def named_chains(port: TcpPort, engine: Engine) -> Iterator[FilterChain]:
+    """A chain for each of the routes that go by the server's name."""
+    for server_names, hop in port.by_server_names:
+        yield tcp_chain(port, hop, engine, server_names)
+
+
+def tcp_chain(port: TcpPort, hop: Hop, engine: Engine, server_names: Sequence[str] = ()) -> FilterChain:
+    stat_prefix = names.outbound_cluster(port.number, "", port.service.host)
+    network_filter = tcp_filter(stat_prefix, engine, SOURCE, hop.clusters, hop.hashes_source_ip)
+    match = FilterChainMatch(server_names=server_names) if server_names else None
+    return FilterChain(filter_chain_match=match, filters=[network_filter])
 
 
 def tcp_claims(services: Iterable[Service], namespace: str) -> dict[int, tuple[Service, ServicePort]]:

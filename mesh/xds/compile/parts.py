@@ -28,6 +28,7 @@ from mesh.xds.compile.policy import effective
 from mesh.xds.compile.proxy import Sight
 from mesh.xds.compile.virtual_hosts import (
     HTTP_DEFAULT_PORT,
+    Reach,
     foreign_virtual_host,
     service_virtual_host,
     speaks_http,
@@ -97,6 +98,7 @@ class VirtualHostPart:
     at: Listening
     known: tuple[Service, ...]
     hashing: tuple[tuple[str, MergedRule], ...] = ()
+    reach: Reach = Reach.EXPLICIT
 
     @property
     def name(self) -> str:
@@ -106,7 +108,7 @@ class VirtualHostPart:
         """None when nothing of it applies to these callers."""
         destinations = Destinations({service.host: service for service in self.known}, dict(self.hashing))
         if self.service is not None:
-            return service_virtual_host(self.service, self.bound, self.at, destinations)
+            return service_virtual_host(self.service, self.bound, self.at, destinations, self.reach)
         assert self.bound is not None
         return foreign_virtual_host(self.host, self.bound, self.at, destinations)
 
@@ -160,7 +162,7 @@ def tcp_ports(snapshot: MeshSnapshot, sight: Sight) -> Iterator[outbound.TcpPort
     claims = outbound.tcp_claims(snapshot.services.values(), sight.namespace)
     for number, (service, _) in sorted(claims.items()):
         bound = snapshot.virtual_services.for_host(service.host, sight.namespace)
-        at = _listening(sight, number)
+        at = listening(sight, number)
         yield outbound.tcp_port(service, number, bound, at, destinations)
 
 
@@ -173,7 +175,7 @@ def _virtual_host_part(
     known = tuple(services[name] for name in (bound.destinations if bound else ()) if name in services)
     reached = (service, *known) if service else known
     hashing = tuple(hashing_rules(reached, snapshot.destination_rules, sight.namespace))
-    at = _listening(sight, port)
+    at = listening(sight, port)
     if not (bound and bound.asks_source):
         local = service is not None and service.namespace == sight.namespace
         at = Listening(port, at.gateways, sight.namespace if local else "", frozenset())
@@ -185,5 +187,6 @@ def _is_service(snapshot: MeshSnapshot, host: str) -> bool:
     return any(f"{host}{rest}" in snapshot.services for rest in ("", f".{CLUSTER_DOMAIN}", f".svc.{CLUSTER_DOMAIN}"))
 
 
-def _listening(sight: Sight, port: int) -> Listening:
+def listening(sight: Sight, port: int) -> Listening:
+    """What sidecars of this sight are when they listen there."""
     return Listening(port, frozenset({MESH}), sight.namespace, sight.labels)

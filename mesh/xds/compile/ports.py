@@ -34,9 +34,10 @@ class InboundPort:
 
 
 def inbound_ports(snapshot: MeshSnapshot, workload: Workload) -> tuple[InboundPort, ...]:
-    """The workload's container ports and those its services lead to, in ascending order."""
+    """The workload's container ports, those its services lead to and those with mutual TLS of their own; ascending."""
     services = snapshot.selecting.get(workload.key, ())
     numbers = {port.number for port in workload.ports} | {number for _, _, number in _targets(services, workload)}
+    numbers |= snapshot.peer_authentication.ports(workload)
     return tuple(
         _inbound_port(snapshot, workload, number, app)
         for number in sorted(numbers - RESERVED_PORTS)
@@ -64,7 +65,7 @@ def _inbound_port(snapshot: MeshSnapshot, workload: Workload, number: int, app: 
         policy = Policy(connection_pool=effective(rule, None, service_port.number).connection_pool)
     else:
         own = next((port.name for port in workload.ports if port.number == number), "")
-        protocol, policy = protocol_of(own), Policy()
+        protocol, policy = protocol_of(own, number=number), Policy()
     return InboundPort(
         number,
         app,

@@ -25,6 +25,13 @@ class Engine(StrEnum):
     GRPC = "grpc"
 
 
+class Interception(StrEnum):
+    """Istio's `INTERCEPTION_MODE`: the app is told of its sidecar, or the kernel diverts to it."""
+
+    NONE = "NONE"
+    REDIRECT = "REDIRECT"
+
+
 @dataclass(frozen=True, slots=True)
 class Proxy:
     """Identity of a proxy, for as long as it is connected."""
@@ -32,6 +39,12 @@ class Proxy:
     key: WorkloadKey
     role: Role
     engine: Engine = Engine.PYTHON
+    interception: Interception = Interception.NONE
+
+    @property
+    def captures(self) -> bool:
+        """Whether connections are handed to it with the destination that the app meant."""
+        return self.role is Role.SIDECAR and self.interception is Interception.REDIRECT
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum, auto
 from typing import Final
 
 from envoy.config.route.v3 import route_components_pb2 as rc
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from mesh.registry.protocol import Protocol
@@ -25,8 +27,24 @@ def speaks_http(port: ServicePort) -> bool:
     return port.protocol.is_http or port.protocol is Protocol.UNSUPPORTED
 
 
+class Reach(Enum):
+    """By which names a service's virtual host is found.
+
+    EXPLICIT: through the HTTP proxy, where the name says the port. CAPTURED: on the service's own port, which the name
+    may leave out. ALONE: where nothing but this service is behind the listener, whatever the name.
+    """
+
+    EXPLICIT = auto()
+    CAPTURED = auto()
+    ALONE = auto()
+
+
 def service_virtual_host(
-    service: Service, bound: BoundVirtualService | None, at: Listening, destinations: Destinations
+    service: Service,
+    bound: BoundVirtualService | None,
+    at: Listening,
+    destinations: Destinations,
+    reach: Reach = Reach.EXPLICIT,
 ) -> rc.VirtualHost:
     """The virtual host of one service port: its VirtualService's routes, or one to the service itself.
 
@@ -36,7 +54,7 @@ def service_virtual_host(
     own = f"{service.host}:{at.port}"
     return rc.VirtualHost(
         name=own,
-        domains=list(_service_domains(service, at)),
+        domains=["*"] if reach is Reach.ALONE else list(_service_domains(service, at, reach)),
         routes=routes
         or [
             default_route(
@@ -64,6 +82,22 @@ def foreign_virtual_host(
     )
 
 
+def allow_any() -> rc.VirtualHost:
+    """Istio's answer under ALLOW_ANY: captured requests for hosts that nobody knows go where the app meant them to."""
+    return rc.VirtualHost(
+        name="allow_any",
+        domains=["*"],
+        routes=[
+            rc.Route(
+                name="allow_any",
+                match=rc.RouteMatch(prefix="/"),
+                route=rc.RouteAction(cluster=names.PASSTHROUGH, timeout=Duration()),
+            )
+        ],
+        include_request_attempt_count=True,
+    )
+
+
 def block_all() -> rc.VirtualHost:
     """Istio's answer under REGISTRY_ONLY: 502 for every host nobody knows."""
     return rc.VirtualHost(
@@ -84,10 +118,19 @@ def route_configuration(name: str, virtual_hosts: list[rc.VirtualHost] | None = 
     return RouteConfiguration(name=name, virtual_hosts=virtual_hosts or [], validate_clusters=BoolValue(value=False))
 
 
-def _service_domains(service: Service, at: Listening) -> Iterator[str]:
-    name, namespace = service.name, service.namespace
-    local = [name] if namespace == at.namespace else []
-    for host in (*local, f"{name}.{namespace}", f"{name}.{namespace}.svc", service.host):
+def _service_domains(service: Service, at: Listening, reach: Reach) -> Iterator[str]:
+    for host in _service_names(service, at, reach):
         yield f"{host}:{at.port}"
-        if at.port == HTTP_DEFAULT_PORT:
+        if at.port == HTTP_DEFAULT_PORT or reach is Reach.CAPTURED:
             yield host
+
+
+def _service_names(service: Service, at: Listening, reach: Reach) -> Iterator[str]:
+    name, namespace = service.name, service.namespace
+    if namespace == at.namespace:
+        yield name
+    yield from (f"{name}.{namespace}", f"{name}.{namespace}.svc", service.host)
+    if reach is Reach.CAPTURED and service.address:
+        yield service.address
+    if reach is Reach.CAPTURED and service.headless:
+        yield f"*.{service.host}"  # its pods by their own names

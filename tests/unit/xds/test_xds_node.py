@@ -7,7 +7,7 @@ from envoy.config.core.v3.base_pb2 import Node
 
 from mesh.registry.types import Workload, WorkloadKey
 from mesh.xds.ads.node import IdentityError, NodeError, certified_identities, check_identity, read_node
-from mesh.xds.compile.proxy import Engine, Proxy, Role
+from mesh.xds.compile.proxy import Engine, Interception, Proxy, Role
 
 ID = "sidecar~127.64.1.1~reviews-v1-abc.default~default.svc.cluster.local"
 POD = Workload(
@@ -16,8 +16,10 @@ POD = Workload(
 OWN = "spiffe://cluster.local/ns/default/sa/bookinfo-reviews"
 
 
-def node(node_id: str = ID, engine: str = "") -> Node:
+def node(node_id: str = ID, engine: str = "", interception: str = "") -> Node:
     made = Node(id=node_id)
+    if interception:
+        made.metadata.update({"INTERCEPTION_MODE": interception})
     if engine:
         made.metadata.update({"ENGINE": engine})
     return made
@@ -28,6 +30,7 @@ def node(node_id: str = ID, engine: str = "") -> Node:
     [
         (node(), Proxy(WorkloadKey("default", "reviews-v1-abc"), Role.SIDECAR, Engine.PYTHON)),
         (node(engine="envoy"), Proxy(WorkloadKey("default", "reviews-v1-abc"), Role.SIDECAR, Engine.ENVOY)),
+        (node(interception="REDIRECT"), Proxy(POD.key, Role.SIDECAR, interception=Interception.REDIRECT)),
         (node("router~127.64.1.9~edge.1.istio-system~x"), Proxy(WorkloadKey("istio-system", "edge.1"), Role.ROUTER)),
     ],
 )
@@ -43,6 +46,7 @@ def test_a_node_is_read(given: Node, expected: Proxy) -> None:
         node("ztunnel~a~b.c~d"),
         node("sidecar~a~b.c"),
         node(engine="nginx"),
+        node(interception="TPROXY"),
     ],
 )
 def test_a_bad_node_is_refused_by_its_words(given: Node) -> None:
