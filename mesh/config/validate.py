@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mesh.api.core import Service
+from mesh.api.core import ConfigMap, Service
 from mesh.api.destination_rule import DestinationRule
 from mesh.api.gateway import Gateway
 from mesh.api.meshdrill import Fault
@@ -14,6 +14,7 @@ from mesh.api.peer_authentication import PeerAuthentication
 from mesh.api.pod import Deployment, Pod
 from mesh.api.virtual_service import VirtualService
 from mesh.config.decode import Manifest
+from mesh.config.mesh_config import holds_mesh_config, read_mesh_config
 from mesh.config.overlay import fault_problems
 from mesh.config.problems import InvalidError, Problem, ProblemList
 from mesh.config.rules.checks import Place
@@ -42,6 +43,8 @@ def validate(manifest: Manifest) -> tuple[Problem, ...]:
     rule = _RULES.get(manifest.kind.type)
     if rule is not None:
         rule(manifest.resource, Place(problems, ("spec",)))
+    if isinstance(manifest.resource, ConfigMap) and holds_mesh_config(manifest.resource):
+        read_mesh_config(manifest.resource, problems)
     for path, message in unsupported_fields(manifest.kind.name, manifest.raw):
         problems.add(path, message)
     if manifest.kind.type is Fault:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from mesh.api.core import ConfigMap
 from mesh.api.destination_rule import DestinationRule
 from mesh.api.gateway import Gateway
+from mesh.api.mesh_config import MeshConfig
 from mesh.api.meta import Resource
 from mesh.api.peer_authentication import PeerAuthentication
 from mesh.api.virtual_service import VirtualService
+from mesh.config.mesh_config import holds_mesh_config, read_mesh_config
+from mesh.config.problems import ProblemList, Source
 from mesh.registry.changes import RegistryChange
 from mesh.snapshot import destination_rules, gateways, peer_authentication, virtual_services
 from mesh.snapshot.options import MeshOptions
 from mesh.snapshot.snapshot import MeshSnapshot
+
+log = logging.getLogger(__name__)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -34,6 +41,7 @@ class SnapshotBuilder:
         self._resources: dict[type[Resource], dict[tuple[str, str], Resource]] = {kind: {} for kind in _KINDS}
         self._dirty: set[type[Resource]] = set()
         self._services_dirty = False
+        self._mesh_config: MeshConfig | None = None
         root = options.root_namespace
         self._latest = MeshSnapshot(
             options=options,
@@ -48,12 +56,16 @@ class SnapshotBuilder:
     def change_config(self, upserts: Iterable[Resource], deletions: Iterable[Resource] = ()) -> None:
         """Take in changed and deleted mesh configuration; other kinds are passed over."""
         for resource in upserts:
+            if isinstance(resource, ConfigMap) and holds_mesh_config(resource):
+                self._mesh_config = _mesh_config(resource)
             table = self._resources.get(type(resource))
             key = resource.namespace, resource.name
             if table is not None and table.get(key) != resource:
                 table[key] = resource
                 self._dirty.add(type(resource))
         for resource in deletions:
+            if holds_mesh_config(resource):
+                self._mesh_config = None
             table = self._resources.get(type(resource))
             if table is not None and table.pop((resource.namespace, resource.name), None) is not None:
                 self._dirty.add(type(resource))
@@ -76,11 +88,14 @@ class SnapshotBuilder:
         former = self._latest
         root = self._options.root_namespace
         dirty = self._dirty
+        options = self._effective_options()
         rules, routes = former.destination_rules, former.virtual_services
         self._latest = replace(
             former,
             resource_version=resource_version,
-            config_generation=former.config_generation + bool(dirty or self._services_dirty),
+            options=options,
+            config_generation=former.config_generation
+            + bool(dirty or self._services_dirty or options != former.options),
             destination_rules=destination_rules.index(self._of(DestinationRule), root, rules)
             if DestinationRule in dirty
             else rules,
@@ -96,8 +111,23 @@ class SnapshotBuilder:
         self._services_dirty = False
         return self._latest
 
+    def _effective_options(self) -> MeshOptions:
+        """Those of the start, under what the store's MeshConfig says."""
+        if self._mesh_config is None:
+            return self._options
+        return replace(self._options, outbound_traffic_policy=self._mesh_config.outbound_traffic_policy.mode)
+
     def _of(self, kind: type[R]) -> list[R]:
         return [resource for resource in self._resources[kind].values() if isinstance(resource, kind)]
+
+
+def _mesh_config(config_map: ConfigMap) -> MeshConfig | None:
+    problems = ProblemList(Source(), f"ConfigMap {config_map.namespace}/{config_map.name}")
+    found = read_mesh_config(config_map, problems)
+    for problem in problems.all():
+        # It was refused where it was written, unless by a version that did not look into it.
+        log.error("%s; the mesh has its defaults", problem)
+    return None if len(problems) else found
 
 
 def _merged(former: Mapping[K, V], changed: Mapping[K, V | None]) -> Mapping[K, V]:

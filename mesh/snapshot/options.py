@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+
+from mesh.api.mesh_config import OutboundTrafficPolicyMode
 
 
 @dataclass(frozen=True, slots=True)
 class MeshOptions:
-    """`root_namespace` holds mesh-wide policies; under REGISTRY_ONLY unknown hosts get 502 from `BlackHoleCluster`."""
+    """`root_namespace` holds mesh-wide policies; under REGISTRY_ONLY unknown hosts get 502."""
 
     root_namespace: str = "istio-system"
     trust_domain: str = "cluster.local"
-    outbound_traffic_policy: Literal["ALLOW_ANY", "REGISTRY_ONLY"] = "ALLOW_ANY"
+    outbound_traffic_policy: OutboundTrafficPolicyMode = OutboundTrafficPolicyMode.ALLOW_ANY
+
+    @property
+    def registry_only(self) -> bool:
+        return self.outbound_traffic_policy is OutboundTrafficPolicyMode.REGISTRY_ONLY

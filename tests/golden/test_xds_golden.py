@@ -18,7 +18,6 @@ from google.protobuf.json_format import MessageToDict
 from xdskit import envoy, python_sidecar
 from xdskit.mesh import BOOKINFO, Mesh, assignments, clusters, listeners, objects, routes
 
-from mesh.snapshot.options import MeshOptions
 from mesh.xds.ads.catalog import ProxyConfig
 from mesh.xds.compile.proxy import Engine, Interception, Role
 
@@ -28,8 +27,7 @@ TABLES = {"clusters": clusters, "endpoints": assignments, "listeners": listeners
 
 def compiled(case: Path) -> tuple[ProxyConfig, dict[str, str]]:
     proxy = yaml.safe_load((case / "proxy.yaml").read_text())
-    options = MeshOptions(**proxy.get("options", {}))
-    mesh = Mesh(objects(BOOKINFO.read_text(), (case / "input.yaml").read_text()), options)
+    mesh = Mesh(objects(BOOKINFO.read_text(), (case / "input.yaml").read_text()))
     role, engine = Role(proxy.get("role", "sidecar")), Engine(proxy.get("engine", "python"))
     interception = Interception(proxy.get("interception", "NONE"))
     return mesh.config(proxy["pod"], proxy.get("namespace", "default"), role, engine, interception), proxy["show"]

@@ -179,7 +179,7 @@ class Catalog:
         if sight not in self._routes:
             head = route_configuration(names.HTTP_PROXY).SerializeToString(deterministic=True)
             hosts = (self._virtual_host(part) for part in virtual_host_parts(self.snapshot, sight))
-            last = _encoded_host(block_all()) if self._registry_only else b""
+            last = _encoded_host(block_all()) if self.snapshot.options.registry_only else b""
             self._routes[sight] = from_bytes(XdsType.RDS, names.HTTP_PROXY, b"".join((head, *hosts, last)))
         return self._routes[sight]
 
@@ -194,16 +194,12 @@ class Catalog:
         if name in found.alone:
             hosts = [self._virtual_host(found.alone[name])]
         elif name in found.http:
-            rest = block_all() if self._registry_only else allow_any()
+            rest = block_all() if self.snapshot.options.registry_only else allow_any()
             hosts = [*(self._virtual_host(part) for part in found.http[name]), _encoded_host(rest)]
         else:
             return None
         head = route_configuration(name).SerializeToString(deterministic=True)
         return from_bytes(XdsType.RDS, name, b"".join((head, *hosts)))
-
-    @property
-    def _registry_only(self) -> bool:
-        return self.snapshot.options.outbound_traffic_policy == "REGISTRY_ONLY"
 
     def gateway_routes(self, port: gateway.GatewayPort) -> Resource:
         name = names.gateway_routes(port.bound)

@@ -36,9 +36,8 @@ def captured(snapshot: MeshSnapshot, sight: Sight) -> Captured:
     numbers = sorted({port.number for _, port in _ports(snapshot) if port.protocol.is_http})
     tcp = tuple(_tcp(snapshot, sight))
     detected = {own.routes for own in tcp if own.routes}
-    registry_only = snapshot.options.outbound_traffic_policy == "REGISTRY_ONLY"
     return Captured(
-        (VirtualOutbound(registry_only), *(CapturedHttp(number) for number in numbers), *tcp),
+        (VirtualOutbound(snapshot.options.registry_only), *(CapturedHttp(number) for number in numbers), *tcp),
         {str(number): tuple(part for part in parts if part.at.port == number) for number in numbers},
         {part.name: replace(part, reach=Reach.ALONE) for part in parts if part.name in detected},
     )

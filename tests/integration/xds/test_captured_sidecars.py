@@ -51,6 +51,13 @@ metadata: {name: default}
 spec: {mtls: {mode: STRICT}}
 """
 
+REGISTRY_ONLY = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: "outboundTrafficPolicy: {mode: REGISTRY_ONLY}"}
+"""
+
 
 @pytest.fixture(scope="module")
 def namespaces() -> Iterator[tuple[Pod, ...]]:
@@ -114,5 +121,18 @@ def test_what_the_mesh_does_not_know_goes_where_it_was_meant_to(
             assert await asyncio.to_thread(client.say, "10.77.0.3", 7001, "ping") == "hello 127.0.0.6\nping"
             # A host that nobody knows on a port that services have.
             assert await asyncio.to_thread(client.get, "10.77.0.3", 9080, "nobody") == "200 127.0.0.6 nobody"
+
+    asyncio.run(scenario())
+
+
+@ENGINES
+def test_under_registry_only_nothing_else_leaves(engine: str, tmp_path: Path, namespaces: tuple[Pod, ...]) -> None:
+    client, _ = namespaces
+
+    async def scenario() -> None:
+        async with running(engine, tmp_path, namespaces, REGISTRY_ONLY):
+            assert await asyncio.to_thread(client.get, "10.96.0.5", 80, "web") == "200 127.0.0.6 web"
+            assert await asyncio.to_thread(client.get, "10.77.0.3", 9080, "nobody") == "502 "
+            assert await asyncio.to_thread(client.say, "10.77.0.3", 7001, "ping") == ""
 
     asyncio.run(scenario())
