@@ -112,12 +112,15 @@ class TextLog:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def wait_for(self, mark: str, patience: float = 3.0) -> str | None:
-        """The first line with `mark` in it, or None if none comes in time."""
+    def lines(self) -> list[str]:
+        """The lines so far."""
+        return self._path.read_text().splitlines() if self._path.exists() else []
+
+    async def wait_for(self, mark: str, start: int, patience: float = 3.0) -> str | None:
+        """The first line with `mark` in it, not before line `start` (from 0), or None if none comes in time."""
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
-            lines = self._path.read_text().splitlines() if self._path.exists() else []
-            for line in lines:
+            for line in self.lines()[start:]:
                 if mark in line:
                     return line
             await asyncio.sleep(0.02)
@@ -151,6 +154,11 @@ class AccessLog:
             entry[MARK] = " ".join(passed)
             passed.clear()
             self._entries.setdefault(entry["client"], []).append(entry)
+
+    def counts(self) -> dict[str, int]:
+        """How many entries there are so far of each client's address."""
+        self._read_new()
+        return {client: len(entries) for client, entries in self._entries.items()}
 
     async def wait_for(self, client: str, number: int, patience: float = 3.0) -> dict[str, str] | None:
         """The entry of the `number`th request (from 0) of a client address, or None if none comes in time."""

@@ -33,6 +33,9 @@ class Player:
         self._case = case
         self._connections: dict[str, Connection | Http2Connection] = {}
         self._logged: dict[str, int] = {}
+        # What the logs held before a client connected, by its address, as earlier clients may have had the same port:
+        # how many entries there were of that address, and how many lines of text of anybody's.
+        self._earlier: dict[str, tuple[int, int]] = {}
         self._background: dict[str, tuple[Request, asyncio.Task[Answer]]] = {}
         self._before: Mapping[str, int] = {}
         self._problems: list[str] = []
@@ -210,6 +213,7 @@ class Player:
             context = ssl_context(self._scene.certificates, request.tls, server=False)
         address = self._scene.frame.listeners[request.listener]
         sni = (request.tls or {}).get("sni")
+        entries, lines = self._scene.log.counts(), len(self._scene.text_log.lines())
         connection: Connection | Http2Connection
         if request.protocol == "h2":
             connection = await Http2Connection.open(address, context, sni, request)
@@ -217,16 +221,19 @@ class Player:
             connection = await Connection.open(*address, context, sni, request.preface)
         if request.via is not None:
             self._connections[request.via] = connection
+        self._logged[connection.local] = 0
+        self._earlier[connection.local] = entries.get(connection.local, 0), lines
         return connection
 
     async def _log(self, expect: Expect, request: Request, answer: Answer) -> list[str]:
         problems = []
         if expect.line is not None:
-            line = await self._scene.text_log.wait_for(answer.local)
+            line = await self._scene.text_log.wait_for(answer.local, self._earlier.get(answer.local, (0, 0))[1])
             problems += list(differ("log line", expect.line, line and self._scene.named(line)))
         if expect.flags is None and expect.details is None and expect.log is None:
             return problems
-        entry = await self._scene.log.wait_for(answer.local, self._logged.get(answer.local, 1) - 1)
+        number = self._earlier.get(answer.local, (0, 0))[0] + self._logged.get(answer.local, 1) - 1
+        entry = await self._scene.log.wait_for(answer.local, number)
         named = entry and {key: self._scene.named(value) for key, value in entry.items()}
         return problems + list(judge_log(expect, named))
 

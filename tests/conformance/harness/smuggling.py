@@ -166,6 +166,11 @@ def _targets() -> Iterator[Input]:
         b"http:///\xa7", b"http://h", b"http://u@h/\xa7", b"http://h:x/\xa7", b"http://h:99999/\xa7",
         b"http://h h/\xa7", b"ftp://h/\xa7", b"https://h/\xa7", b"http:/\xa7", b"http:h/\xa7", b"h:80", b"h",
         b"?\xa7", b"/\xa7;x", b"/\xa7|x", b'/\xa7"x', b"/\xa7<x>", b"/\xa7{x}", b"/\xa7^x`", b"[::1]", b"//h/\xa7",
+        b"http://h?/\xa7", b"http://h?x/../\xa7", b"http://h:80?/\xa7", b"http://h;x/\xa7", b"http://h%2f/\xa7",
+        b"http://h_h/\xa7", b"http://[::1/\xa7", b"http://::1/\xa7", b"http://[::1]/\xa7", b"http://[::g]/\xa7",
+        b"http://h:80:80/\xa7", b"http://*/\xa7", b"http://h'/\xa7", b"http://h,i/\xa7", b"http://h\\i/\xa7",
+        b"http://h:/\xa7", b"https://h:443/\xa7", b"HTTPS://h/\xa7", b"/\xa7/..;/x", b"/\xa7/.;/../x",
+        b"/\xa7/%0d%0aX: y",
     ):  # fmt: skip
         yield Input(f"target {_shown(target)}", b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n" % target)
 
@@ -223,6 +228,13 @@ def _hops() -> Iterator[Input]:
         b"Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
         b"Upgrade: websocket\r\n", b"Connection: upgrade\r\nUpgrade: websocket\r\n", b"TE: trailers\r\n",
         b"TE: chunked\r\n", b"Proxy-Connection: close\r\n", b"Expect: 200-ok\r\n", b"Trailer: x\r\n",
+        b"Connection: close\r\nConnection: x\r\nX: a\r\n", b"TE: gzip, trailers\r\n", b"TE: trailers\r\nTE: gzip\r\n",
+        b"Expect: 100-continue\r\nExpect: 100-continue\r\n", b"Authorization: a\r\nAuthorization: b\r\n",
+        b"X-Forwarded-For: 1.1.1.1\r\nx-forwarded-for: 2.2.2.2\r\n", b"Via: a\r\nX: b\r\nVIA: c\r\n",
+        b"X: a\r\nX: b\r\n", b"Content-Type: a\r\ncontent-type: b\r\n", b"Cookie: a=1\r\nCookie: b=2\r\n",
+        b"Connection: user-agent\r\nUser-Agent: a\r\nUser-Agent: b\r\n", b"Connection: upgrade, x\r\nX: a\r\n",
+        b"Upgrade: websocket\r\nTransfer-Encoding: chunked\r\n", b"Connection: \x22close\x22\r\n",
+        b"X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n", b"Keep-Alive: timeout=5\r\nTE: trailers;q=0\r\n",
         b"Connection: :path\r\n", b"Connection: cookie\r\nCookie: a=b\r\n", b"Connection: te\r\nTE: x\r\n",
     ):  # fmt: skip
         yield Input(f"hop by hop {_shown(lines)}", _get(lines))
