@@ -40,7 +40,7 @@ class Worker:
         "connection_ids",
         "deadlines",
         "idle_deadlines",
-        "is_draining",
+        "is_failing",
         "logs",
         "loop",
         "runtime",
@@ -53,7 +53,7 @@ class Worker:
         self.idle_deadlines = Deadlines(loop, 1.0)
         self.clock = Clock()
         self.logs = LogFiles(loop, report)
-        self.is_draining = False
+        self.is_failing = False  # `/healthcheck/fail`
         self.connection_ids = count(1)
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -311,7 +311,6 @@ class Server:
 
     def begin_drain(self, *, inbound_only: bool = False, keeps_accepting: bool = False) -> None:
         """Stop accepting, unless that is to go on; each connection ends after its present request, an idle one now."""
-        self.worker.is_draining = self.worker.is_draining or not inbound_only
         directions = {name: listener.traffic_direction for name, listener in self.runtime.resources.listeners.items()}
         chosen = [
             active for name, active in self._active.items() if not inbound_only or directions.get(name) == INBOUND
@@ -321,6 +320,12 @@ class Server:
                 active.ask_to_leave(0)
             else:
                 active.drain(0)
+
+    def fail(self, is_failing: bool) -> None:
+        """Fail health checks: meanwhile responses of listeners with drain_type DEFAULT end their connections."""
+        self.worker.is_failing = is_failing
+        for active in (*self._active.values(), *self._draining):
+            active.judge_drain()
 
     async def close(self, grace_s: float) -> None:
         """Wait for connections to end, `grace_s` seconds at most, then end them; write out the logs."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from envoy.config.core.v3.base_pb2 import INBOUND, OUTBOUND, Node
+from envoy.config.listener.v3.listener_pb2 import Listener
 
 from mesh.proxy.compile import http, tcp, tls
 from mesh.proxy.compile.listener_filters import compile_listener_filters, tls_inspector
@@ -107,6 +108,7 @@ def compile_listener(listener: Any, node: Node, stats: Stats, files: LogFiles, p
             uses_original_dst=listener.use_original_dst.value,
             binds=value_or(listener, "bind_to_port", True),
             ignores_global_limit=listener.ignore_global_conn_limit,
+            drains_when_failing=listener.drain_type == Listener.DEFAULT,
             socket_options=_socket_options(listener),
             stats=stats.group(ListenerStats, f"listener.{name}", (("envoy.listener_address", name),)),
         ),

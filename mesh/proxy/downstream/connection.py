@@ -30,11 +30,15 @@ class Lifetime:
 
 
 class DownstreamConnection(asyncio.Protocol):
-    """A client's connection. `deadline` is the one moment that the sweeps look at, whatever it is for."""
+    """A client's connection. `deadline` is the one moment that the sweeps look at, whatever it is for.
+
+    `is_draining` asks for the connection to end with its next response.
+    """
 
     __slots__ = (
         "_ended", "_lifetime", "_unsent", "config", "connection_id", "deadline", "forwarded_proto", "info",
-        "local_address", "on_lost", "opened", "peer", "remote_address", "remote_ip", "scheme", "transport", "worker",
+        "is_draining", "local_address", "on_lost", "opened", "peer", "remote_address", "remote_ip", "scheme",
+        "transport", "worker",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, config: HttpConfig, peer: Peer | None, on_lost: Callable[[Any], None]) -> None:
@@ -47,6 +51,7 @@ class DownstreamConnection(asyncio.Protocol):
         self.forwarded_proto = b"x-forwarded-proto: %b" % self.scheme
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
         self.deadline = inf
+        self.is_draining = False
         self._ended = False
         self._lifetime: Lifetime | None = None
         self._unsent = 0  # bytes of the response still to be taken by the client, when last looked at
@@ -101,6 +106,7 @@ class DownstreamConnection(asyncio.Protocol):
         self.connection_id = before.connection_id
         self.opened = before.opened
         self.deadline = before.deadline
+        self.is_draining = before.is_draining
         self.worker.idle_deadlines.discard(before)
         self._lifetime, before._lifetime = before._lifetime, None
         if self._lifetime is not None:

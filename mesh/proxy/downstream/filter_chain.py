@@ -69,6 +69,7 @@ class ListenerConfig:
     uses_original_dst: bool
     binds: bool
     ignores_global_limit: bool
+    drains_when_failing: bool  # drain_type DEFAULT: `/healthcheck/fail` drains it
     socket_options: SocketOptions
     stats: ListenerStats
 

@@ -271,7 +271,9 @@ class Downstream(DownstreamConnection):
         exchange = self.exchange
         assert exchange is not None
         lines = head.lines
-        if self.will_close or self._body is not None or self.worker.is_draining:
+        if self.will_close or self._body is not None or self.is_draining:
+            if self.is_draining:
+                self.config.stats.downstream_cx_drain_close += 1
             if exchange.is_tunnel:
                 self._write(_RESPONSE % (STATUS_LINES[head.status], b"\r\n".join(lines), payload))
                 return
@@ -302,7 +304,7 @@ class Downstream(DownstreamConnection):
         """To a client that knows no chunks: a body of unknown size ends with the connection."""
         self._chunks = False
         done_before = b"content-length" in head.marked or head.status in BODILESS
-        keeps = self._keeps and done_before and self._body is None and not self.worker.is_draining
+        keeps = self._keeps and done_before and self._body is None and not self.is_draining
         self.will_close = not keeps
         head.lines.append(b"connection: keep-alive" if keeps else b"connection: close")
         lines = head.lines if self.config.header_case is None else self.config.header_case(head.lines)

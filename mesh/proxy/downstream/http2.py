@@ -178,6 +178,12 @@ class Http2Downstream(DownstreamConnection):
         else:
             self._leave()
 
+    def drain_with_response(self) -> None:
+        """A response is about to be sent while its listener drains."""
+        if not self._is_announced and not self._ended:
+            self.config.stats.downstream_cx_drain_close += 1
+            self._announce_drain()
+
     def _announce_drain(self) -> None:
         if self._is_announced:
             return

@@ -139,6 +139,8 @@ class Http2Stream(ServerStream):
 
     def send_head(self, head: ResponseHead, payload: bytes, done: bool) -> None:
         codec = self.connection.codec
+        if self.connection.is_draining:
+            self.connection.drain_with_response()
         lines = [_STATUS[head.status], *head.lines]
         if payload:
             codec.send_head(self, lines, False)

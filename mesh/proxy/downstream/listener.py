@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast
 
+from mesh.proxy.downstream.connection import DownstreamConnection
 from mesh.proxy.downstream.connection_info import Address, ConnectionInfo
 from mesh.proxy.downstream.filter_chain import FilterChain, ListenerConfig
 from mesh.proxy.downstream.http1 import Downstream
@@ -56,6 +57,7 @@ class ActiveListener:
         self.of_destination = of_destination
         self._is_full = is_full
         self.connections: dict[Connection, FilterChain] = {}
+        self._was_asked_to_leave = False
         self._reuse_port = reuse_port
         self._servers: list[asyncio.Server] = []
         self._sockets: list[socket.socket] = []
@@ -121,8 +123,22 @@ class ActiveListener:
 
     def ask_to_leave(self, idle_s: float) -> None:
         """Let each connection end with its next response, an idle one after `idle_s` seconds."""
+        self._was_asked_to_leave = True
+        self.judge_drain()
         for connection in list(self.connections):
             connection.drain(idle_s)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether responses say goodbye: it leaves, or the server fails its health checks and drains for that."""
+        return self._was_asked_to_leave or (self.worker.is_failing and self.config.drains_when_failing)
+
+    def judge_drain(self) -> None:
+        """`is_draining` may have changed."""
+        is_draining = self.is_draining
+        for connection in self.connections:
+            if isinstance(connection, DownstreamConnection):
+                connection.is_draining = is_draining
 
     async def wait_empty(self) -> None:
         """Until the last connection is gone. Not before `stop`."""
@@ -183,6 +199,7 @@ class ActiveListener:
                 return self._turned_away(chain, peer, info, str(error))
         if isinstance(chain.config, HttpConfig):
             connection = self._http(chain.config, peer)
+            connection.is_draining = self.is_draining
         else:
             connection = TcpDownstream(self.worker, chain.config, peer, self._lost)
         connection.info = info

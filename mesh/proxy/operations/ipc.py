@@ -33,6 +33,7 @@ class Verb(Enum):
     LISTENERS = auto()
     RESET = auto()
     REOPEN = auto()
+    FAIL = auto()
     DRAIN = auto()
     CLOSE = auto()
 

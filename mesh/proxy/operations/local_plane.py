@@ -61,6 +61,9 @@ class LocalPlane:
     async def reopen_logs(self) -> None:
         self._server.worker.logs.reopen()
 
+    async def fail(self, is_failing: bool) -> None:
+        self._server.fail(is_failing)
+
     async def drain(self, *, inbound_only: bool = False, keeps_accepting: bool = False) -> None:
         self._server.begin_drain(inbound_only=inbound_only, keeps_accepting=keeps_accepting)
 

@@ -86,6 +86,9 @@ class DataPlane(Protocol):
     async def reopen_logs(self) -> None:
         """Open the access logs anew by their paths: somebody has moved the files away."""
 
+    async def fail(self, is_failing: bool) -> None:
+        """The server fails its health checks, or no longer: responses end their connections meanwhile (drain_type)."""
+
     async def drain(self, *, inbound_only: bool = False, keeps_accepting: bool = False) -> None:
         """Ask clients to leave: no new connections, `connection: close` on what is answered. `inbound_only` leaves
         listeners of other directions alone; `keeps_accepting` only asks.

@@ -18,7 +18,7 @@ class ServerState(enum.Enum):
 
 @dataclass(slots=True)
 class Status:
-    """`is_failing` is `/healthcheck/fail`: the server says DRAINING but serves on."""
+    """`is_failing` is `/healthcheck/fail`: the server says DRAINING, and its responses end their connections."""
 
     state: ServerState = ServerState.PRE_INITIALIZING
     is_failing: bool = False

@@ -72,6 +72,7 @@ def _answers(plane: LocalPlane) -> dict[Verb, Callable[[Any], Awaitable[Any]]]:
         Verb.LISTENERS: lambda _: plane.listeners(),
         Verb.RESET: lambda _: plane.reset_counters(),
         Verb.REOPEN: lambda _: plane.reopen_logs(),
+        Verb.FAIL: plane.fail,
         Verb.DRAIN: lambda which: plane.drain(inbound_only=which[0], keeps_accepting=which[1]),
         Verb.CLOSE: plane.close,
     }

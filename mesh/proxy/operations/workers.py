@@ -92,7 +92,7 @@ class Workers:
         self._workers: list[_Worker] = []
         self._applied: ipc.Encoded | None = None
         self._change = asyncio.Lock()  # no successor may start on what is just being replaced
-        self._is_draining = False
+        self._is_draining = self._is_failing = False
 
     @classmethod
     async def start(cls, node: Node, count: int, level: str) -> Workers:
@@ -153,6 +153,11 @@ class Workers:
     async def reopen_logs(self) -> None:
         await self._all(Verb.REOPEN)
 
+    async def fail(self, is_failing: bool) -> None:
+        async with self._change:
+            self._is_failing = is_failing
+            await self._all(Verb.FAIL, is_failing)
+
     async def drain(self, *, inbound_only: bool = False, keeps_accepting: bool = False) -> None:
         # A worker that ends while some listeners still accept has to have a successor.
         self._is_draining = self._is_draining or not (inbound_only or keeps_accepting)
@@ -194,6 +199,8 @@ class Workers:
             async with self._change:
                 self._workers[index] = successor = await _Worker.start(self._node, self._level)
                 await self._restore(successor, self._applied)
+                if self._is_failing:
+                    await self._all(Verb.FAIL, True)
 
 
 def _summed(answers: Iterable[list[ClusterStatus]]) -> list[ClusterStatus]:

@@ -69,10 +69,11 @@ class Engine:
                 time.sleep(0.02)
         raise EngineFailed(f"{self.name} was not ready in {START_PATIENCE:.0f} s:\n{self.output()}")
 
-    def get(self, path: str) -> tuple[int, str]:
+    def get(self, path: str, method: str = "GET") -> tuple[int, str]:
         """Status and text of an admin page."""
+        request = urllib.request.Request(self.admin + path, method=method)
         try:
-            with urllib.request.urlopen(self.admin + path, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=5) as answer:
                 return answer.status, self._rename(answer.read().decode())
         except urllib.error.HTTPError as error:
             with error:

@@ -238,18 +238,20 @@ class Player:
         return problems + list(judge_log(expect, named))
 
     async def _admin(self, wanted: Mapping[str, Any]) -> list[str]:
-        status, text = await asyncio.to_thread(self._scene.engine.get, wanted["get"])
-        return list(self._judge_page(wanted, status, text))
+        method = "POST" if "post" in wanted else "GET"
+        page = wanted[method.lower()]
+        status, text = await asyncio.to_thread(self._scene.engine.get, page, method)
+        return list(self._judge_page(wanted, page, status, text))
 
     @staticmethod
-    def _judge_page(wanted: Mapping[str, Any], status: int, text: str) -> Iterator[str]:
+    def _judge_page(wanted: Mapping[str, Any], page: str, status: int, text: str) -> Iterator[str]:
         yield from differ("admin status", wanted.get("status", 200), status)
         for part in wanted.get("has", []):
             if part not in text:
-                yield f"{wanted['get']}: wanted {part!r} in it, saw {text[:2000]!r}"
+                yield f"{page}: wanted {part!r} in it, saw {text[:2000]!r}"
         for part in wanted.get("lacks", []):
             if part in text:
-                yield f"{wanted['get']}: wanted no {part!r} in it"
+                yield f"{page}: wanted no {part!r} in it"
 
     async def _judge_stats(self, wanted: Mapping[str, int]) -> list[str]:
         if not wanted:

@@ -460,7 +460,28 @@ def test_inbound_listeners_alone_are_drained() -> None:
             assert (await get(ports["l"], "/own"), await get(ports["o"], "/own")) == ("in", "out")
             running.server.begin_drain(inbound_only=True)
             assert (await get(ports["l"], "/own"), await get(ports["o"], "/own")) == ("", "out")
-            assert not running.server.worker.is_draining
+            assert not running.server.listeners["o"].is_draining
+
+    play(scene)
+
+
+def test_a_server_that_fails_its_health_checks_says_goodbye_until_it_is_well() -> None:
+    async def scene() -> None:
+        calm = listener(chain("calm"), name="calm").replace("{name: calm,", "{name: calm, drain_type: MODIFY_ONLY,", 1)
+        async with sidecar(resources(f"{listener(chain('own'))}, {calm}")) as running:
+
+            async def says_goodbye(name: str) -> bool:
+                reader, writer = await asyncio.open_connection("127.0.0.1", running.server.listeners[name].ports[0][1])
+                writer.write(b"GET /own HTTP/1.1\r\nHost: app\r\n\r\n")
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.close()
+                return b"\r\nconnection: close\r\n" in head
+
+            assert not await says_goodbye("l")
+            running.server.fail(True)
+            assert (await says_goodbye("l"), await says_goodbye("calm")) == (True, False)
+            running.server.fail(False)
+            assert not await says_goodbye("l")
 
     play(scene)
 

@@ -7,11 +7,13 @@ from mesh.proxy.operations.admin.page import Page, Reply, Request, Sidecar
 
 async def fail(sidecar: Sidecar, _: Request) -> Reply:
     sidecar.status.is_failing = True
+    await sidecar.plane.fail(True)
     return Reply("OK\n")
 
 
 async def recover(sidecar: Sidecar, _: Request) -> Reply:
     sidecar.status.is_failing = False
+    await sidecar.plane.fail(False)
     return Reply("OK\n")
 
 
