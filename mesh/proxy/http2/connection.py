@@ -18,14 +18,14 @@ from mesh.proxy.http2.options import DEFAULT_FRAME, DEFAULT_WINDOW, Http2Options
 from mesh.proxy.http2.sending import Owner, StreamT
 from mesh.proxy.http2.stats import Http2Stats
 
-_LARGEST_BLOCK = 1024 * 1024
+_MOST_CONTINUATIONS = 512  # of a header block, in Envoy's build of nghttp2
 
 
 class Connection(Control[StreamT]):
     """Reads until it is broken."""
 
     __slots__ = (
-        "_block", "_block_flags", "_block_number", "_block_size", "_connection_window", "_decoder", "_stream_window",
+        "_block_flags", "_block_number", "_connection_window", "_continuations", "_decoder", "_stream_window",
     )  # fmt: skip
 
     def __init__(
@@ -33,10 +33,9 @@ class Connection(Control[StreamT]):
     ) -> None:
         Control.__init__(self, owner, options, stats, is_client=is_client)
         self._decoder = Decoder(judge, options.hpack_table_size)
-        self._block: list[bytes] = []  # of a header block that is not complete
-        self._block_number = 0
+        self._block_number = 0  # of the stream whose header block is not complete
         self._block_flags = 0
-        self._block_size = 0
+        self._continuations = 0
         self._stream_window = options.initial_stream_window_size
         self._connection_window = max(options.initial_connection_window_size, DEFAULT_WINDOW)
         self._greet()
@@ -180,26 +179,26 @@ class Connection(Control[StreamT]):
             return
         if not payload:
             self._empty_frame()
-        self._block = [payload]
-        self._block_size = len(payload)
+        self._decoder.begin(payload, self._options.max_headers, self._options.max_head)
         self._block_number = number
         self._block_flags = flags
+        self._continuations = 0
 
     def _continuation(self, number: int, flags: int, payload: bytes) -> None:
         if not self._block_number:
             raise ConnectionBroke(errors.PROTOCOL_ERROR, "CONTINUATION: unexpected")
         if not payload and not flags & frames.END_HEADERS:
             self._empty_frame()
-        self._block.append(payload)
-        self._block_size += len(payload)
-        if self._block_size > _LARGEST_BLOCK:
-            raise ConnectionBroke(errors.ENHANCE_YOUR_CALM, "CONTINUATION: a header block without end")
+        self._continuations += 1
+        if self._continuations > _MOST_CONTINUATIONS:
+            raise ConnectionBroke(errors.PROTOCOL_ERROR, "CONTINUATION: too many")
+        self._decoder.begin(payload, self._options.max_headers, self._options.max_head)
         if flags & frames.END_HEADERS:
-            block, self._block = b"".join(self._block), []
             self._block_number = 0
-            self._block_received(number, block, bool(self._block_flags & frames.END_STREAM))
+            self._block_received(number, b"", bool(self._block_flags & frames.END_STREAM))
 
     def _block_received(self, number: int, block: bytes, done: bool) -> None:
+        """A header block is complete; empty if it came in pieces, which the decoder has."""
         raise NotImplementedError
 
     def _too_large(self, fields: list[Field]) -> str:

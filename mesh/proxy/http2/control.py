@@ -135,6 +135,7 @@ class Control(Sending[StreamT]):
             raise ConnectionBroke(errors.FLOW_CONTROL_ERROR, "WINDOW_UPDATE: a window that is not allowed")
         stream.send_window += credit
         if stream.waiting is not None:
+            self._waiting[number] = stream
             self._send_on(stream)
 
     def _settings(self, flags: int, payload: bytes) -> None:

@@ -15,6 +15,7 @@ _STATIC: dict[Judge, tuple[Field, ...]] = {
 _STATIC_SIZE = len(STATIC)
 _MOST_STRINGS = 2048
 _LONGEST_STRING_KEPT = 256
+_LONGEST_STRING = 65536  # as it is on the wire: nghttp2's limit, and so Envoy's
 
 # What Huffman strings mean. Shared by all connections, bounded, and the peers say much the same.
 _strings: dict[bytes, bytes] = {}
@@ -27,7 +28,10 @@ class Decoder:
     is found in it means the same as before.
     """
 
-    __slots__ = ("_judge", "_limit", "_room", "_size", "_static", "_table", "heads")
+    __slots__ = (
+        "_begun", "_begun_size", "_judge", "_limit", "_pieces", "_pieces_size", "_room", "_size", "_static", "_table",
+        "_worth_trying", "heads",
+    )  # fmt: skip
 
     def __init__(self, judge: Judge, limit: int = DEFAULT_TABLE) -> None:
         self._judge = judge
@@ -38,14 +42,55 @@ class Decoder:
         self._limit = max(limit, DEFAULT_TABLE)
         self._room = DEFAULT_TABLE  # what it does use
         self.heads: dict[bytes, object] = {}
+        self._begun: list[Field] | None = None  # of a block that is not complete
+        self._begun_size = 0
+        self._pieces: list[bytes] = []  # of it, what is not decoded
+        self._pieces_size = 0
+        self._worth_trying = 0
 
     def decode(self, block: bytes) -> list[Field]:
-        """The fields of a whole block. Raises HpackBroke."""
+        """The fields of a whole block, or of one whose last piece this is. Raises HpackBroke."""
         fields: list[Field] = []
+        if self._begun is not None:
+            fields, block = self._begun, b"".join((*self._pieces, block))
+            self._begun = None
+            self._pieces.clear()
+            self._pieces_size = self._worth_trying = 0
+        if self._decode(block, fields) < len(block):
+            raise HpackBroke("an index or a string out of bounds")
+        return fields
+
+    def begin(self, piece: bytes, most: int, room: int) -> None:
+        """Take a piece of a block that goes on. Raises HpackBroke.
+
+        What is decoded beyond `most` fields or `room` bytes of them is not kept, apart from the field that goes beyond:
+        the tables take note of it, and the block is too large in any case.
+        """
+        if self._begun is None:
+            self._begun, self._begun_size = [], 0
+        self._pieces.append(piece)
+        self._pieces_size += len(piece)
+        if self._pieces_size < self._worth_trying:
+            return
+        begun, found = self._begun, list[Field]()
+        block = b"".join(self._pieces)
+        rest = block[self._decode(block, found, is_first=not begun) :]
+        self._pieces = [rest]
+        self._pieces_size = len(rest)
+        self._worth_trying = 2 * len(rest)  # else a long string that comes byte by byte is looked at for each byte
+        for field in found:
+            if self._begun_size > room or len(begun) > most:
+                break
+            self._begun_size += field.size - 32
+            begun.append(field)
+
+    def _decode(self, block: bytes, fields: list[Field], *, is_first: bool = True) -> int:
+        """Add what is complete of the block to the fields, and say where the rest begins."""
         static, table = self._static, self._table
-        at, end = 0, len(block)
+        at, end, whole = 0, len(block), 0
         try:
             while at < end:
+                whole = at
                 byte = block[at]
                 at += 1
                 if byte & 0x80:
@@ -63,13 +108,13 @@ class Decoder:
                     self._insert(field)
                     fields.append(field)
                 elif byte & 0x20:
-                    at = self._resize(block, at, byte & 0x1F, is_first=not fields)
+                    at = self._resize(block, at, byte & 0x1F, is_first=is_first and not fields)
                 else:
                     field, at = self._literal(block, at, byte & 0x0F, 0x0F)
                     fields.append(field)
         except IndexError:
-            raise HpackBroke("an index or a string out of bounds") from None
-        return fields
+            return whole
+        return at
 
     def _literal(self, block: bytes, at: int, index: int, mask: int) -> tuple[Field, int]:
         if index == mask:
@@ -125,9 +170,11 @@ def _string(block: bytes, at: int) -> tuple[bytes, int]:
     size = byte & 0x7F
     if size == 0x7F:
         size, at = _integer(block, at, size)
+    if size > _LONGEST_STRING:
+        raise HpackBroke("a string that is too long")
     end = at + size
     if end > len(block):
-        raise HpackBroke("a string out of bounds")
+        raise IndexError
     coded = block[at:end]
     if not byte & 0x80:
         return coded, end

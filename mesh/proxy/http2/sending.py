@@ -5,7 +5,7 @@ Flow control is RFC 9113 section 5.2.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Generic, Protocol, TypeVar
 
@@ -65,7 +65,9 @@ class Sending(Generic[StreamT]):
         self._last_opened = 0
         self._out: list[bytes | memoryview] = []
         self._is_awaited = True  # somebody is going to take the output
-        self._waiting: dict[int, StreamT] = {}  # streams whose payload waits for credit
+        # Streams whose payload waits for the connection's credit, the next one first. One that turns out to wait for
+        # credit of its own leaves until that comes.
+        self._waiting: OrderedDict[int, StreamT] = OrderedDict()
         self._unacknowledged = 0
         self._returnable = 0  # of it, what has been consumed
         self._frames_out = 0
@@ -234,7 +236,7 @@ class Sending(Generic[StreamT]):
         del self.streams[stream.number]
         if stream.waiting is not None:
             stream.waiting = None
-            del self._waiting[stream.number]
+            self._waiting.pop(stream.number, None)
         if stream.held:
             held, stream.held = stream.held, 0
             self._consumed(held)
@@ -261,14 +263,15 @@ class Sending(Generic[StreamT]):
 
     def _send_waiting(self) -> None:
         """One frame a stream in turn, for as long as the windows allow."""
-        progress = True
-        while progress and self.send_window > 0:
-            progress = False
-            for stream in [stream for stream in self._waiting.values() if stream.send_window > 0]:
-                if self.send_window <= 0:
-                    return
-                if stream.waiting is not None:
-                    progress |= self._send_some(stream)
+        waiting = self._waiting
+        while waiting and self.send_window > 0:
+            # No list of them all: a peer may give credit byte by byte to a thousand streams.
+            number, stream = next(iter(waiting.items()))
+            if stream.send_window <= 0:
+                del waiting[number]
+                continue
+            waiting.move_to_end(number)
+            self._send_some(stream)
 
     def _send_some(self, stream: StreamT) -> bool:
         waiting = stream.waiting
@@ -302,7 +305,7 @@ class Sending(Generic[StreamT]):
     def _waited(self, stream: StreamT) -> None:
         """Nothing waits any more."""
         stream.waiting = None
-        del self._waiting[stream.number]
+        self._waiting.pop(stream.number, None)
 
     def _resize_windows(self, initial: int) -> None:
         """The peer's SETTINGS_INITIAL_WINDOW_SIZE, which moves the windows of open streams too; they may go below 0."""
@@ -311,7 +314,10 @@ class Sending(Generic[StreamT]):
             stream.send_window += change
             if stream.send_window > MAX_WINDOW:
                 raise ConnectionBroke(errors.FLOW_CONTROL_ERROR, "SETTINGS: INITIAL_WINDOW_SIZE")
-        if change > 0 and self._waiting:
+        if change > 0:
+            for number, stream in self.streams.items():
+                if stream.waiting is not None:
+                    self._waiting[number] = stream
             self._send_waiting()
 
     # Credit for the peer

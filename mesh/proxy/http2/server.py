@@ -125,7 +125,7 @@ class ServerConnection(Connection[ServerStreamT]):
                 stream.broke(WRONG_SIZE)
                 return None
             stream.expected = size
-        elif len(block) <= _LONGEST_BLOCK_KEPT and len(self._decoder.heads) < _MOST_BLOCKS_KEPT:
+        elif 0 < len(block) <= _LONGEST_BLOCK_KEPT and len(self._decoder.heads) < _MOST_BLOCKS_KEPT:
             kept = RequestHead(head.method, head.target, head.authority, head.lines.copy(), head.marked.copy())
             self._decoder.heads[block] = kept
         return head

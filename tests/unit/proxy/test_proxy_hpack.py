@@ -144,3 +144,38 @@ def test_the_encoder_follows_the_peers_table_size() -> None:
         assert blocks[0].startswith(b"" if limit == 4096 else integer(limit, 5, 0x20))
         for block in blocks:
             assert pairs(decoder, block) == fields
+
+
+_LONG = bytes.fromhex("828684410161") + b"\x40\x01x\x7f\x81\x07" + b"v" * 1024 + b"\xbe\x90"
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 100, 1000, len(_LONG)])
+def test_a_block_in_pieces_means_what_it_means_whole(size: int) -> None:
+    whole, decoder = Decoder(request_field), Decoder(request_field)
+    for at in range(0, len(_LONG), size):
+        decoder.begin(_LONG[at : at + size], 100, 60_000)
+    assert decoder.decode(b"") == whole.decode(_LONG)
+    assert pairs(decoder, b"\xbe") == [(b"x", b"v" * 1024)]
+
+
+@pytest.mark.parametrize(("most", "room", "kept"), [(3, 60_000, 4), (100, 50, 2)])
+def test_of_a_block_beyond_the_limits_the_tables_take_note_and_little_is_kept(most: int, room: int, kept: int) -> None:
+    decoder = Decoder(request_field)
+    for _ in range(5):
+        decoder.begin(b"\x90" * 1000, most, room)
+    decoder.begin(b"\x40\x01x\x01v", most, room)
+    assert len(decoder.decode(b"")) == kept
+    assert pairs(decoder, b"\xbe") == [(b"x", b"v")]
+
+
+@pytest.mark.parametrize("piece", [b"\x00\x7f\x82\xff\x03", b"\x00\x01x\x7f\x82\xff\x03"])
+def test_a_string_that_would_be_too_long_is_not_waited_for(piece: bytes) -> None:
+    with pytest.raises(HpackBroke, match="too long"):
+        Decoder(request_field).begin(piece, 100, 60_000)
+
+
+def test_a_block_in_pieces_that_ends_within_a_field_is_broken() -> None:
+    decoder = Decoder(request_field)
+    decoder.begin(b"\x82\x40\x01x\x05v", 100, 60_000)
+    with pytest.raises(HpackBroke):
+        decoder.decode(b"v")

@@ -231,3 +231,50 @@ def test_streams_share_what_credit_the_connection_gets() -> None:
     other.receive(frames.window_update(0, 20_000))
     one.receive(other.take())
     assert [(event[1], event[3]) for event in heard.events[3:]] == [(1, True), (3, True), (5, True)]
+
+
+def test_credit_byte_by_byte_goes_in_turn_to_the_streams_that_have_credit_of_their_own() -> None:
+    one, heard = client()
+    one.receive(frames.settings(()))
+    streams = [HeardClientStream(heard.events) for _ in range(3)]
+    one.send_window = 0
+    for stream in streams:
+        one.send_request(stream, get(b"/", b"POST"), b"http", False)
+        one.send_payload(stream, b"abc", True)
+    streams[1].send_window = 0
+    one.take()
+    sent = []
+    for _ in range(4):
+        one.receive(frames.window_update(0, 1))
+        sent.append(int.from_bytes(one.take()[5:9], "big"))
+    assert sent == [1, 5, 1, 5]
+    one.receive(frames.window_update(0, 10))
+    assert [stream.local_done for stream in streams] == [True, False, True]
+    one.receive(frames.window_update(3, 2))
+    one.receive(frames.settings([(frames.INITIAL_WINDOW_SIZE, 65536)]))
+    assert [stream.local_done for stream in streams] == [True, True, True]
+
+
+def test_a_header_block_of_too_many_pieces_ends_the_connection() -> None:
+    codec, owner = greeted(Http2Options())
+    codec.receive(frames.header(3, frames.HEADERS, 0, 1) + b"\x82\x86\x84" + _piece(b"\x90") * 512)
+    assert codec.error is None
+    codec.receive(_piece(b"\x90"))
+    assert owner.events == [("broke", errors.PROTOCOL_ERROR, "CONTINUATION: too many")]
+
+
+def test_a_head_in_pieces_is_a_request_and_leaves_the_next_one_sound() -> None:
+    codec, owner = greeted(Http2Options())
+    wire = frames.header(3, frames.HEADERS, frames.END_STREAM, 1) + b"\x82\x86\x84" + _piece(b"\x41\x01")
+    wire += frames.header(1, frames.CONTINUATION, frames.END_HEADERS, 1) + b"a"
+    codec.receive(
+        wire + frames.header(4, frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 3) + b"\x82\x86\x84\xbe"
+    )
+    assert [event[:5] for event in owner.events] == [
+        ("request", 1, b"GET", b"/", b"a"),
+        ("request", 3, b"GET", b"/", b"a"),
+    ]
+
+
+def _piece(payload: bytes) -> bytes:
+    return frames.header(len(payload), frames.CONTINUATION, 0, 1) + payload
