@@ -30,6 +30,7 @@ from mesh.proxy.resources import Refused, Resources
 from mesh.proxy.runtime import Runtime, Worker
 from mesh.proxy.tls.context import Material
 from mesh.proxy.upstream.cluster import Cluster
+from mesh.proxy.upstream.dialling import SocketOption
 from mesh.proxy.upstream.endpoint import Assignment
 
 _NO_LIMITS = ConnectionLimits()
@@ -76,15 +77,17 @@ class Server:
         *,
         reuse_port: bool = False,
         limits: ConnectionLimits = _NO_LIMITS,
+        upstream_options: tuple[SocketOption, ...] = (),
     ) -> None:
         """`log` gets what cannot be told otherwise (an access log that cannot be written). `reuse_port` lets several
-        workers share the listeners' ports.
+        workers share the listeners' ports. `upstream_options` are set on every socket of a cluster.
         """
         self.worker = Worker(loop, lambda line: print(line, file=log, flush=True))
         self.stats = stats
         self._node = node
         self._reuse_port = reuse_port
         self._limits = limits
+        self._upstream_options = upstream_options
         self._listeners: dict[str, CompiledListener] = {}
         self._clusters: dict[str, CompiledCluster] = {}
         self._active: dict[str, ActiveListener] = {}
@@ -136,7 +139,7 @@ class Server:
             check_secret(secret, Place("Secret", name))
             await turn.over()
         for name, cluster in _changed(before.clusters, resources.clusters):
-            plan.clusters[name] = compile_cluster(cluster, Place("Cluster", name))
+            plan.clusters[name] = compile_cluster(cluster, Place("Cluster", name), self._upstream_options)
             await turn.over()
         for name, assignment in _changed(before.endpoints, resources.endpoints):
             plan.endpoints[name] = compile_endpoints(assignment, Place("ClusterLoadAssignment", name))

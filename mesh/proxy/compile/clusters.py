@@ -17,6 +17,7 @@ from mesh.proxy.compile.outlier import compile_outlier
 from mesh.proxy.compile.values import seconds_or, socket_address, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.upstream.cluster_config import ClusterConfig
+from mesh.proxy.upstream.dialling import SocketOption
 
 _C = "envoy.config.cluster.v3."
 SUPPORTED = {
@@ -64,8 +65,8 @@ class CompiledCluster:
     contexts: tuple[tls.ContextPlan, ...]
 
 
-def compile_cluster(cluster: Any, place: Place) -> CompiledCluster:
-    """Raises Refused."""
+def compile_cluster(cluster: Any, place: Place, options: tuple[SocketOption, ...] = ()) -> CompiledCluster:
+    """`options` are of all clusters' sockets. Raises Refused."""
     check(cluster, SUPPORTED, place)
     if cluster.WhichOneof("cluster_discovery_type") == "cluster_type" or cluster.type not in _KINDS:
         raise place.refuse("not supported by this sidecar", "type")
@@ -85,10 +86,10 @@ def compile_cluster(cluster: Any, place: Place) -> CompiledCluster:
             thresholds=breakers.compile_thresholds(cluster, 0, place),
             high_thresholds=breakers.compile_thresholds(cluster, 1, place),
             outlier=compile_outlier(cluster),
-            health_check=health_checks.compile_health_check(cluster, http.protocols, place),
+            health_check=health_checks.compile_health_check(cluster, place),
             ignores_new_hosts=cluster.common_lb_config.ignore_new_hosts_until_first_hc,
             removes_healthy_hosts=cluster.ignore_health_on_host_removal,
-            socket_options=_socket_options(cluster.upstream_connection_options),
+            socket_options=_socket_options(cluster, options),
             source=_source(cluster, place),
             tls=own,
             tls_matches=matches,
@@ -117,10 +118,13 @@ def _transports(
     return own, tuple(matches), tuple(plan for plan in plans if plan is not None)
 
 
-def _socket_options(options: Any) -> tuple[tuple[int, int, int], ...]:
+def _socket_options(cluster: Any, of_all: tuple[SocketOption, ...]) -> tuple[SocketOption, ...]:
+    """A cluster's own `upstream_bind_config` stands in place of that of all clusters, as with Envoy."""
+    shared = () if cluster.HasField("upstream_bind_config") else of_all
+    options = cluster.upstream_connection_options
     if not options.HasField("tcp_keepalive"):
-        return ()
-    found = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+        return shared
+    found = [*shared, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     for field, option in (
         ("keepalive_probes", socket.TCP_KEEPCNT),
         ("keepalive_time", socket.TCP_KEEPIDLE),

@@ -23,6 +23,7 @@ _SUPPORTED: Mapping[str, frozenset[str]] = {
     "Bootstrap": frozenset(
         {
             "node",
+            "cluster_manager",
             "static_resources",
             "dynamic_resources",
             "admin",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TextIO
 
+from envoy.config.bootstrap.v3.bootstrap_pb2 import ClusterManager
 from envoy.config.core.v3.base_pb2 import Node
 
+from mesh.proxy.compile.bind_config import compile_bind_config
 from mesh.proxy.downstream.connection_limits import ConnectionLimits
+from mesh.proxy.fields import Place
 from mesh.proxy.observe.stats import Sample, Stats
 from mesh.proxy.operations.plane import ClusterStatus, HostStatus, ListenerStatus, OutlierStatus, Thresholds
 from mesh.proxy.resources import Resources
@@ -26,12 +29,27 @@ class LocalPlane:
 
     @classmethod
     def of(
-        cls, node: Node, log: TextIO, *, reuse_port: bool = False, limits: ConnectionLimits | None = None
+        cls,
+        node: Node,
+        log: TextIO,
+        *,
+        reuse_port: bool = False,
+        limits: ConnectionLimits | None = None,
+        manager: ClusterManager | None = None,
     ) -> LocalPlane:
-        """A data path of its own in the running loop. `log` takes what cannot be told otherwise."""
+        """A data path of its own in the running loop. `log` takes what cannot be told otherwise; `manager` is the
+        bootstrap's `cluster_manager`. Raises Refused."""
         stats = Stats()
         server = Server(
-            asyncio.get_running_loop(), node, stats, log, reuse_port=reuse_port, limits=limits or ConnectionLimits()
+            asyncio.get_running_loop(),
+            node,
+            stats,
+            log,
+            reuse_port=reuse_port,
+            limits=limits or ConnectionLimits(),
+            upstream_options=compile_bind_config(
+                manager or ClusterManager(), Place("Bootstrap", node.id).at("cluster_manager")
+            ),
         )
         return cls(server, stats)
 

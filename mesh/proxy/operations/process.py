@@ -63,7 +63,8 @@ async def _validate(bootstrap: Bootstrap, options: Options) -> int:
         from mesh.proxy.operations.xds_client.channel import Dialer  # noqa: PLC0415 - see `_Process._ads`
 
         Dialer.of(ads_cluster(bootstrap))
-    plane = LocalPlane.of(bootstrap.node, sys.stderr, limits=_limits(bootstrap, options))
+    limits = _limits(bootstrap, options)
+    plane = LocalPlane.of(bootstrap.node, sys.stderr, limits=limits, manager=bootstrap.cluster_manager)
     _view(bootstrap)
     compile_sinks(bootstrap)
     await Configuration(static_resources(bootstrap), plane, _unserved(bootstrap)).check()
@@ -85,10 +86,10 @@ async def _serve(bootstrap: Bootstrap, options: Options) -> int:
 async def _plane(bootstrap: Bootstrap, options: Options) -> DataPlane:
     limits = _limits(bootstrap, options)
     if options.concurrency == 1:
-        return LocalPlane.of(bootstrap.node, sys.stderr, limits=limits)
+        return LocalPlane.of(bootstrap.node, sys.stderr, limits=limits, manager=bootstrap.cluster_manager)
     from mesh.proxy.operations.workers import Workers  # noqa: PLC0415 - most sidecars have no use for it
 
-    return await Workers.start(bootstrap.node, options.concurrency, options.log_level)
+    return await Workers.start(bootstrap.node, bootstrap.cluster_manager, options.concurrency, options.log_level)
 
 
 def _limits(bootstrap: Bootstrap, options: Options) -> ConnectionLimits:

@@ -1,4 +1,5 @@
-"""One worker process: the data path, driven over a socket pair. `python -m mesh.proxy.operations.worker FD LEVEL NODE`
+"""One worker process: the data path, driven over a socket pair. `python -m mesh.proxy.operations.worker FD LEVEL NODE
+MANAGER`
 
 It ends with its parent, however that ends: by the end of the socket pair, and on Linux by the kernel's signal.
 """
@@ -15,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvloop
+from envoy.config.bootstrap.v3.bootstrap_pb2 import ClusterManager
 from envoy.config.core.v3.base_pb2 import Node
 
 from mesh.proxy import logs
@@ -28,19 +30,20 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Serve the parent's wishes until it closes the socket or says so."""
-    descriptor, level, node = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    descriptor, level = int(sys.argv[1]), sys.argv[2]
+    node, manager = (bytes.fromhex(argument) for argument in sys.argv[3:5])
     _die_with_parent()
     logs.configure(level)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)  # a terminal sends them to the whole group; the parent decides
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(socket.socket(fileno=descriptor), Node.FromString(bytes.fromhex(node))))
+        runner.run(_serve(socket.socket(fileno=descriptor), Node.FromString(node), ClusterManager.FromString(manager)))
     return 0
 
 
-async def _serve(pair: socket.socket, node: Node) -> None:
+async def _serve(pair: socket.socket, node: Node, manager: ClusterManager) -> None:
     reader, writer = await asyncio.open_connection(sock=pair)
-    plane = LocalPlane.of(node, sys.stderr, reuse_port=True)
+    plane = LocalPlane.of(node, sys.stderr, reuse_port=True, manager=manager)
     answers = _answers(plane)
     try:
         while True:

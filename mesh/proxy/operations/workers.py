@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from envoy.config.bootstrap.v3.bootstrap_pb2 import ClusterManager
 from envoy.config.core.v3.base_pb2 import Node
 
 from mesh.proxy import logs
@@ -48,10 +49,11 @@ class _Worker:
         self._turn = asyncio.Lock()
 
     @classmethod
-    async def start(cls, node: Node, level: str) -> _Worker:
+    async def start(cls, node: Node, manager: ClusterManager, level: str) -> _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
-            arguments = (str(theirs.fileno()), level, node.SerializeToString().hex())
+            messages = [message.SerializeToString().hex() for message in (node, manager)]
+            arguments = (str(theirs.fileno()), level, *messages)
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "mesh.proxy.operations.worker", *arguments, pass_fds=[theirs.fileno()]
             )
@@ -86,8 +88,9 @@ class _Worker:
 class Workers:
     """A `DataPlane` of several processes. One that dies is started again with the configuration in force."""
 
-    def __init__(self, node: Node, level: str) -> None:
+    def __init__(self, node: Node, manager: ClusterManager, level: str) -> None:
         self._node = node
+        self._manager = manager
         self._level = level
         self._workers: list[_Worker] = []
         self._applied: ipc.Encoded | None = None
@@ -95,11 +98,11 @@ class Workers:
         self._is_draining = self._is_failing = False
 
     @classmethod
-    async def start(cls, node: Node, count: int, level: str) -> Workers:
+    async def start(cls, node: Node, manager: ClusterManager, count: int, level: str) -> Workers:
         """`count` workers without configuration."""
-        made = cls(node, level)
+        made = cls(node, manager, level)
         for _ in range(count):
-            made._workers.append(await _Worker.start(node, level))
+            made._workers.append(await _Worker.start(node, manager, level))
         return made
 
     async def run(self) -> None:
@@ -197,7 +200,7 @@ class Workers:
             _LOG.error("worker %d ended with code %d: starting another", worker.process.pid, code)
             await asyncio.sleep(_RESTART_S)
             async with self._change:
-                self._workers[index] = successor = await _Worker.start(self._node, self._level)
+                self._workers[index] = successor = await _Worker.start(self._node, self._manager, self._level)
                 await self._restore(successor, self._applied)
                 if self._is_failing:
                     await self._all(Verb.FAIL, True)

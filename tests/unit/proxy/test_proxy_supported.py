@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
-from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap, LayeredRuntime
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap, ClusterManager, LayeredRuntime
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import Node, TransportSocket
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -33,6 +33,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from mesh.proxy.compile.bind_config import compile_bind_config
 from mesh.proxy.compile.clusters import compile_cluster
 from mesh.proxy.compile.endpoints import compile_endpoints
 from mesh.proxy.compile.limits import compile_limits
@@ -246,6 +247,7 @@ HANDED: dict[str, Compile] = {
     LocalReplyConfig.DESCRIPTOR.full_name: manager(local_replies),
     StatsConfig.DESCRIPTOR.full_name: lambda m: compile_view(m, Place("Bootstrap", "b")),
     StatsSink.DESCRIPTOR.full_name: whole_stats_sink,
+    ClusterManager.DESCRIPTOR.full_name: lambda m: compile_bind_config(m, Place("Bootstrap", "b")),
     "envoy.config.metrics.v3.": stats_sink,
     "envoy.extensions.stat_sinks.": stats_sink,
     "envoy.extensions.filters.network.": in_listener(network_filter),

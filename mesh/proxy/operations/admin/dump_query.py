@@ -31,7 +31,7 @@ def select(configs: Iterable[Tree], query: Mapping[str, str]) -> list[Tree]:
     resource = query.get("resource", "")
     trees = [_with_names(config, named) for config in configs] if named is not None else list(configs)
     if not resource:
-        return _masked_dumps(trees, mask) if mask else trees
+        return [kept for tree in trees if (kept := _masked_dump(tree, mask)) is not None] if mask else trees
     element = _element(resource)
     found = [{"@type": f"{_ADMIN}{_short(element)}", **each} for tree in trees for each in tree.get(resource, [])]
     if not mask:
@@ -76,21 +76,11 @@ def _is_repeated(field: FieldDescriptor) -> bool:
     return bool(field.is_repeated)
 
 
-def _masked_dumps(trees: list[Tree], mask: str) -> list[Tree]:
-    """What the mask leaves of the dumps that have every field it names. Raises BadQuery if no dump has."""
-    paths = [path.split(".") for path in mask.split(",")]
-    fitting = {_short(dump) for dump in _dumps() if all(_has_path(dump, path) for path in paths)}
-    if not fitting:
-        raise BadQuery(f"FieldMask {mask} could not be successfully applied to any configs.")
-    return [_masked(tree, mask) for tree in trees if tree["@type"].removeprefix(_ADMIN) in fitting]
-
-
-def _has_path(message: Descriptor, path: list[str]) -> bool:
-    """Whether a FieldMask may name it: nothing is inside of repeated fields."""
-    field = message.fields_by_name.get(path[0])
-    if field is None or len(path) == 1:
-        return field is not None
-    return field.message_type is not None and not _is_repeated(field) and _has_path(field.message_type, path[1:])
+def _masked_dump(tree: Tree, mask: str) -> Tree | None:
+    """What the mask leaves of a whole dump; None if it names nothing of it."""
+    fields = {name for dump in _dumps() if tree["@type"].endswith(_short(dump)) for name in dump.fields_by_name}
+    paths = [path for path in mask.split(",") if path.partition(".")[0] in fields]
+    return _masked(tree, ",".join(paths)) if paths else None
 
 
 def _masked(tree: Tree, mask: str) -> Tree:
