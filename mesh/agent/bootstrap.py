@@ -11,6 +11,9 @@ STATUS_PORT = 15020
 READINESS_PORT = 15021
 PROMETHEUS_PORT = 15090
 
+PROXY_MARK = 1337
+_SOL_SOCKET, _SO_MARK = 1, 36  # Linux's numbers: the bootstrap is read there, wherever it is written
+
 _TYPE = "type.googleapis.com/"
 _HTTP = _TYPE + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _HCM = _TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -28,8 +31,9 @@ def bootstrap(settings: Settings) -> Json:
     """`node`, `admin`, ADS over mutual TLS, and the listeners for readiness and metrics; Envoy's runtime for Envoy."""
     return {
         **_runtime(settings),
+        **_own_connections(settings),
         "node": node(settings),
-        "admin": {"address": _address(settings.address, ADMIN_PORT)},
+        "admin": {"address": _address(settings.admin_address, ADMIN_PORT)},
         "dynamic_resources": {
             "ads_config": {
                 "api_type": "DELTA_GRPC" if settings.delta_xds else "GRPC",
@@ -48,6 +52,15 @@ def bootstrap(settings: Settings) -> Json:
             ],
         },
     }
+
+
+def _own_connections(settings: Settings) -> Json:
+    """Where all that leaves the pod is led into the proxy, what the proxy itself sends bears a mark, by which the rules
+    tell it apart."""
+    if settings.metadata.get("INTERCEPTION_MODE") != "REDIRECT":
+        return {}
+    mark = {"level": _SOL_SOCKET, "name": _SO_MARK, "int_value": PROXY_MARK, "state": "STATE_PREBIND"}
+    return {"cluster_manager": {"upstream_bind_config": {"socket_options": [mark]}}}
 
 
 def _runtime(settings: Settings) -> Json:
@@ -120,7 +133,7 @@ def _xds_cluster(settings: Settings) -> Json:
 
 
 def _local_clusters(settings: Settings) -> list[Json]:
-    admin = _static_cluster("agent", settings.address, ADMIN_PORT)
+    admin = _static_cluster("agent", settings.admin_address, ADMIN_PORT)
     if settings.engine == "python":
         return [admin]
     return [admin, _static_cluster(_metrics_cluster(settings), settings.address, STATUS_PORT)]

@@ -62,7 +62,7 @@ def _active_requests(settings: Settings) -> int:
 def _admin(settings: Settings, method: str, path: str) -> bytes:
     from http.client import HTTPConnection  # noqa: PLC0415
 
-    connection = HTTPConnection(settings.address, ADMIN_PORT, timeout=1.0)
+    connection = HTTPConnection(settings.admin_address, ADMIN_PORT, timeout=1.0)
     try:
         connection.request(method, path)
         return connection.getresponse().read()

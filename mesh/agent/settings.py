@@ -35,6 +35,7 @@ class Settings:
     pod: str
     namespace: str
     address: str
+    admin_address: str
     service_account: str
     ca_address: str
     discovery_address: str
@@ -69,6 +70,7 @@ def read_settings(arguments: list[str], environ: Mapping[str, str]) -> Settings:
         pod=_required(environ, "POD_NAME"),
         namespace=_required(environ, "POD_NAMESPACE"),
         address=_required(environ, "INSTANCE_IP"),
+        admin_address=environ.get("PROXY_ADMIN_ADDRESS") or _required(environ, "INSTANCE_IP"),
         service_account=_required(environ, "SERVICE_ACCOUNT"),
         ca_address=_required(environ, "CA_ADDR"),
         discovery_address=_required(environ, "DISCOVERY_ADDRESS"),

@@ -57,13 +57,13 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, settings: Settings, metrics: IstioMetrics, lock: threading.Lock) -> None:
         super().__init__((settings.address, STATUS_PORT), _Handler)
-        self._address = settings.address
+        self._admin = settings.admin_address
         self._metrics = metrics
         self._lock = lock
 
     def page(self) -> bytes:
         """Raises OSError or HTTPException when Envoy does not answer."""
-        connection = http.client.HTTPConnection(self._address, ADMIN_PORT, timeout=5.0)
+        connection = http.client.HTTPConnection(self._admin, ADMIN_PORT, timeout=5.0)
         try:
             connection.request("GET", _PAGE)
             envoy = connection.getresponse().read()

@@ -21,6 +21,7 @@ SERVER_TTL = timedelta(days=365)
 # Clocks of containers and hosts disagree a little; Istio allows for it in the same way.
 CLOCK_SKEW = timedelta(minutes=1)
 
+_LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 _CONTROL_PLANE = WorkloadIdentity("istio-system", "istiod")
 
 
@@ -88,13 +89,14 @@ class Authority:
         return SignedCertificate((_pem(leaf),), self.root_pem, validity.not_after)
 
     def issue_server(self, address: str, now: datetime) -> ServerCredentials:
-        """A fresh key and certificate for the control plane's own ports at the IP `address`."""
+        """A fresh key and certificate for the control plane's own ports at the IP `address`, and at this machine's
+        loopback, from where a port may lead there."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName(
             [
                 x509.UniformResourceIdentifier(_CONTROL_PLANE.uri),
                 x509.DNSName("istiod.istio-system.svc"),
-                x509.IPAddress(ipaddress.ip_address(address)),
+                *(x509.IPAddress(each) for each in sorted({ipaddress.ip_address(address), _LOOPBACK})),
             ]
         )
         leaf = self._sign(key.public_key(), names, Validity(now - CLOCK_SKEW, now + SERVER_TTL))

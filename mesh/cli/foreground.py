@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mesh.cli.bundled import bookinfo_files
 from mesh.cli.errors import Failure
@@ -19,6 +20,9 @@ from mesh.platforms.node.gateway import ingress_gateway
 from mesh.platforms.process.launcher import base_environment
 from mesh.platforms.process.logs import open_log
 from mesh.platforms.session import NODE_LOG, SessionOptions, run_session
+
+if TYPE_CHECKING:
+    from mesh.platforms.netns.host import HostPorts
 
 _WAITED_FOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -33,6 +37,7 @@ class UpRequest:
 
     files: Sequence[str]
     engine: str
+    platform: str
     port: int
     timeout_s: float
     name: str
@@ -46,6 +51,7 @@ def run_foreground(request: UpRequest) -> None:
     began = time.monotonic()
     _check_engine(request.engine)
     manifests = read_valid(request.files or bookinfo_files())
+    host = _enter_lab() if request.platform == "netns" else None  # from here on in the lab, if there is one
     options = SessionOptions(
         name=request.name,
         state=request.state,
@@ -54,9 +60,10 @@ def run_foreground(request: UpRequest) -> None:
         gateway_port=request.port,
         manifests=[*(decode_object(manifest) for manifest in ingress_gateway(request.port)), *manifests],
         timeout_s=request.timeout_s,
+        host=host,
     )
     page = "" if request.files else "/productpage"
-    progress = _Background(began, page, request.state) if request.background else TerminalProgress(began, page)
+    progress = _Background(began, page, request.state, host) if request.background else TerminalProgress(began, page)
     try:
         asyncio.run(_run(options, progress, until_stdin_ends=request.until_stdin_ends))
     finally:
@@ -67,9 +74,10 @@ def run_foreground(request: UpRequest) -> None:
 class _Background(TerminalProgress):
     """Once ready, what is said goes to the node's log, so that whoever reads this process's output sees its end."""
 
-    def __init__(self, began: float, page: str, state: Path) -> None:
+    def __init__(self, began: float, page: str, state: Path, host: "HostPorts | None") -> None:
         super().__init__(began, page)
         self._log = state / "logs" / NODE_LOG
+        self._host = host
 
     def ready(self, url: str) -> None:
         super().ready(url)
@@ -77,6 +85,8 @@ class _Background(TerminalProgress):
         for stream in (sys.stdout, sys.stderr):
             os.dup2(log, stream.fileno())
         os.close(log)
+        if self._host is not None:
+            self._host.let_go(str(self._log))
 
 
 async def _run(options: SessionOptions, progress: TerminalProgress, *, until_stdin_ends: bool) -> None:
@@ -94,6 +104,16 @@ def _read_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     if not os.read(sys.stdin.fileno(), 4096):
         loop.remove_reader(sys.stdin.fileno())
         stop.set()
+
+
+def _enter_lab() -> "HostPorts":
+    """Returns inside of the lab alone. Raises Failure, outside, where there can be none."""
+    from mesh.platforms.netns.availability import why_not  # noqa: PLC0415 - Linux alone has what it needs
+    from mesh.platforms.netns.lab import enter_lab  # noqa: PLC0415
+
+    if reason := why_not():
+        raise Failure(f"--platform netns: {reason}; --platform process needs nothing of the kind")
+    return enter_lab()
 
 
 def _check_engine(engine: str) -> None:

@@ -17,6 +17,13 @@ from mesh.cli.options import file_option, mesh_options, state_folder
     show_default=True,
     help="What runs as sidecar: ours, or the real Envoy.",
 )
+@click.option(
+    "--platform",
+    type=click.Choice(["netns", "process"]),
+    default="process",
+    show_default=True,
+    help="What a pod is: a network namespace, all its traffic led through the sidecar; or processes on loopback.",
+)
 @click.option("-d", "--detach", is_flag=True, help="Return once the mesh is ready, and leave it running.")
 @click.option(
     "--port",
@@ -40,6 +47,7 @@ def command(
     *,
     files: tuple[str, ...],
     engine: str,
+    platform: str,
     detach: bool,
     port: int,
     timeout_s: float,
@@ -59,14 +67,14 @@ def command(
     if detach:
         from mesh.cli.detached import run_detached  # noqa: PLC0415 - each way loads only what it needs
 
-        return run_detached(_again(files, engine, port, timeout_s, name), folder)
+        way = ["--proxy", engine, "--platform", platform, "--port", str(port), "--timeout", str(timeout_s)]
+        return run_detached([*_files_again(files), *way, "--name", name], folder)
     from mesh.cli.foreground import UpRequest, run_foreground  # noqa: PLC0415
 
-    run_foreground(UpRequest(files, engine, port, timeout_s, name, folder, background, until_stdin_ends))
+    run_foreground(UpRequest(files, engine, platform, port, timeout_s, name, folder, background, until_stdin_ends))
     return 0
 
 
-def _again(files: tuple[str, ...], engine: str, port: int, timeout_s: float, name: str) -> list[str]:
-    """The arguments with which the background process does the same."""
-    wanted = [word for file in files for word in ("-f", file)]
-    return [*wanted, "--proxy", engine, "--port", str(port), "--timeout", str(timeout_s), "--name", name]
+def _files_again(files: tuple[str, ...]) -> list[str]:
+    """The arguments with which the background process reads the same."""
+    return [word for file in files for word in ("-f", file)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -132,6 +133,21 @@ class MeshClient:
             query["resourceVersion"] = resource_version
         self._transport.call("GET", "/meshdrill/v1/sync", query, patience_s=timeout_s)
 
+    def names(
+        self, known: str = "", *, namespace: str = "default", timeout_s: float = 0.0
+    ) -> tuple[Mapping[str, Sequence[str]], str] | None:
+        """What DNS answers in a namespace, addresses by full name, and the table's tag.
+
+        With `known`, the tag of an earlier table: None when there is no other one within `timeout_s`.
+        """
+        query = {"namespace": namespace, "timeoutSeconds": f"{timeout_s:g}"}
+        changed = self._transport.changed("/meshdrill/v1/names", query, known, patience_s=timeout_s)
+        if changed is None:
+            return None
+        text, tag = changed
+        names: Mapping[str, Sequence[str]] = json.loads(text)["names"]
+        return names, tag
+
     def fault(
         self,
         name: str,
@@ -250,14 +266,15 @@ class MeshClient:
     def _page(self, pod: Pod, port: int, path: str, method: str) -> str:
         if not pod.ip:
             raise MeshError(f"pod {pod.name}.{pod.namespace} has no address yet (phase {pod.phase})")
-        connection = http.client.HTTPConnection(pod.ip, port, timeout=self._timeout_s)
+        host, reached = pod.reach(port)
+        connection = http.client.HTTPConnection(host, reached, timeout=self._timeout_s)
         try:
             connection.request(method, path)
             response = connection.getresponse()
             return checked(response.status, response.read())
         except (OSError, http.client.HTTPException) as error:
             raise MeshNotRunning(
-                f"the sidecar of pod {pod.name}.{pod.namespace} does not answer at http://{pod.ip}:{port}{path} "
+                f"the sidecar of pod {pod.name}.{pod.namespace} does not answer at http://{host}:{reached}{path} "
                 f"({error or type(error).__name__}): see `meshdrill logs {pod.name}`"
             ) from error
         finally:

@@ -69,6 +69,18 @@ class Transport:
             data = response.read()
         return checked(response.status, data)
 
+    def changed(self, path: str, query: Mapping[str, str], tag: str, *, patience_s: float) -> tuple[str, str] | None:
+        """The text and its ETag; None when it is still the one that `tag` names."""
+        with self._connected() as connection:
+            connection.sock.settimeout(self._timeout_s + patience_s)
+            headers = self._headers(JSON) | ({"If-None-Match": tag} if tag else {})
+            connection.request("GET", target(path, query), None, headers)
+            response = connection.getresponse()
+            data = response.read()
+        if response.status == http.HTTPStatus.NOT_MODIFIED:
+            return None
+        return checked(response.status, data), response.headers.get("ETag", "")
+
     def stream(
         self, path: str, query: Mapping[str, str]
     ) -> tuple[http.client.HTTPSConnection, http.client.HTTPResponse]:

@@ -9,7 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mesh.client.errors import MeshNotRunning
+from mesh.client.errors import MeshError, MeshNotRunning
+
+HOST_PORTS_ANNOTATION = "meshdrill.dev/host-ports"
+"""Of a Pod that the host cannot reach by its own address: which address of the host leads to which port, as JSON."""
 
 Manifest = dict[str, Any]
 """A Kubernetes object as JSON has it: apiVersion, kind, metadata, spec, status."""
@@ -118,6 +121,22 @@ class Pod:
     service_account: str
     workload: str
     manifest: Manifest
+
+    def reach(self, port: int) -> tuple[str, int]:
+        """Where this host reaches a port of the pod: where its platform says, else at the pod's own address.
+
+        Raises MeshError when neither is known.
+        """
+        annotations = self.manifest["metadata"].get("annotations") or {}
+        ports = json.loads(annotations.get(HOST_PORTS_ANNOTATION, "{}"))
+        if not ports:
+            return self.ip, port
+        if str(port) not in ports:
+            raise MeshError(
+                f"port {port} of pod {self.name} cannot be reached from this host; there are {sorted(ports)}"
+            )
+        host, _, number = ports[str(port)].rpartition(":")
+        return host, int(number)
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> Pod:

@@ -15,6 +15,7 @@ TEMPLATES = "inject.istio.io/templates"
 STATUS = "sidecar.istio.io/status"
 ENGINE = "meshdrill.dev/engine"
 ENGINES = ("python", "envoy")
+INTERCEPTION_MODE = "sidecar.istio.io/interceptionMode"
 READINESS_PORT = 15021
 
 _PORTS = (("status-port", READINESS_PORT), ("http-envoy-prom", 15090))
@@ -26,13 +27,17 @@ class InjectionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
-    """What the mesh tells every proxy. Addresses are `host:port`."""
+    """What the mesh tells every proxy. Addresses are `host:port`.
+
+    `intercepted`: pods have networks of their own, in which all traffic is led through the sidecar.
+    """
 
     ca_address: str
     discovery_address: str
     engine: str = "python"
     trust_domain: str = "cluster.local"
     cluster_id: str = "Kubernetes"
+    intercepted: bool = False
 
 
 def inject(template: Mapping[str, Any], workload: str, settings: ProxySettings) -> Manifest:
@@ -50,7 +55,9 @@ def inject(template: Mapping[str, Any], workload: str, settings: ProxySettings) 
     own = next((c for c in spec["containers"] if c["name"] == PROXY), {"name": PROXY})
     apps = [container for container in spec["containers"] if container["name"] != PROXY]
     engine = _engine(annotations, settings)
-    made = _container("router" if _is_gateway(annotations) else "sidecar", engine, settings)
+    role = "router" if _is_gateway(annotations) else "sidecar"
+    made = _container(role, engine, settings)
+    made["env"] += _network_variables(role, annotations, settings)
     metadata["labels"] = labels = _labels(metadata.get("labels") or {}, workload)
     made["env"] += _metadata_variables(workload, labels, apps, settings)
     spec["containers"] = [*apps, _merged(made, own)]
@@ -108,6 +115,17 @@ _FIELDS = (
     ("INSTANCE_IP", "status.podIP"),
     ("SERVICE_ACCOUNT", "spec.serviceAccountName"),
 )
+
+
+def _network_variables(role: str, annotations: Mapping[str, str], settings: ProxySettings) -> list[Manifest]:
+    """The admin pages are within the pod alone where it has a network of its own, as with Istio."""
+    asked = annotations.get(INTERCEPTION_MODE, "REDIRECT")
+    if asked != "REDIRECT":
+        raise InjectionError(f'annotation {INTERCEPTION_MODE}: there is REDIRECT, but no "{asked}"')
+    if not settings.intercepted:
+        return []
+    admin = {"name": "PROXY_ADMIN_ADDRESS", "value": "127.0.0.1"}
+    return [admin, {"name": "ISTIO_META_INTERCEPTION_MODE", "value": "REDIRECT"}] if role == "sidecar" else [admin]
 
 
 def _labels(given: Mapping[str, str], workload: str) -> dict[str, str]:

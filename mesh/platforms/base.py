@@ -9,6 +9,7 @@ from typing import Protocol
 
 from mesh.api.core import ConfigMap, Service
 from mesh.api.pod import ContainerStatus, Pod
+from mesh.client import MeshClient
 
 PROXY_CONTAINER = "istio-proxy"
 APP_PORTS_ANNOTATION = "meshdrill.dev/app-ports"
@@ -16,6 +17,14 @@ APP_PORTS_ANNOTATION = "meshdrill.dev/app-ports"
 
 class PlatformError(Exception):
     """A pod or a mesh cannot run here; the text says why and what to do."""
+
+
+def port_taken(address: str, port: int, why: str) -> str:
+    """What a PlatformError says of a port of this host."""
+    return (
+        f"port {port} of {address}, which the ingress gateway needs, cannot be had ({why}): "
+        f"end what listens there, or choose another one with --port"
+    )
 
 
 class Capability(StrEnum):
@@ -88,6 +97,15 @@ class Platform(Protocol):
     @property
     def control_address(self) -> str:
         """The address that the control plane binds."""
+
+    def claim(self, port: int) -> None:
+        """Makes sure of a port of 127.0.0.1 on this host for a pod to come. Raises PlatformError."""
+
+    def reach_control(self, port: int) -> tuple[str, int]:
+        """An address on this host that reaches `port` of the control plane."""
+
+    def follow(self, client: MeshClient) -> None:
+        """From now on the control plane answers, and says what names the pods are to find."""
 
     def place(self, pod: Pod, surroundings: Surroundings, on_change: Callable[[], None]) -> RunningPod:
         """Gives the pod an address and a folder; starts nothing. `on_change` is called when a status changes.

@@ -5,6 +5,7 @@ Source: Kubernetes, "Configure Liveness, Readiness and Startup Probes".
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ _EAGER_S = 0.1
 _MAX_HEAD = 16 * 1024
 
 Exec = Callable[[Sequence[str], float], Awaitable[ExecResult]]
+Dial = Callable[[str, int], Awaitable[socket.socket]]
+"""A connection to a host and port, made wherever the platform probes from. Raises OSError."""
 
 
 @dataclass(slots=True)
@@ -47,15 +50,30 @@ def eager_pause_s(probe: Probe) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a container's probes go: the pod's address, and the port where the app really listens for each declared."""
+    """Where a container's probes go: the pod's address, and the port where the app really listens for each declared.
+
+    Without `dial` they come from this process's own network.
+    """
 
     address: str
     ports: Mapping[int, int]
     named: Mapping[str, int]
+    dial: Dial | None = None
 
     @classmethod
-    def of(cls, address: str, declared: Sequence[ContainerPort], app_ports: Mapping[int, int]) -> "Target":
-        return cls(address, app_ports, {port.name: port.container_port for port in declared if port.name})
+    def of(
+        cls, address: str, declared: Sequence[ContainerPort], app_ports: Mapping[int, int], dial: Dial | None = None
+    ) -> "Target":
+        return cls(address, app_ports, {port.name: port.container_port for port in declared if port.name}, dial)
+
+    async def connect(
+        self, host: str, port: int, context: ssl.SSLContext | None = None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.dial is None:
+            return await asyncio.open_connection(host, port, ssl=context, limit=_MAX_HEAD)
+        sock = await self.dial(host, port)
+        name = None if context is None else host
+        return await asyncio.open_connection(sock=sock, ssl=context, server_hostname=name, limit=_MAX_HEAD)
 
     def resolve(self, port: int | str) -> int:
         number = self.named.get(str(port), port)
@@ -84,7 +102,9 @@ async def run_probe(probe: Probe, target: Target, execute: Exec) -> str | None:
             if probe.http_get is not None:
                 return await _http(probe.http_get, target)
             if probe.tcp_socket is not None:
-                await _tcp(probe.tcp_socket.host or target.address, target.resolve(probe.tcp_socket.port))
+                action = probe.tcp_socket
+                _, writer = await target.connect(action.host or target.address, target.resolve(action.port))
+                writer.close()
                 return None
             if probe.exec is not None:
                 result = await execute(probe.exec.command, probe.timeout_seconds)
@@ -96,15 +116,10 @@ async def run_probe(probe: Probe, target: Target, execute: Exec) -> str | None:
         return os.strerror(error.errno) if error.errno else str(error)
 
 
-async def _tcp(host: str, port: int) -> None:
-    _, writer = await asyncio.open_connection(host, port)
-    writer.close()
-
-
 async def _http(action: HTTPGetAction, target: Target) -> str | None:
     host, port = action.host or target.address, target.resolve(action.port)
     context = _unverified() if action.scheme == "HTTPS" else None
-    reader, writer = await asyncio.open_connection(host, port, ssl=context, limit=_MAX_HEAD)
+    reader, writer = await target.connect(host, port, context)
     try:
         headers = {"Host": f"{host}:{port}", "User-Agent": "kube-probe/1.32", "Accept": "*/*", "Connection": "close"}
         headers |= {header.name: header.value for header in action.http_headers}

@@ -1,16 +1,15 @@
-"""One run of a mesh on the `process` platform, from an empty state folder to the last process gone."""
+"""One run of a mesh on this machine, from an empty state folder to the last process gone."""
 
 import asyncio
 import contextlib
 import logging
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mesh.client import MeshClient
 from mesh.config.decode import Manifest
@@ -19,11 +18,16 @@ from mesh.platforms.base import PlatformError
 from mesh.platforms.node.api import NodeApi
 from mesh.platforms.node.control_plane import ControlPlane
 from mesh.platforms.node.node import Node
+from mesh.platforms.process.container import Spawn
 from mesh.platforms.process.ledger import OWNER_VARIABLE, Ledger
 from mesh.platforms.process.logs import open_log, tail
 from mesh.platforms.process.platform import ProcessPlatform
 from mesh.platforms.startup import Progress, wait_until_ready
 from mesh.platforms.state import StateFolder
+
+if TYPE_CHECKING:
+    from mesh.platforms.netns.host import HostPorts
+    from mesh.platforms.netns.platform import NetnsPlatform
 
 API_PORT, XDS_PORT = 15014, 15012
 _READY_S = 30.0
@@ -34,7 +38,7 @@ NODE_LOG = "node.log"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOptions:
-    """`manifests` are applied first; `host_ports` are those of this host that they ask for."""
+    """`manifests` are applied first. `host` is given within a lab, and makes the platform `netns`."""
 
     name: str
     state: Path
@@ -43,17 +47,22 @@ class SessionOptions:
     gateway_port: int
     manifests: Sequence[Manifest]
     timeout_s: float
+    host: "HostPorts | None" = None
 
 
 async def run_session(options: SessionOptions, progress: Progress, stop: asyncio.Event) -> None:
     """Returns when `stop` is set and everything has ended. Raises PlatformError, or MeshError of the client, when the
     mesh does not come up; nothing is left running then either."""
-    folder = StateFolder(options.state)
+    host = options.host
+    folder = StateFolder(options.state, _pid(options))
+    if host is not None:
+        host.on_stop(stop.set)
     try:
-        _check_port_is_free(options.gateway_port)
         Ledger(options.state).sweep()
         folder.clear()
-        with _logging(options.state), _reaper(options.state):
+        # Of a lab nothing can be left.
+        reaper = _reaper(options.state) if host is None else contextlib.nullcontext()
+        with _logging(options.state), reaper:
             async with asyncio.TaskGroup() as group, _session(options, folder, group) as session:
                 await session.run_until(stop, progress)
                 progress.say("stopping")
@@ -68,12 +77,17 @@ class _Session:
         self._group = group
         self._tasks: set[asyncio.Task[None]] = set()
         self._root_cert = options.state / "ca" / "root-cert.pem"
-        self.platform = ProcessPlatform(options.state, self._spawn, options.work_folder)
+        self.platform = _platform(options, self._spawn)
+        self.platform.claim(options.gateway_port)
         address = self.platform.control_address
-        self._api_url = f"https://{address}:{API_PORT}"
+        api_host, api_port = self.platform.reach_control(API_PORT)
+        self._api_url = f"https://{api_host}:{api_port}"
         self.control = ControlPlane(self.platform.launcher, options.state, address)
-        self.api = NodeApi(MeshClient(self._api_url, options.state / "token", self._root_cert), self._root_cert)
-        proxies = ProxySettings(f"{address}:{API_PORT}", f"{address}:{XDS_PORT}", options.engine)
+        client = MeshClient(f"https://{address}:{API_PORT}", options.state / "token", self._root_cert)
+        self.api = NodeApi(client, self._root_cert)
+        proxies = ProxySettings(
+            f"{address}:{API_PORT}", f"{address}:{XDS_PORT}", options.engine, intercepted=options.host is not None
+        )
         self.node = Node(self.platform, self.api, proxies, self._spawn)
 
     async def run_until(self, stop: asyncio.Event, progress: Progress) -> None:
@@ -87,6 +101,7 @@ class _Session:
         self.node.start(self._options.manifests)
         await self._control_answers()
         self._publish()
+        self.platform.follow(self.api.client)
         await self.api.call(self.api.client.apply_all, [dict(manifest.raw) for manifest in self._options.manifests])
         self.node.follow()
         await wait_until_ready(self.node, self.platform, progress, self._options.timeout_s)
@@ -134,7 +149,7 @@ class _Session:
             gateway=gateway_url(self._options.gateway_port),
             engine=self._options.engine,
             platform=self.platform.name,
-            node_pid=os.getpid(),
+            node_pid=_pid(self._options),
         )
 
 
@@ -188,13 +203,14 @@ def _reaper(state: Path) -> Iterator[None]:
         process.wait()
 
 
-def _check_port_is_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise PlatformError(
-                f"port {port} of 127.0.0.1, which the ingress gateway needs, cannot be had ({error.strerror}): "
-                f"end what listens there, or choose another one with --port"
-            ) from error
+def _platform(options: SessionOptions, spawn: Spawn) -> "ProcessPlatform | NetnsPlatform":
+    if options.host is None:
+        return ProcessPlatform(options.state, spawn, options.work_folder)
+    from mesh.platforms.netns.platform import NetnsPlatform  # noqa: PLC0415 - Linux alone has what it needs
+
+    return NetnsPlatform(options.state, spawn, options.work_folder, options.host)
+
+
+def _pid(options: SessionOptions) -> int:
+    """Whom to signal to end the mesh: in a lab this process has another pid than outside."""
+    return os.getpid() if options.host is None else options.host.parent

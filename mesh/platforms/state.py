@@ -17,7 +17,8 @@ _NOT_KEPT = ("mesh.json", "token", "store.db", "store.db-wal", "store.db-shm", "
 class StateFolder:
     """Held by one node at a time, by a lock that ends with its process. The root key in `ca/` is kept between runs."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pid: int) -> None:
+        """`pid` is whom `meshdrill down` is to signal. Raises PlatformError when the folder is held."""
         self.path = path
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.stat().st_mode & 0o077:
@@ -31,7 +32,7 @@ class StateFolder:
                 f"a mesh is already running in {path}: see `meshdrill status`, or end it with `meshdrill down`"
             ) from error
         os.truncate(self._lock, 0)
-        os.write(self._lock, str(os.getpid()).encode())
+        os.write(self._lock, str(pid).encode())
 
     def clear(self) -> None:
         """Leaves nothing of an earlier run but its root key."""

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from signal import Signals
-from typing import Any
+from typing import Any, Protocol
 
 from mesh.api.pod import ContainerStatus, LifecycleHandler, Probe
 from mesh.platforms.backoff import Backoff
@@ -23,9 +24,18 @@ Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 _MAX_OUTPUT = 1024 * 1024
 
 
+class Enclosure(Protocol):
+    """What is around a container's processes. Both are carried out in the child, between fork and exec."""
+
+    def enter(self) -> None: ...
+
+    def join(self, container: int) -> Callable[[], None]:
+        """Into the enclosure of the running container whose process has this pid."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerPlan:
-    """What to run and how to see whether it is well."""
+    """What to run and how to see whether it is well. Without `enclosure` it runs among the processes of this host."""
 
     name: str
     label: str
@@ -40,6 +50,7 @@ class ContainerPlan:
     pre_stop: LifecycleHandler | None = None
     restart: str = "Always"
     image: str = ""
+    enclosure: Enclosure | None = None
 
 
 class ContainerProcess:
@@ -89,6 +100,9 @@ class ContainerProcess:
 
     async def exec(self, command: Sequence[str], timeout_s: float) -> ExecResult:
         """Runs a command beside the container's process, in its environment and folder."""
+        enclosure = self.plan.enclosure
+        if enclosure is not None and (self._group is None or not self._group.is_running):
+            return ExecResult(126, f"container {self.plan.name} is not running")
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
@@ -98,8 +112,9 @@ class ContainerProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=None if enclosure is None or self._group is None else enclosure.join(self._group.pid),
             )
-        except OSError as error:
+        except (OSError, subprocess.SubprocessError) as error:
             return ExecResult(127, str(error))
         try:
             output, _ = await asyncio.wait_for(process.communicate(), timeout_s)
@@ -128,7 +143,12 @@ class ContainerProcess:
         self._probe_failure = ""
         try:
             group = await self._launcher.start(
-                self.plan.label, self.plan.argv, env=self.plan.env, cwd=self.plan.cwd, log=self.plan.log
+                self.plan.label,
+                self.plan.argv,
+                env=self.plan.env,
+                cwd=self.plan.cwd,
+                log=self.plan.log,
+                enter=None if self.plan.enclosure is None else self.plan.enclosure.enter,
             )
         except OSError as error:
             return _terminated(128, started_at, "StartError", str(error))

@@ -1,7 +1,7 @@
 """The environment of a container, as the kubelet makes it. Pure: no I/O, and nothing of our own environment unasked."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from mesh.api.core import Service
@@ -17,13 +17,20 @@ _HTTP = ("http", "http2", "grpc", "grpc-web")
 
 
 def container_environment(
-    container: Container, pod: Pod, surroundings: Surroundings, defaults: Mapping[str, str]
+    container: Container,
+    pod: Pod,
+    surroundings: Surroundings,
+    defaults: Mapping[str, str],
+    service_host: Callable[[Service, str], str],
 ) -> dict[str, str]:
-    """`defaults`, the Service variables, `envFrom` and `env`, each over the one before it.
+    """`defaults`, the Service variables, `envFrom` and `env`, each over the one before it. `service_host` says at which
+    host a pod, given by its address, finds a service.
 
     Raises PlatformError for a reference that does not resolve.
     """
-    result = {**service_variables(surroundings.services, pod.status.pod_ip), **defaults}
+    address = pod.status.pod_ip
+    variables = service_variables(surroundings.services, lambda service: service_host(service, address))
+    result = {**variables, **defaults}
     for source in container.env_from:
         result |= _from_config_map(source, surroundings, container.name)
     for variable in container.env:
@@ -54,24 +61,29 @@ def proxy_variables(pod_ip: str, folder: Path) -> dict[str, str]:
     return {**variables, "GRPC_XDS_BOOTSTRAP": str(folder / "grpc-bootstrap.json")}
 
 
-def service_variables(services: Iterable[Service], pod_ip: str) -> dict[str, str]:
-    """Kubernetes' `<SERVICE>_SERVICE_HOST`, `_PORT` and the link variables of Docker.
+def loopback_host(service: Service, pod_ip: str) -> str:
+    """There are no cluster addresses on loopback. An HTTP service is reached by its name through the proxy variables;
+    a TCP service at the pod's own address, where the sidecar listens for it."""
+    is_http = any(_is_http(port.name, port.app_protocol) for port in service.spec.ports)
+    return full_name(service) if is_http else pod_ip
 
-    There are no cluster addresses on this platform. An HTTP service is reached by its name through the proxy variables;
-    a TCP service at the pod's own address, where the sidecar listens for it.
-    """
+
+def full_name(service: Service) -> str:
+    return f"{service.name}.{service.namespace}.svc.cluster.local"
+
+
+def service_variables(services: Iterable[Service], host_of: Callable[[Service], str]) -> dict[str, str]:
+    """Kubernetes' `<SERVICE>_SERVICE_HOST`, `_PORT` and the link variables of Docker."""
     result: dict[str, str] = {}
     for service in services:
         if service.spec.ports:
-            result |= _links(service, pod_ip)
+            result |= _links(service, host_of(service))
     return result
 
 
-def _links(service: Service, pod_ip: str) -> dict[str, str]:
+def _links(service: Service, host: str) -> dict[str, str]:
     prefix = service.name.upper().replace("-", "_")
     first = service.spec.ports[0]
-    is_http = any(_is_http(port.name, port.app_protocol) for port in service.spec.ports)
-    host = f"{service.name}.{service.namespace}.svc.cluster.local" if is_http else pod_ip
     result = {f"{prefix}_SERVICE_HOST": host, f"{prefix}_SERVICE_PORT": str(first.port)}
     result[f"{prefix}_PORT"] = f"{first.protocol.lower()}://{host}:{first.port}"
     for port in service.spec.ports:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from signal import Signals
 
@@ -72,10 +72,19 @@ class Launcher:
         self._bind_to_us = die_with_parent()
 
     async def start(
-        self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        log: Path,
+        enter: Callable[[], None] | None = None,
     ) -> ProcessGroup:
-        """Runs `argv`, its output appended to `log`. Raises OSError when it cannot be started."""
+        """Runs `argv`, its output appended to `log`; `enter` is called in the child before. Raises OSError when it
+        cannot be started."""
         output = open_log(log)
+        bind = self._bind_to_us
         try:
             process = await asyncio.create_subprocess_exec(
                 *_resolved(argv),
@@ -85,8 +94,10 @@ class Launcher:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=self._bind_to_us,
+                preexec_fn=_in_turn(bind, enter),
             )
+        except subprocess.SubprocessError as error:
+            raise OSError(f"{error} See the container's log.") from error
         finally:
             os.close(output)
         self._ledger.add(process.pid, name)
@@ -102,6 +113,17 @@ def base_environment() -> dict[str, str]:
         if name in os.environ:
             result[name] = os.environ[name]
     return result
+
+
+def _in_turn(first: Callable[[], None] | None, second: Callable[[], None] | None) -> Callable[[], None] | None:
+    if first is None or second is None:
+        return first or second
+
+    def both() -> None:
+        first()
+        second()
+
+    return both
 
 
 def _resolved(argv: Sequence[str]) -> list[str]:

@@ -22,11 +22,15 @@ _POLL_S = 0.02
 
 @dataclass(frozen=True)
 class Record:
-    """A process group that we started: its leader's pid (the group's id too) and the leader's start time."""
+    """A process group that we started: its leader's pid (the group's id too) and the leader's start time.
+
+    `space` is the pid namespace in which the pid means this process.
+    """
 
     pid: int
     started: str
     name: str
+    space: str
 
 
 class Ledger:
@@ -47,7 +51,7 @@ class Ledger:
         if started is None:
             return  # it has ended already: nothing to end later
         file = self._folder / str(pid)
-        file.write_text(json.dumps({"pid": pid, "started": started, "name": name}))
+        file.write_text(json.dumps({"pid": pid, "started": started, "name": name, "space": _pid_space()}))
 
     def remove(self, pid: int) -> None:
         (self._folder / str(pid)).unlink(missing_ok=True)
@@ -56,13 +60,14 @@ class Ledger:
         for file in sorted(self._folder.iterdir()):
             try:
                 fields = json.loads(file.read_text())
-                yield Record(int(fields["pid"]), str(fields["started"]), str(fields["name"]))
+                yield Record(int(fields["pid"]), str(fields["started"]), str(fields["name"]), str(fields["space"]))
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # removed, or cut short by a kill in mid-write: the mark finds its process
 
     def ours(self) -> set[int]:
         """The pids alive that belong to this mesh, this process left out."""
-        alive = {r.pid for r in self.records() if start_time(r.pid) == r.started}
+        space = _pid_space()
+        alive = {r.pid for r in self.records() if r.space == space and start_time(r.pid) == r.started}
         return (alive | marked(str(self._state))) - {os.getpid()}
 
     def sweep(self, patience_s: float = 5.0) -> list[int]:
@@ -82,6 +87,14 @@ class Ledger:
         for file in self._folder.iterdir():
             file.unlink(missing_ok=True)
         return sorted(killed)
+
+
+def _pid_space() -> str:
+    """Names this process's pid namespace; empty where there are none."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def start_time(pid: int) -> str | None:

@@ -3,12 +3,15 @@
 The container holds the file, not a pipe to us, so its output costs us nothing and outlives us.
 """
 
+import asyncio
 import os
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 MAX_BYTES = 16 * 1024 * 1024
 _TAIL_BYTES = 64 * 1024
+_ROTATE_EVERY_S = 5.0
 
 
 def open_log(file: Path) -> int:
@@ -30,6 +33,14 @@ def rotate(file: Path, max_bytes: int = MAX_BYTES) -> bool:
     shutil.copyfile(file, file.with_name(file.name + ".1"))
     os.truncate(file, 0)
     return True
+
+
+async def keep_small(files: Callable[[], Iterable[Path]]) -> None:
+    """Looks after them until cancelled."""
+    while True:
+        await asyncio.sleep(_ROTATE_EVERY_S)
+        for file in files():
+            rotate(file)
 
 
 def tail(file: Path, lines: int) -> list[str]:

@@ -4,13 +4,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
+from mesh.api.core import Service
 from mesh.api.pod import Container, Pod
 from mesh.platforms import probes
 from mesh.platforms.base import APP_PORTS_ANNOTATION, PROXY_CONTAINER, Surroundings
 from mesh.platforms.process.addresses import free_port
-from mesh.platforms.process.container import ContainerPlan
-from mesh.platforms.process.environment import container_environment, expand, proxy_variables
+from mesh.platforms.process.container import ContainerPlan, Enclosure
+from mesh.platforms.process.environment import container_environment, expand, loopback_host, proxy_variables
 from mesh.platforms.process.launcher import base_environment
 
 _SIDECAR_PORTS = frozenset({15000, 15001, 15006, 15020, 15021, 15080, 15090})
@@ -33,40 +35,95 @@ class Folders:
         return list((self.state / "logs").glob("*.log"))
 
 
-class PodPlan:
-    """One pod at `address`. In the mesh a declared container port is the sidecar's, so the app gets another port.
+class Habitat(Protocol):
+    """Where one pod lives: what differs between platforms that run containers as processes of this machine."""
 
-    Raises PlatformError for what does not resolve: a variable, a probe's port.
-    """
+    address: str
+    host_address: str
 
-    def __init__(self, pod: Pod, address: str, surroundings: Surroundings, folders: Folders) -> None:
-        self._in_mesh = any(container.name == PROXY_CONTAINER for container in pod.spec.containers)
-        self._surroundings = surroundings
-        self._folders = folders
-        self._app_ports = self._choose_ports(pod, address)
-        self.pod = self._assigned(pod, address)
-        self.containers = [self._plan(container) for container in pod.spec.containers]
+    @property
+    def dial(self) -> probes.Dial | None:
+        """How probes connect, where not from this process's own network."""
 
-    def _choose_ports(self, pod: Pod, address: str) -> Mapping[int, int]:
+    @property
+    def listen_address(self) -> str:
+        """Where an app listens that asks for `HOST`."""
+
+    def app_ports(self, pod: Pod, *, in_mesh: bool) -> Mapping[int, int]:
+        """The ports at which the app listens, by declared port, where the two differ."""
+
+    def annotations(self) -> Mapping[str, str]: ...
+
+    def variables(self, folder: Path) -> Mapping[str, str]:
+        """What an app in the mesh needs to go through its sidecar. `folder` is where the pod's agent writes."""
+
+    def service_host(self, service: Service, pod_ip: str) -> str: ...
+
+    def enclosure(self, container: str, cwd: Path) -> Enclosure | None: ...
+
+
+class LoopbackHabitat:
+    """An address on loopback, beside all the others. In the mesh a declared container port is the sidecar's, so the app
+    gets another port."""
+
+    host_address = "127.0.0.1"
+    dial = None
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    @property
+    def listen_address(self) -> str:
+        return self.address
+
+    def app_ports(self, pod: Pod, *, in_mesh: bool) -> Mapping[int, int]:
         chosen: dict[int, int] = {}
         for container in pod.spec.containers:
             for port in container.ports:
-                if self._in_mesh and container.name != PROXY_CONTAINER and port.protocol == "TCP":
-                    chosen[port.container_port] = free_port(address, _SIDECAR_PORTS | set(chosen.values()))
+                if in_mesh and container.name != PROXY_CONTAINER and port.protocol == "TCP":
+                    chosen[port.container_port] = free_port(self.address, _SIDECAR_PORTS | set(chosen.values()))
         return chosen
 
-    def _assigned(self, pod: Pod, address: str) -> Pod:
-        annotations = dict(pod.metadata.annotations)
+    def annotations(self) -> Mapping[str, str]:
+        return {}
+
+    def variables(self, folder: Path) -> Mapping[str, str]:
+        return proxy_variables(self.address, folder)
+
+    def service_host(self, service: Service, pod_ip: str) -> str:
+        return loopback_host(service, pod_ip)
+
+    def enclosure(self, container: str, cwd: Path) -> Enclosure | None:
+        return None
+
+
+class PodPlan:
+    """One pod in its habitat. Raises PlatformError for what does not resolve: a variable, a probe's port."""
+
+    def __init__(self, pod: Pod, habitat: Habitat, surroundings: Surroundings, folders: Folders) -> None:
+        self._in_mesh = any(container.name == PROXY_CONTAINER for container in pod.spec.containers)
+        self._surroundings = surroundings
+        self._folders = folders
+        self._habitat = habitat
+        self._app_ports = habitat.app_ports(pod, in_mesh=self._in_mesh)
+        self.pod = self._assigned(pod)
+        self.containers = [self._plan(container) for container in pod.spec.containers]
+
+    def _assigned(self, pod: Pod) -> Pod:
+        annotations = {**pod.metadata.annotations, **self._habitat.annotations()}
         if self._app_ports:
             annotations[APP_PORTS_ANNOTATION] = json.dumps({str(port): to for port, to in self._app_ports.items()})
         metadata = replace(pod.metadata, annotations=annotations)
-        return replace(pod, metadata=metadata, status=replace(pod.status, pod_ip=address, host_ip="127.0.0.1"))
+        status = replace(pod.status, pod_ip=self._habitat.address, host_ip=self._habitat.host_address)
+        return replace(pod, metadata=metadata, status=status)
 
     def _plan(self, container: Container) -> ContainerPlan:
         is_proxy = container.name == PROXY_CONTAINER
-        env = container_environment(container, self.pod, self._surroundings, self._defaults(container))
+        service_host = self._habitat.service_host
+        env = container_environment(container, self.pod, self._surroundings, self._defaults(container), service_host)
         ports = {} if is_proxy else self._app_ports
-        target = probes.Target.of(self.pod.status.pod_ip, container.ports, ports)
+        target = probes.Target.of(self.pod.status.pod_ip, container.ports, ports, self._habitat.dial)
+        cwd = self._folders.pod(self.pod.name) if is_proxy else self._folders.work / container.working_dir
         for probe in (container.startup_probe, container.readiness_probe, container.liveness_probe):
             probes.check(probe, target)
         return ContainerPlan(
@@ -74,7 +131,7 @@ class PodPlan:
             label=f"{self.pod.name}.{container.name}",
             argv=[expand(word, env) for word in (*container.command, *container.args)],
             env=env,
-            cwd=self._folders.pod(self.pod.name) if is_proxy else self._folders.work / container.working_dir,
+            cwd=cwd,
             log=self._folders.log(self.pod.name, container.name),
             target=target,
             startup=container.startup_probe,
@@ -83,17 +140,18 @@ class PodPlan:
             pre_stop=container.lifecycle.pre_stop if container.lifecycle else None,
             restart=self.pod.spec.restart_policy,
             image=container.image,
+            enclosure=self._habitat.enclosure(container.name, cwd),
         )
 
     def _defaults(self, container: Container) -> dict[str, str]:
         if container.name == PROXY_CONTAINER:
             return base_environment()
-        proxy = proxy_variables(self.pod.status.pod_ip, self._folders.pod(self.pod.name)) if self._in_mesh else {}
+        proxy = self._habitat.variables(self._folders.pod(self.pod.name)) if self._in_mesh else {}
         return {**base_environment(), **proxy, **self._listen_variables(container)}
 
     def _listen_variables(self, container: Container) -> dict[str, str]:
         """`HOST` and `PORT`, where the app must listen; also `PORT_<name or number>` for each of several ports."""
-        result = {"HOST": self.pod.status.pod_ip}
+        result = {"HOST": self._habitat.listen_address}
         for port in reversed(container.ports):
             listens = str(self._app_ports.get(port.container_port, port.container_port))
             result[f"PORT_{(port.name or str(port.container_port)).upper().replace('-', '_')}"] = listens

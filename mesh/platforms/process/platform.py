@@ -1,21 +1,21 @@
 """The `process` platform: a pod is some processes with an address of their own on loopback. No privileges needed."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 from mesh.api.pod import Pod
-from mesh.platforms.base import Capability, PlatformError, RunningPod, Surroundings
+from mesh.client import MeshClient
+from mesh.platforms.base import Capability, PlatformError, RunningPod, Surroundings, port_taken
 from mesh.platforms.process.addresses import take_block
 from mesh.platforms.process.container import Spawn
 from mesh.platforms.process.launcher import Launcher
 from mesh.platforms.process.ledger import Ledger
-from mesh.platforms.process.logs import rotate
-from mesh.platforms.process.plan import Folders, PodPlan
+from mesh.platforms.process.logs import keep_small
+from mesh.platforms.process.plan import Folders, LoopbackHabitat, PodPlan
 from mesh.platforms.process.pod import ProcessPod
 from mesh.platforms.process.refusals import refuse_what_is_lacking
-
-_ROTATE_EVERY_S = 5.0
 
 
 class ProcessPlatform:
@@ -31,17 +31,32 @@ class ProcessPlatform:
         self._block = take_block()
         self._pods: dict[str, ProcessPod] = {}
         self.launcher = Launcher(self._ledger)
-        self._keeper = spawn(self._keep_logs_small())
+        self._keeper = spawn(keep_small(self._folders.logs))
 
     @property
     def control_address(self) -> str:
         return self._block.control
 
+    def claim(self, port: int) -> None:
+        """Only looks whether it is free: the pod's proxy binds it."""
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise PlatformError(port_taken("127.0.0.1", port, error.strerror or str(error))) from error
+
+    def reach_control(self, port: int) -> tuple[str, int]:
+        return self.control_address, port
+
+    def follow(self, client: MeshClient) -> None:
+        """Nothing: apps name no addresses here, their proxies do."""
+
     def place(self, pod: Pod, surroundings: Surroundings, on_change: Callable[[], None]) -> ProcessPod:
         refuse_what_is_lacking(pod)
         address = self._block.take()
         try:
-            plan = PodPlan(pod, address, surroundings, self._folders)
+            plan = PodPlan(pod, LoopbackHabitat(address), surroundings, self._folders)
         except PlatformError:
             self._block.give_back(address)
             raise
@@ -68,9 +83,3 @@ class ProcessPlatform:
     def _forget(self, pod: ProcessPod) -> None:
         self._pods.pop(pod.pod.name, None)
         self._block.give_back(pod.pod.status.pod_ip)
-
-    async def _keep_logs_small(self) -> None:
-        while True:
-            await asyncio.sleep(_ROTATE_EVERY_S)
-            for file in self._folders.logs():
-                rotate(file)

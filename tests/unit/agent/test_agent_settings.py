@@ -134,3 +134,18 @@ def test_the_pod_knows_its_own_half_of_the_labels() -> None:
     own = own_workload(settings())
     assert (own.workload, own.canonical_service, own.canonical_revision) == ("web-v1", "web", "v1")
     assert own.principal == "spiffe://cluster.local/ns/shop/sa/web"
+
+
+def test_where_traffic_is_captured_the_proxys_own_bears_a_mark() -> None:
+    document = bootstrap(settings(ISTIO_META_INTERCEPTION_MODE="REDIRECT"))
+    (option,) = document["cluster_manager"]["upstream_bind_config"]["socket_options"]
+    assert option == {"level": 1, "name": 36, "int_value": 1337, "state": "STATE_PREBIND"}
+    assert "cluster_manager" not in bootstrap(settings())
+
+
+def test_the_admin_pages_are_at_the_pods_address_unless_told_otherwise() -> None:
+    def admin(**changes: str) -> str:
+        return str(bootstrap(settings(**changes))["admin"]["address"]["socket_address"]["address"])
+
+    assert admin() == ENVIRON["INSTANCE_IP"]
+    assert admin(PROXY_ADMIN_ADDRESS="127.0.0.1") == "127.0.0.1"

@@ -1,5 +1,6 @@
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,3 +126,18 @@ def test_an_injected_pod_is_a_pod() -> None:
     assert isinstance(pod.resource, Pod)
     labels = next(e.value for e in pod.resource.spec.containers[1].env if e.name == "ISTIO_METAJSON_LABELS")
     assert json.loads(labels)["app"] == "a$$(b)"
+
+
+def test_a_pod_with_a_network_of_its_own_is_captured_and_a_gateway_is_not() -> None:
+    captured = replace(SETTINGS, intercepted=True)
+    of_sidecar = variables(inject(template(), "web", captured))
+    of_gateway = variables(inject(template(annotations={"inject.istio.io/templates": "gateway"}), "in", captured))
+    assert of_sidecar["ISTIO_META_INTERCEPTION_MODE"] == "REDIRECT"
+    assert "ISTIO_META_INTERCEPTION_MODE" not in of_gateway
+    assert of_sidecar["PROXY_ADMIN_ADDRESS"] == of_gateway["PROXY_ADMIN_ADDRESS"] == "127.0.0.1"
+    assert "PROXY_ADMIN_ADDRESS" not in variables(inject(template(), "web", SETTINGS))
+
+
+def test_another_way_of_interception_is_refused() -> None:
+    with pytest.raises(InjectionError, match="TPROXY"):
+        inject(template(annotations={"sidecar.istio.io/interceptionMode": "TPROXY"}), "web", SETTINGS)

@@ -17,7 +17,13 @@ from mesh.api.pod import (
     PodStatus,
 )
 from mesh.platforms.base import PlatformError, Surroundings
-from mesh.platforms.process.environment import container_environment, expand, proxy_variables, service_variables
+from mesh.platforms.process.environment import (
+    container_environment,
+    expand,
+    loopback_host,
+    proxy_variables,
+    service_variables,
+)
 
 POD = Pod(
     api_version="v1",
@@ -35,7 +41,7 @@ def environment(
 ) -> dict[str, str]:
     container = Container(name="web", env=env, env_from=env_from)
     surroundings = Surroundings(services, {"settings": SETTINGS})
-    return container_environment(container, POD, surroundings, {"PORT": "4000", "PATH": "/bin"})
+    return container_environment(container, POD, surroundings, {"PORT": "4000", "PATH": "/bin"}, loopback_host)
 
 
 def field(path: str) -> EnvVar:
@@ -127,7 +133,7 @@ def test_http_services_are_named_and_tcp_services_are_at_the_sidecar() -> None:
             service("db", ServicePort(port=3306, name="mysql")),
             service("headless"),
         ],
-        "127.90.1.1",
+        lambda each: loopback_host(each, "127.90.1.1"),
     )
     assert found["MY_API_SERVICE_HOST"] == "my-api.shop.svc.cluster.local"
     assert found["MY_API_SERVICE_PORT"] == "9080"

@@ -1,0 +1,75 @@
+"""Ports of the host that lead into the lab: accepted here, connected from wherever in the lab they are to lead to."""
+
+import asyncio
+import socket
+
+from mesh.platforms.netns.host import HostPorts
+from mesh.platforms.netns.splice import Dial, splice
+from mesh.platforms.process.container import Spawn
+
+Address = tuple[str, int]
+LOOPBACK = "127.0.0.1"
+
+
+class Forwards:
+    """All of a lab's. A port stays open when what it led to is gone, for whoever is to follow, until it is closed."""
+
+    def __init__(self, host: HostPorts, spawn: Spawn) -> None:
+        self._host = host
+        self._spawn = spawn
+        self._open: dict[Address, _Forward] = {}
+
+    def claim(self, address: str, port: int) -> Address:
+        """Opens a port, 0 for any free one, unless it is ours already. Raises PlatformError."""
+        if (address, port) in self._open:
+            return address, port
+        forward = _Forward(self._host.listen(address, port), self._spawn)
+        found = forward.address
+        self._open[found] = forward
+        return found
+
+    def lead(self, address: str, port: int, dial: Dial) -> Address:
+        """From now on the port leads to what `dial` connects to. Raises PlatformError."""
+        found = self.claim(address, port)
+        self._open[found].dial = dial
+        return found
+
+    def unlead(self, address: Address, dial: Dial) -> None:
+        """The port leads nowhere, unless it leads elsewhere by now."""
+        forward = self._open.get(address)
+        if forward is not None and forward.dial == dial:
+            forward.dial = None
+
+    def close(self, address: Address) -> None:
+        forward = self._open.pop(address, None)
+        if forward is not None:
+            forward.close()
+
+    def close_all(self) -> None:
+        for address in list(self._open):
+            self.close(address)
+
+
+class _Forward:
+    def __init__(self, listening: socket.socket, spawn: Spawn) -> None:
+        self.address: Address = listening.getsockname()
+        self.dial: Dial | None = None
+        self._listening = listening
+        self._spawn = spawn
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(listening.fileno(), self._accept)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._listening.fileno())
+        self._listening.close()
+
+    def _accept(self) -> None:
+        """One at a time: the loop comes back as long as there are more."""
+        try:
+            accepted, _ = self._listening.accept()
+        except OSError:  # it was gone before it was accepted, or we have no descriptor left and must wait
+            return
+        if self.dial is None:
+            accepted.close()
+        else:
+            self._spawn(splice(accepted, self.dial))
