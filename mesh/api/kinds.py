@@ -14,6 +14,7 @@ from mesh.api.meshdrill import GROUP, Drill, Fault
 from mesh.api.meta import Resource
 from mesh.api.peer_authentication import PeerAuthentication
 from mesh.api.pod import Deployment, Pod
+from mesh.api.service_entry import ServiceEntry
 from mesh.api.virtual_service import VirtualService
 
 CORE = ""
@@ -60,6 +61,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("VirtualService", NETWORKING, _ISTIO_NETWORKING, "virtualservices", VirtualService),
     Kind("DestinationRule", NETWORKING, _ISTIO_NETWORKING, "destinationrules", DestinationRule),
     Kind("Gateway", NETWORKING, _ISTIO_NETWORKING, "gateways", Gateway),
+    Kind("ServiceEntry", NETWORKING, _ISTIO_NETWORKING, "serviceentries", ServiceEntry),
     Kind("PeerAuthentication", SECURITY, _ISTIO_SECURITY, "peerauthentications", PeerAuthentication),
     Kind("Fault", GROUP, ("v1alpha1",), "faults", Fault),
     Kind("Drill", GROUP, ("v1alpha1",), "drills", Drill),

@@ -102,6 +102,12 @@ def _gateway(manifest: Manifest) -> list[object]:
     return [ports, _labels(manifest["spec"].get("selector", {}))]
 
 
+def _service_entry(manifest: Manifest) -> list[object]:
+    spec = manifest["spec"]
+    hosts = json.dumps(spec.get("hosts", []))
+    return [hosts, spec.get("location", "MESH_EXTERNAL"), spec.get("resolution", "NONE")]
+
+
 def _peer_authentication(manifest: Manifest) -> list[object]:
     return [manifest.get("spec", {}).get("mtls", {}).get("mode", "")]
 
@@ -122,6 +128,7 @@ _COLUMNS: Mapping[str, tuple[list[str], Cells]] = {
     "VirtualService": (["GATEWAYS", "HOSTS"], _virtual_service),
     "DestinationRule": (["HOST"], lambda manifest: [manifest["spec"]["host"]]),
     "Gateway": (["PORTS", "SELECTOR"], _gateway),
+    "ServiceEntry": (["HOSTS", "LOCATION", "RESOLUTION"], _service_entry),
     "PeerAuthentication": (["MODE"], _peer_authentication),
     "Fault": (["RESOURCES", "EXPIRES"], _fault),
 }

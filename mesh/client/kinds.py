@@ -40,6 +40,7 @@ KINDS = (
     Kind("VirtualService", "networking.istio.io/v1", "virtualservices", "vs"),
     Kind("DestinationRule", "networking.istio.io/v1", "destinationrules", "dr"),
     Kind("Gateway", "networking.istio.io/v1", "gateways", "gw"),
+    Kind("ServiceEntry", "networking.istio.io/v1", "serviceentries", "se"),
     Kind("PeerAuthentication", "security.istio.io/v1", "peerauthentications", "pa"),
     Kind("Fault", "meshdrill.dev/v1alpha1", "faults", "fault"),
     Kind("Drill", "meshdrill.dev/v1alpha1", "drills", "drill"),

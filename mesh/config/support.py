@@ -81,11 +81,17 @@ _GATEWAY = (
     ),
 )  # fmt: skip
 
+_SERVICE_ENTRY = (
+    Unsupported("resolution", "use DNS", _values("DYNAMIC_DNS")),
+    Unsupported("endpoints[].network", "there is one network: leave it out"),
+)
+
 UNSUPPORTED: Mapping[str, tuple[Unsupported, ...]] = {
     "VirtualService": _VIRTUAL_SERVICE,
     "DestinationRule": _DESTINATION_RULE,
     "Gateway": _GATEWAY,
     "PeerAuthentication": (),
+    "ServiceEntry": _SERVICE_ENTRY,
 }
 """Kind to the fields of its `spec` that are refused."""
 

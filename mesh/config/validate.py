@@ -12,6 +12,7 @@ from mesh.api.meshdrill import Fault
 from mesh.api.meta import Resource
 from mesh.api.peer_authentication import PeerAuthentication
 from mesh.api.pod import Deployment, Pod
+from mesh.api.service_entry import ServiceEntry
 from mesh.api.virtual_service import VirtualService
 from mesh.config.decode import Manifest
 from mesh.config.mesh_config import holds_mesh_config, read_mesh_config
@@ -22,6 +23,7 @@ from mesh.config.rules.destination_rule import check_destination_rule
 from mesh.config.rules.gateway import check_gateway
 from mesh.config.rules.kubernetes import check_deployment, check_metadata, check_pod, check_service
 from mesh.config.rules.peer_authentication import check_peer_authentication
+from mesh.config.rules.service_entry import check_service_entry
 from mesh.config.rules.virtual_service import check_virtual_service
 from mesh.config.support import unsupported_fields
 
@@ -29,6 +31,7 @@ _RULES: Mapping[type[Resource], Callable[[Any, Place], None]] = {
     VirtualService: check_virtual_service,
     DestinationRule: check_destination_rule,
     Gateway: check_gateway,
+    ServiceEntry: check_service_entry,
     PeerAuthentication: check_peer_authentication,
     Service: check_service,
     Deployment: check_deployment,

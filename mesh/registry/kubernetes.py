@@ -1,20 +1,25 @@
-"""The registry adapter for Kubernetes objects: what the endpoint controller does, one changed object at a time."""
+"""The registry adapter for Kubernetes objects and ServiceEntries: what the endpoint controller does."""
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from mesh.api import core
 from mesh.api.meta import Resource
 from mesh.api.pod import Pod
+from mesh.api.service_entry import ServiceEntry
 from mesh.registry.changes import Listener, RegistryChange
+from mesh.registry.entries import to_services, with_addresses
 from mesh.registry.translate import BadAnnotationError, to_service, to_workload
-from mesh.registry.types import Endpoint, Service, Workload, WorkloadKey, by_age, service_host
+from mesh.registry.types import Discovery, Endpoint, Service, Workload, WorkloadKey, by_age
 
 log = logging.getLogger(__name__)
+
+_Claimant: TypeAlias = tuple[str, str, str]
+"""Kind, namespace and name of an object that speaks of a host."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -25,6 +30,9 @@ class KubernetesRegistry:
 
     def __init__(self) -> None:
         self._services: dict[str, Service] = {}
+        self._claims: defaultdict[str, dict[_Claimant, Service]] = defaultdict(dict)
+        self._entry_hosts: dict[_Claimant, tuple[str, ...]] = {}
+        self._auto_addresses: dict[str, str] = {}
         self._workloads: dict[WorkloadKey, Workload] = {}
         self._members: dict[str, dict[WorkloadKey, Workload]] = {}
         self._selectors: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
@@ -39,15 +47,16 @@ class KubernetesRegistry:
         self._listeners.append(listener)
 
     def change(self, upserts: Iterable[Resource], deletions: Iterable[Resource] = ()) -> None:
-        """Take in changed and deleted objects, pass over kinds other than Service and Pod, and tell listeners."""
-        services: dict[str, Service | None] = {}
+        """Take in changed and deleted Services, Pods and ServiceEntries, pass over other kinds, and tell listeners."""
+        claimed: set[str] = set()
         workloads: dict[WorkloadKey, Workload | None] = {}
         for resource, gone in _all(upserts, deletions):
-            if isinstance(resource, core.Service):
-                services[service_host(resource.name, resource.namespace)] = None if gone else to_service(resource)
+            if isinstance(resource, core.Service | ServiceEntry):
+                claimed |= self._claim(resource, gone)
             elif isinstance(resource, Pod):
                 workloads[WorkloadKey(resource.namespace, resource.name)] = None if gone else _workload(resource)
-        services = {host: new for host, new in services.items() if new != self._services.get(host)}
+        wanted = {host: self._winner(host) for host in sorted(claimed)}
+        services = {host: new for host, new in wanted.items() if new != self._services.get(host)}
         workloads = {key: new for key, new in workloads.items() if new != self._workloads.get(key)}
         if services or workloads:
             hosts: set[str] = set(services)
@@ -57,6 +66,35 @@ class KubernetesRegistry:
             for host, service in services.items():
                 keys |= self._replace_service(host, service)
             self._tell(services, workloads, hosts, keys)
+
+    def _claim(self, resource: core.Service | ServiceEntry, gone: bool) -> set[str]:
+        """Note what the object says of its hosts; the hosts that it spoke of before, or does now."""
+        claimant = resource.KIND, resource.namespace, resource.name
+        former = self._entry_hosts.pop(claimant, ())
+        for host in former:
+            del self._claims[host][claimant]
+        said = [] if gone else list(self._said(resource))
+        for service in said:
+            self._claims[service.host][claimant] = service
+        hosts = tuple(service.host for service in said)
+        if hosts:
+            self._entry_hosts[claimant] = hosts
+        for host in former:
+            if not self._claims[host]:
+                del self._claims[host]
+                self._auto_addresses.pop(host, None)
+        return {*former, *hosts}
+
+    def _said(self, resource: core.Service | ServiceEntry) -> Iterator[Service]:
+        if isinstance(resource, ServiceEntry):
+            yield from with_addresses(to_services(resource), self._auto_addresses)
+        elif (service := to_service(resource)) is not None:
+            yield service
+
+    def _winner(self, host: str) -> Service | None:
+        """Of several that speak of a host a Kubernetes Service counts, else the oldest."""
+        claims = self._claims.get(host, {}).values()
+        return min(claims, key=lambda own: (bool(own.outside_host), *by_age(own)), default=None)
 
     def _replace_workload(self, key: WorkloadKey, new: Workload | None) -> set[str]:
         """Returns the hosts of services that select the old workload or the new."""
@@ -132,6 +170,8 @@ class KubernetesRegistry:
         service = self._services.get(host)
         if service is None:
             return None
+        if service.endpoints:
+            return service.endpoints if service.discovery is Discovery.REGISTRY else ()
         ready = [workload for _, workload in sorted(self._members[host].items()) if workload.ready]
         return tuple(
             Endpoint(port.number, target, workload)
@@ -143,6 +183,8 @@ class KubernetesRegistry:
     def _accounts_of(self, host: str) -> tuple[str, ...] | None:
         if host not in self._services:
             return None
+        if said := self._services[host].endpoints:
+            return tuple(sorted({own.workload.service_account for own in said} - {""}))
         if not self._members[host]:
             # Between two pods of a restart there is nobody to verify; forgetting whom would change clients' clusters.
             return self._accounts.get(host, ())

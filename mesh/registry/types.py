@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from mesh.registry.protocol import Protocol
@@ -29,9 +30,22 @@ class ServicePort:
     target: int | str
 
 
+class Discovery(Enum):
+    """How a service's hosts are found: from the registry, by DNS (all or one), or by the client."""
+
+    REGISTRY = auto()
+    DNS = auto()
+    DNS_ROUND_ROBIN = auto()
+    ORIGINAL_DESTINATION = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service by its fully qualified host name. `address` is the virtual one that clients know, empty for none."""
+    """A service by its fully qualified host name. `address` is the virtual one that clients know, empty for none.
+
+    What a ServiceEntry says has a host of its own (`outside_host`), perhaps further addresses, and either a selector or
+    its endpoints here. `external`: no part of the mesh. `export_to`: who sees it, everybody if empty.
+    """
 
     name: str
     namespace: str
@@ -40,10 +54,21 @@ class Service:
     headless: bool = False
     created: datetime | None = None
     address: str = ""
+    outside_host: str = ""
+    more_addresses: tuple[str, ...] = ()
+    discovery: Discovery = Discovery.REGISTRY
+    external: bool = False
+    export_to: tuple[str, ...] = ()
+    subject_alt_names: tuple[str, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
 
     @property
     def host(self) -> str:
-        return service_host(self.name, self.namespace)
+        return self.outside_host or service_host(self.name, self.namespace)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return (self.address, *self.more_addresses) if self.address else ()
 
     def port(self, number: int) -> ServicePort | None:
         return next((port for port in self.ports if port.number == number), None)
@@ -79,6 +104,7 @@ class Workload:
     ready: bool
     locality: str = ""
     app_ports: Mapping[int, int] | None = None
+    weight: int = 1
 
     @property
     def key(self) -> WorkloadKey:

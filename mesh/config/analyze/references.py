@@ -65,6 +65,8 @@ def destination_hosts(view: View) -> Iterator[Message]:
             host, subset = target.destination.host, target.destination.subset
             if host.startswith("*"):
                 continue
+            if target.host in view.outside_hosts:
+                continue
             if target.host not in view.services:
                 names = {_short(full, found.resource.namespace) for full in view.services}
                 text = f'Referenced host not found: "{host}"{_hint(host, names)}'
@@ -83,7 +85,8 @@ def destination_rule_hosts(view: View) -> Iterator[Message]:
         host, namespace = found.resource.spec.host, found.resource.namespace
         full = full_host(host, namespace)
         wild = host.startswith("*")
-        if not any(name.endswith(full[1:]) if wild else name == full for name in view.services):
+        known = (*view.services, *view.outside_hosts)
+        if not any(name.endswith(full[1:]) if wild else name == full for name in known):
             names = {_short(name, namespace) for name in view.services}
             text = f'The host "{host}" defined in the DestinationRule does not match any services{_hint(host, names)}'
             yield about(found.manifest, ("spec", "host"), UNKNOWN_DESTINATION_HOST, text)

@@ -13,6 +13,7 @@ from mesh.api.gateway import Gateway
 from mesh.api.meta import Resource
 from mesh.api.peer_authentication import PeerAuthentication
 from mesh.api.pod import Container, Deployment, Pod, PodSpec
+from mesh.api.service_entry import ServiceEntry
 from mesh.api.virtual_service import Destination, VirtualService
 from mesh.config.decode import Manifest
 from mesh.config.problems import Path
@@ -89,6 +90,11 @@ class View:
     def services(self) -> Mapping[str, Of[Service]]:
         """By full host name."""
         return {full_host(found.resource.name, found.resource.namespace): found for found in self._of(Service)}
+
+    @cached_property
+    def outside_hosts(self) -> frozenset[str]:
+        """Hosts that ServiceEntries tell of."""
+        return frozenset(host for found in self._of(ServiceEntry) for host in found.resource.spec.hosts)
 
     @cached_property
     def workloads(self) -> tuple[Workload, ...]:

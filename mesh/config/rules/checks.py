@@ -61,6 +61,10 @@ def is_address(text: str) -> bool:
     return True
 
 
+def is_ipv4(text: str) -> bool:
+    return is_address(text) and ":" not in text
+
+
 def is_host(text: str) -> bool:
     """A domain name with at most one leading wildcard: `reviews`, `a.b.c`, `*.b.c`, `*-x.b.c`, `*`."""
     bare = text.removesuffix(".")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +11,15 @@ from mesh.api.kinds import Kind
 from mesh.api.meta import Resource
 from mesh.api.pod import Container, Deployment, Pod, PodSpec, Probe
 from mesh.config.cluster_ips import HEADLESS
-from mesh.config.rules.checks import Place, check_labels, check_non_negative, check_port, is_dns_label, is_dns_name
+from mesh.config.rules.checks import (
+    Place,
+    check_labels,
+    check_non_negative,
+    check_port,
+    is_dns_label,
+    is_dns_name,
+    is_ipv4,
+)
 
 _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -35,7 +42,7 @@ def check_service(resource: Service, at: Place) -> None:
     spec = resource.spec
     if not spec.ports and spec.type != "ExternalName" and spec.cluster_ip != HEADLESS:
         at.refuse("must have at least one port")
-    if spec.cluster_ip not in ("", HEADLESS) and not _is_ipv4(spec.cluster_ip):
+    if spec.cluster_ip not in ("", HEADLESS) and not is_ipv4(spec.cluster_ip):
         (at / "clusterIP").refuse(f'"{spec.cluster_ip}" is not an IPv4 address; leave it out, or write None')
     check_labels(spec.selector, at / "selector")
     _check_unique([port.name for port in spec.ports], "name", at / "ports")
@@ -118,14 +125,6 @@ def _check_probe(probe: Probe, container: Container, at: Place) -> None:
     ):
         if value < 1:
             (at / field).refuse(f"must be at least 1, not {value}")
-
-
-def _is_ipv4(text: str) -> bool:
-    try:
-        ipaddress.IPv4Address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_target(port: IntOrString | None, at: Place, names: Sequence[str] | None = None) -> None:

@@ -246,7 +246,7 @@ class Catalog:
 
     def _outbound_cluster(self, part: ClusterPart) -> Resource:
         key = "CDS", part.name, part.rule.namespace if part.rule else ""
-        return self.compiled.get(key, part, lambda: encode(XdsType.CDS, part.name, part.compile(), [part.name]))
+        return self.compiled.get(key, part, lambda: encode(XdsType.CDS, part.name, part.compile(), part.wants))
 
     def _fixed(self, cluster: Cluster) -> Resource:
         """A cluster that is the same whatever is configured."""

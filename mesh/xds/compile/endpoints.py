@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from envoy.config.core.v3.base_pb2 import Locality, Metadata
 from envoy.config.endpoint.v3 import endpoint_components_pb2 as eds
@@ -23,6 +23,23 @@ def assignment(cluster: str, groups: Iterable[Group], policies: PeerAuthenticati
     return ClusterLoadAssignment(cluster_name=cluster, endpoints=[_locality(group, policies) for group in groups])
 
 
+def of_names(cluster: str, endpoints: Sequence[Endpoint]) -> ClusterLoadAssignment:
+    """Hosts whose names the proxy looks up itself, by locality."""
+    localities = sorted({own.workload.locality for own in endpoints})
+    groups = ([own for own in endpoints if own.workload.locality == locality] for locality in localities)
+    return ClusterLoadAssignment(
+        cluster_name=cluster,
+        endpoints=[
+            eds.LocalityLbEndpoints(
+                lb_endpoints=[_named_host(own) for own in group],
+                load_balancing_weight=UInt32Value(value=sum(own.workload.weight for own in group)),
+                locality=_place(group[0].workload.locality),
+            )
+            for group in groups
+        ],
+    )
+
+
 def nothing(cluster: str) -> ClusterLoadAssignment:
     """No hosts; the answer for a cluster that is about to go."""
     return ClusterLoadAssignment(cluster_name=cluster)
@@ -35,9 +52,26 @@ def _locality(group: Group, policies: PeerAuthenticationIndex) -> eds.LocalityLb
         priority=group.priority,
     )
     if group.locality:
-        region, zone, sub_zone = (*group.locality.split("/"), "", "")[:3]
-        result.locality.CopyFrom(Locality(region=region, zone=zone, sub_zone=sub_zone))
+        result.locality.CopyFrom(_place(group.locality))
     return result
+
+
+def _place(locality: str) -> Locality | None:
+    if not locality:
+        return None
+    region, zone, sub_zone = (*locality.split("/"), "", "")[:3]
+    return Locality(region=region, zone=zone, sub_zone=sub_zone)
+
+
+def _named_host(endpoint: Endpoint) -> eds.LbEndpoint:
+    workload = endpoint.workload
+    host = eds.LbEndpoint(
+        endpoint=eds.Endpoint(address=address(workload.address, endpoint.port)),
+        load_balancing_weight=UInt32Value(value=workload.weight),
+    )
+    if workload.sidecar:
+        host.metadata.filter_metadata["envoy.transport_socket_match"].update({"tlsMode": "istio"})
+    return host
 
 
 def _host(endpoint: Endpoint, policies: PeerAuthenticationIndex) -> eds.LbEndpoint:
@@ -50,5 +84,5 @@ def _host(endpoint: Endpoint, policies: PeerAuthenticationIndex) -> eds.LbEndpoi
     return eds.LbEndpoint(
         endpoint=eds.Endpoint(address=address(workload.address, endpoint.port)),
         metadata=metadata,
-        load_balancing_weight=UInt32Value(value=1),
+        load_balancing_weight=UInt32Value(value=workload.weight),
     )

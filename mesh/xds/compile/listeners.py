@@ -18,10 +18,12 @@ from mesh.xds.compile.proxy import Engine
 from mesh.xds.compile.virtual_listeners import (
     CapturedHttp,
     CapturedTcp,
+    CapturedTls,
     VirtualInbound,
     VirtualOutbound,
     captured_http,
     captured_tcp,
+    captured_tls,
     virtual_inbound,
     virtual_outbound,
 )
@@ -33,7 +35,15 @@ class HttpProxyPort:
 
 
 ListeningPort: TypeAlias = (
-    InboundPort | TcpPort | HttpProxyPort | GatewayPort | VirtualInbound | VirtualOutbound | CapturedHttp | CapturedTcp
+    InboundPort
+    | TcpPort
+    | HttpProxyPort
+    | GatewayPort
+    | VirtualInbound
+    | VirtualOutbound
+    | CapturedHttp
+    | CapturedTcp
+    | CapturedTls
 )
 
 
@@ -57,7 +67,7 @@ class ListenerPart:
                 return names.VIRTUAL_INBOUND
             case VirtualOutbound():
                 return names.VIRTUAL_OUTBOUND
-            case CapturedHttp():
+            case CapturedHttp() | CapturedTls():
                 return names.listener(names.ANY_ADDRESS, self.port.number)
             case CapturedTcp():
                 return names.listener(self.port.address, self.port.port.number)
@@ -95,6 +105,8 @@ class ListenerPart:
                 return virtual_outbound(self.port, self.engine)
             case CapturedHttp():
                 return captured_http(self.name, self.port, self.engine)
+            case CapturedTls():
+                return captured_tls(self.name, self.port, self.engine)
             case CapturedTcp():
                 return captured_tcp(self.name, self.port, self.engine)
 

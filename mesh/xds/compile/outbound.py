@@ -79,7 +79,9 @@ def tcp_claims(services: Iterable[Service], namespace: str) -> dict[int, tuple[S
     claims: dict[int, tuple[Service, ServicePort]] = {}
     for service in sorted(services, key=lambda own: (own.namespace != namespace, *by_age(own))):
         for port in service.ports:
-            if port.protocol.is_tcp and port.number not in names.RESERVED_PORTS:
+            # What is outside of the mesh often has a number that none but root may listen on.
+            is_free = port.number not in names.RESERVED_PORTS and not (service.outside_host and port.number < 1024)
+            if port.protocol.is_tcp and is_free:
                 claims.setdefault(port.number, (service, port))
     return claims
 

@@ -15,8 +15,9 @@ from envoy.config.route.v3.route_components_pb2 import VirtualHost
 
 from mesh.api.destination_rule import Subset
 from mesh.registry.protocol import Protocol
-from mesh.registry.types import CLUSTER_DOMAIN, Endpoint, Service, ServicePort
+from mesh.registry.types import CLUSTER_DOMAIN, Discovery, Endpoint, Service, ServicePort
 from mesh.snapshot.destination_rules import MergedRule
+from mesh.snapshot.order import exported
 from mesh.snapshot.peer_authentication import PeerAuthenticationIndex
 from mesh.snapshot.snapshot import MeshSnapshot
 from mesh.snapshot.virtual_services import MESH, BoundVirtualService
@@ -27,6 +28,7 @@ from mesh.xds.compile.matching import Listening
 from mesh.xds.compile.policy import effective
 from mesh.xds.compile.proxy import Sight
 from mesh.xds.compile.virtual_hosts import (
+    EXPLICIT,
     HTTP_DEFAULT_PORT,
     Reach,
     foreign_virtual_host,
@@ -44,6 +46,11 @@ class ClusterPart:
     subset: Subset | None
     rule: MergedRule | None
     identities: tuple[str, ...]
+
+    @property
+    def wants(self) -> tuple[str, ...]:
+        """The endpoints that it asks for."""
+        return (self.name,) if self.service.discovery is Discovery.REGISTRY else ()
 
     @property
     def name(self) -> str:
@@ -98,7 +105,7 @@ class VirtualHostPart:
     at: Listening
     known: tuple[Service, ...]
     hashing: tuple[tuple[str, MergedRule], ...] = ()
-    reach: Reach = Reach.EXPLICIT
+    reach: Reach = EXPLICIT
 
     @property
     def name(self) -> str:
@@ -113,13 +120,21 @@ class VirtualHostPart:
         return foreign_virtual_host(self.host, self.bound, self.at, destinations)
 
 
+def visible(snapshot: MeshSnapshot, namespace: str) -> Iterator[tuple[str, Service]]:
+    """Services that clients in a namespace know, by host."""
+    for host, service in sorted(snapshot.services.items()):
+        if exported(service.export_to, service.namespace, namespace):
+            yield host, service
+
+
 def cluster_parts(snapshot: MeshSnapshot, namespace: str) -> Iterator[ClusterPart]:
     """Every outbound cluster that clients in a namespace see."""
     domain = snapshot.options.trust_domain
-    for host, service in sorted(snapshot.services.items()):
+    for host, service in visible(snapshot, namespace):
         rule = snapshot.destination_rules.lookup(service, namespace)
         accounts = snapshot.accounts.get(host, ())
-        identities = tuple(tls.spiffe(domain, service.namespace, account) for account in accounts)
+        own = (tls.spiffe(domain, service.namespace, account) for account in accounts)
+        identities = (*own, *service.subject_alt_names)
         for port in service.ports:
             if port.protocol is not Protocol.UDP:
                 for subset in (None, *(rule.subsets if rule else ())):
@@ -134,7 +149,7 @@ def endpoints_part(snapshot: MeshSnapshot, cluster: ClusterPart, spread: Spread 
 
 def virtual_host_parts(snapshot: MeshSnapshot, sight: Sight) -> Iterator[VirtualHostPart]:
     """Every virtual host of the HTTP proxy."""
-    for host, service in sorted(snapshot.services.items()):
+    for host, service in visible(snapshot, sight.namespace):
         bound = snapshot.virtual_services.for_host(host, sight.namespace)
         for port in service.ports:
             if speaks_http(port):
@@ -159,7 +174,7 @@ def tcp_ports(snapshot: MeshSnapshot, sight: Sight) -> Iterator[outbound.TcpPort
     services = snapshot.services
     hashing = dict(hashing_rules(services.values(), snapshot.destination_rules, sight.namespace))
     destinations = Destinations(services, hashing)
-    claims = outbound.tcp_claims(snapshot.services.values(), sight.namespace)
+    claims = outbound.tcp_claims((own for _, own in visible(snapshot, sight.namespace)), sight.namespace)
     for number, (service, _) in sorted(claims.items()):
         bound = snapshot.virtual_services.for_host(service.host, sight.namespace)
         at = listening(sight, number)

@@ -44,6 +44,18 @@ def apply_pool(
         cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(packed(options))
 
 
+def apply_server_name_of_request(cluster: Cluster, *, verifies: bool) -> None:
+    """TLS names the request's host to the server, and `verifies` that the certificate is of it."""
+    options = HttpProtocolOptions()
+    if _HTTP_OPTIONS in cluster.typed_extension_protocol_options:
+        cluster.typed_extension_protocol_options[_HTTP_OPTIONS].Unpack(options)
+    else:
+        options.explicit_http_config.http_protocol_options.SetInParent()
+    options.upstream_http_protocol_options.auto_sni = True
+    options.upstream_http_protocol_options.auto_san_validation = verifies
+    cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(packed(options))
+
+
 def apply_retry_budget(cluster: Cluster, budget: api.RetryBudget | None) -> None:
     """In place of `maxRetries`. After `apply_pool`, whose breakers it is one of."""
     if budget is None:

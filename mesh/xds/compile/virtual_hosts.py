@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import Enum, auto
+from dataclasses import dataclass
 from typing import Final
 
 from envoy.config.route.v3 import route_components_pb2 as rc
@@ -27,16 +27,20 @@ def speaks_http(port: ServicePort) -> bool:
     return port.protocol.is_http or port.protocol is Protocol.UNSUPPORTED
 
 
-class Reach(Enum):
-    """By which names a service's virtual host is found.
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """By which names a service's virtual host is found: else through the HTTP proxy, where the name says the port.
 
-    EXPLICIT: through the HTTP proxy, where the name says the port. CAPTURED: on the service's own port, which the name
-    may leave out. ALONE: where nothing but this service is behind the listener, whatever the name.
+    `captured`: on the service's own port, which the name may leave out, and by `addresses`. `alone`: nothing but this
+    service is behind the listener, whatever the name.
     """
 
-    EXPLICIT = auto()
-    CAPTURED = auto()
-    ALONE = auto()
+    captured: bool = False
+    alone: bool = False
+    addresses: tuple[str, ...] = ()
+
+
+EXPLICIT: Final = Reach()
 
 
 def service_virtual_host(
@@ -44,7 +48,7 @@ def service_virtual_host(
     bound: BoundVirtualService | None,
     at: Listening,
     destinations: Destinations,
-    reach: Reach = Reach.EXPLICIT,
+    reach: Reach = EXPLICIT,
 ) -> rc.VirtualHost:
     """The virtual host of one service port: its VirtualService's routes, or one to the service itself.
 
@@ -54,7 +58,7 @@ def service_virtual_host(
     own = f"{service.host}:{at.port}"
     return rc.VirtualHost(
         name=own,
-        domains=["*"] if reach is Reach.ALONE else list(_service_domains(service, at, reach)),
+        domains=["*"] if reach.alone else list(_service_domains(service, at, reach)),
         routes=routes
         or [
             default_route(
@@ -119,18 +123,19 @@ def route_configuration(name: str, virtual_hosts: list[rc.VirtualHost] | None = 
 
 
 def _service_domains(service: Service, at: Listening, reach: Reach) -> Iterator[str]:
-    for host in _service_names(service, at, reach):
+    for host in (*_service_names(service, at, reach), *reach.addresses):
         yield f"{host}:{at.port}"
-        if at.port == HTTP_DEFAULT_PORT or reach is Reach.CAPTURED:
+        if at.port == HTTP_DEFAULT_PORT or reach.captured:
             yield host
 
 
 def _service_names(service: Service, at: Listening, reach: Reach) -> Iterator[str]:
     name, namespace = service.name, service.namespace
+    if service.outside_host:
+        yield service.outside_host
+        return
     if namespace == at.namespace:
         yield name
     yield from (f"{name}.{namespace}", f"{name}.{namespace}.svc", service.host)
-    if reach is Reach.CAPTURED and service.address:
-        yield service.address
-    if reach is Reach.CAPTURED and service.headless:
+    if reach.captured and service.headless:
         yield f"*.{service.host}"  # its pods by their own names

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from envoy.config.core.v3.base_pb2 import INBOUND, OUTBOUND
-from envoy.config.listener.v3.listener_components_pb2 import FilterChain, FilterChainMatch, ListenerFilter
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch, ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
@@ -24,7 +24,7 @@ from mesh.xds.compile import names
 from mesh.xds.compile.filters import DESTINATION, SOURCE, http_filter, tcp_filter
 from mesh.xds.compile.inbound import chains, inbound_filter, tls_inspector
 from mesh.xds.compile.messages import address, packed
-from mesh.xds.compile.outbound import TcpPort, named_chains, tcp_chain
+from mesh.xds.compile.outbound import Hop, TcpPort, named_chains, tcp_chain
 from mesh.xds.compile.policy import Policy
 from mesh.xds.compile.ports import InboundPort
 from mesh.xds.compile.proxy import Engine
@@ -58,6 +58,15 @@ class CapturedTcp:
 
 
 @dataclass(frozen=True, slots=True)
+class CapturedTls:
+    """TLS to any address on this port, by the server's name. `registry_only` ends what names none of these."""
+
+    number: int
+    named: tuple[tuple[str, TcpPort, Hop], ...]
+    registry_only: bool
+
+
+@dataclass(frozen=True, slots=True)
 class VirtualInbound:
     """All that comes to the pod. `other` is the mutual TLS mode of ports that nobody declared."""
 
@@ -68,7 +77,6 @@ class VirtualInbound:
 def virtual_outbound(port: VirtualOutbound, engine: Engine) -> Listener:
     """`virtualOutbound` on 15001. A connection made to that port itself would come back for ever."""
     own = names.VIRTUAL_OUTBOUND_PORT
-    rest = names.BLACK_HOLE if port.registry_only else names.PASSTHROUGH
     return Listener(
         name=names.VIRTUAL_OUTBOUND,
         address=address(names.ANY_ADDRESS, own),
@@ -78,7 +86,7 @@ def virtual_outbound(port: VirtualOutbound, engine: Engine) -> Listener:
             _black_hole(names.VIRTUAL_OUTBOUND, own, engine, SOURCE),
             FilterChain(
                 name=f"{names.VIRTUAL_OUTBOUND}-catchall-tcp",
-                filters=[tcp_filter(rest, engine, SOURCE, [(rest, 1)])],
+                filters=[_rest(port.registry_only, engine)],
             ),
         ],
     )
@@ -109,6 +117,15 @@ def captured_tcp(name: str, own: CapturedTcp, engine: Engine) -> Listener:
     return listener
 
 
+def captured_tls(name: str, own: CapturedTls, engine: Engine) -> Listener:
+    """`0.0.0.0_<port>`. What begins otherwise is passed on as it is, or ended."""
+    chains_ = [tcp_chain(port, hop, engine, [server_name]) for server_name, port, hop in own.named]
+    listener = _unbound(name, names.ANY_ADDRESS, own.number, chains_)
+    listener.default_filter_chain.CopyFrom(FilterChain(filters=[_rest(own.registry_only, engine)]))
+    _inspect(listener, [tls_inspector()])
+    return listener
+
+
 def virtual_inbound(inbound: VirtualInbound, engine: Engine, trust_domain: str) -> Listener:
     """`virtualInbound` on 15006: chains for each declared port, and for all others together."""
     own = names.VIRTUAL_INBOUND_PORT
@@ -127,6 +144,12 @@ def virtual_inbound(inbound: VirtualInbound, engine: Engine, trust_domain: str) 
     original = ListenerFilter(name="envoy.filters.listener.original_dst", typed_config=packed(OriginalDst()))
     _inspect(listener, [original, tls_inspector()])
     return listener
+
+
+def _rest(registry_only: bool, engine: Engine) -> Filter:
+    """What becomes of connections that the mesh knows nothing of."""
+    cluster = names.BLACK_HOLE if registry_only else names.PASSTHROUGH
+    return tcp_filter(cluster, engine, SOURCE, [(cluster, 1)])
 
 
 def _unbound(name: str, host: str, port: int, filter_chains: Sequence[FilterChain]) -> Listener:

@@ -123,6 +123,14 @@ CASES = {
         virtual_service("{hosts: [reviews], http: [{route: [{destination: {host: revews}}]}]}"),
         (f'Error [IST0101] ({VS}) Referenced host not found: "revews" (did you mean "reviews"?)',),
     ),
+    "hosts that a ServiceEntry tells of": Case(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: x}\n"
+        "spec: {hosts: [a.example.com], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}\n---\n"
+        + virtual_service("{hosts: [a.example.com], http: [{route: [{destination: {host: a.example.com}}]}]}")
+        + "---\n"
+        + destination_rule("{host: a.example.com}"),
+        (),
+    ),
     "host of another namespace not found": Case(
         virtual_service("{hosts: [a], http: [{route: [{destination: {host: reviews.prod.svc.cluster.local}}]}]}"),
         (f'Error [IST0101] ({VS}) Referenced host not found: "reviews.prod.svc.cluster.local"',),
