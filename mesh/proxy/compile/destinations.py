@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from mesh.proxy.compile import headers
@@ -104,7 +105,7 @@ def _selector(weighted: Any, key: HashKey | None) -> Callable[[Stream], int]:
             return stream.draw if value is None else value
 
         return by_hash
-    return lambda stream: stream.draw
+    return attrgetter("draw")
 
 
 _LONGEST_NUMBER = 64  # digits, leading zeros among them

@@ -1,7 +1,7 @@
 """Envoy's format strings, compiled to functions of a stream or a TCP connection.
 
 A line has two dozen operators and is written for every request, so a format becomes one generated expression instead of
-a call an operator (measured: 10 us a line before, 4 after), and a JSON format a line of text with its values put in
+a call an operator (measured: 10 us a line before, 3 after), and a JSON format a line of text with its values put in
 (12 us before, 6 after). What goes into the expression is in `operators`. An absent value is "-", in JSON null; with
 `omit_empty_values` nothing, and the member of a JSON object is left out.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from mesh.proxy.observe.log_values import Subject, plain
 
 Render = Callable[[Subject], str]
 
+_NOT_IN_F_STRINGS = ("\\", "#", "{", "}", '"')
 _OPERATOR = re.compile(r"%(?:%|([A-Z0-9_]+)(?:\(([^)]*)\))?(?::(\d+))?%)")
 # What expressions name besides `x`, and what it stands for.
 _OF_STREAM = {"h": "x.head", "m": "x.head.marked", "c": "x.connection"}
@@ -86,17 +87,12 @@ class _Code:
 
     def json_line(self, template: Mapping[str, Any]) -> str:
         """The expression of a line of JSON."""
-        pieces = list(self.json(template))
-        pattern = "".join(piece.replace("%", "%%") if is_constant else "%s" for piece, is_constant in pieces)
-        values = "".join(f"{piece}, " for piece, is_constant in pieces if not is_constant)
-        return f"{pattern!r} % ({values})"
+        return _formatted([(each, None) if fixed else (None, each) for each, fixed in self.json(template)])
 
     def text(self, template: str) -> str:
         """The expression of a format string's text."""
         parts = [self._absent if _is_nothing(part) else part for part in self._parts(template)]
-        pattern = "".join(part.replace("%", "%%") if isinstance(part, str) else "%s" for part in parts)
-        values = (self._as_text(part) for part in parts if not isinstance(part, str))
-        return f"{pattern!r} % ({''.join(f'{value}, ' for value in values)})"
+        return _formatted([(part, None) if isinstance(part, str) else (None, self._as_text(part)) for part in parts])
 
     def json(self, template: Any) -> Iterator[tuple[str, bool]]:
         """Pieces of a line of JSON: (constant text, true) or (expression of text, false)."""
@@ -187,6 +183,22 @@ class _Code:
         if "%" in text:
             raise self._place.refuse(f"malformed command operator in {template!r}")
         return text
+
+
+def _formatted(pieces: Sequence[tuple[str | None, str | None]]) -> str:
+    """The expression that joins constant texts and the texts of expressions: (one, None) or (None, other).
+
+    An f-string is made in half the time of `%`, but until Python 3.12 nothing may be escaped in its expressions.
+    """
+    codes = [code for _, code in pieces if code is not None]
+    if any(letter in code for code in codes for letter in _NOT_IN_F_STRINGS):
+        pattern = "".join("%s" if text is None else text.replace("%", "%%") for text, _ in pieces)
+        return f"{pattern!r} % ({''.join(f'{code}, ' for code in codes)})"
+    return f'f"""{"".join(f"{{{code}}}" if text is None else _literal(text) for text, code in pieces)}"""'
+
+
+def _literal(text: str) -> str:
+    return repr(text)[1:-1].replace('"', '\\"').replace("{", "{{").replace("}", "}}")
 
 
 def _is_nothing(part: str | Operator) -> bool:

@@ -34,13 +34,15 @@ def add(steps: Steps, node: Node, is_inbound: bool) -> None:
 
 
 def _writer(node: Node) -> Callable[[Stream], bool]:
-    lines = (b"%b: %b" % (_METADATA, encode(node)), b"%b: %b" % (_ID, node.id.encode()))
+    headers = {_METADATA: encode(node), _ID: node.id.encode()}
+    lines = tuple(b"%b: %b" % header for header in headers.items())
 
     def write(stream: Stream) -> bool:
         head = stream.head
         if not _HEADERS.isdisjoint(head.marked):
             head.remove(_HEADERS)
         head.lines.extend(lines)
+        head.marked.update(headers)
         return False
 
     return write

@@ -44,7 +44,7 @@ def local_head(status: int, message: bytes, headers: bytes, date: bytes) -> Resp
         lines.append(b"grpc-message: %b" % _ESCAPED.sub(_escape, message))
     lines += [line for line in headers.split(b"\r\n") if line]
     lines.append(b"date: %b" % date)
-    return ResponseHead(200, b"", False, lines, {b"grpc-status": b"%d" % status})
+    return ResponseHead.own(200, lines, {b"grpc-status": b"%d" % status})
 
 
 def _escape(found: re.Match[bytes]) -> bytes:

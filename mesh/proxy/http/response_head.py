@@ -42,4 +42,4 @@ def local_head(
         length = marked[b"content-length"] = b"%d" % len(body)
         lines[:0] = [b"content-length: %b" % length, b"content-type: %b" % content_type]
     lines.append(b"date: %b" % date)
-    return ResponseHead(status, b"", False, lines, marked)
+    return ResponseHead.own(status, lines, marked)

@@ -34,22 +34,31 @@ class HeaderEdit:
     """Header additions and removals of one route, weighted cluster, virtual host and table together.
 
     `lines` are whole constant lines, appended as they are. `steps` are what needs a look at the message: formatted
-    values and the append actions that depend on whether the header is there.
+    values and the append actions that depend on whether the header is there. Where none of `needles` is (see
+    `Head.lacks`), `fresh` does the same as all of these: it only appends.
     """
 
-    __slots__ = ("lines", "removals", "steps")
+    __slots__ = ("fresh", "lines", "needles", "removals", "steps")
 
     def __init__(
         self,
         removals: frozenset[bytes] = frozenset(),
         lines: tuple[bytes, ...] = (),
         steps: tuple[Callable[[Head, Stream], None], ...] = (),
+        needles: tuple[bytes, ...] = (),
+        fresh: tuple[Callable[[Head, Stream], None], ...] = (),
     ) -> None:
         self.removals = removals
         self.lines = lines
         self.steps = steps
+        self.needles = needles
+        self.fresh = fresh
 
     def apply(self, head: Head, stream: Stream) -> None:
+        if self.needles and head.lacks(self.needles):
+            for step in self.fresh:
+                step(head, stream)
+            return
         if self.removals:
             head.remove(self.removals)
         if self.lines:

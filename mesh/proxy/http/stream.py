@@ -86,6 +86,7 @@ class Stream(Timeouts):
         self.upgrade = b""  # the protocol that the client asks for, in lower case
         self.is_tunnel = False  # whether the upstream has agreed to it
         self._step = 0
+        self._draw = 0
         self.throttle: Throttle | None = None  # what slows the response down
 
     # The request: connection manager and filters
@@ -154,11 +155,9 @@ class Stream(Timeouts):
     @property
     def draw(self) -> int:
         """The request's random number of 64 bits: as in Envoy one for all the fractions and weights of its routes."""
-        try:
-            return self._draw
-        except AttributeError:
-            self._draw: int = random.getrandbits(64)
-            return self._draw
+        if not self._draw:
+            self._draw = random.getrandbits(64)
+        return self._draw
 
     def set_cookie(self, cookie: bytes) -> None:
         """Give the client a cookie with the upstream's response."""
@@ -359,7 +358,10 @@ class Stream(Timeouts):
     @property
     def remote_address(self) -> str:
         """Where the request came from, `ip:port`, as far as the proxies in front are trusted to tell."""
-        ip = self.config.client_address.of(self.head)
+        place = self.config.client_address
+        if not place.header and b"x-forwarded-for" not in self.head.marked:
+            return self.connection.remote_address
+        ip = place.of(self.head)
         return self.connection.remote_address if ip is None else text_of((ip, 0))
 
     @property

@@ -8,8 +8,9 @@ Lines that are not edited are forwarded byte for byte, so the common message is 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import ClassVar
 
-from mesh.proxy.http1.names import MARKED
+from mesh.proxy.http1.names import MARKED, REQUEST_NAMES
 
 
 class Head:
@@ -20,35 +21,37 @@ class Head:
     the request itself has said one.
     """
 
-    __slots__ = ("_text", "lines", "marked")
+    __slots__ = ("_lower", "_size", "lines", "marked")
+
+    # Names that are marked wherever they are: what is not marked under one of them is not there.
+    certain: ClassVar[frozenset[bytes]] = frozenset()
 
     def __init__(self, lines: list[bytes], marked: dict[bytes, bytes]) -> None:
         self.lines = lines
         self.marked = marked
-        # What is searched: the lines as one text, the same in lower case, and how many lines that was. Lines that are
-        # appended later are looked at one by one: an edited head would otherwise be joined anew for each edit.
-        self._text: tuple[bytes, bytes, int] | None = None
+        # What is searched: the lines as one text in lower case, and how many lines that was. Lines that are appended
+        # later are looked at one by one: an edited head would otherwise be joined anew for each edit.
+        self._lower = b""
+        self._size = 0
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the header (`name` in lower case), several joined by a comma; None if it is absent."""
         value = self.marked.get(name)
-        if value is not None:
+        if value is not None or name in self.certain:
             return value
-        whole, lower, size = self._text or self._join()
-        needle = b"\r\n%b:" % name
+        lines, lower = self.lines, self._lower or self._join()
+        needle = b"\n%b:" % name
         at = lower.find(needle)
-        if at < 0 and len(self.lines) == size:
+        if at < 0 and len(lines) == self._size:
             return None
+        start = len(needle) - 1
         values = []
         while at >= 0:
-            start = at + len(needle)
-            end = whole.index(b"\r\n", start)
-            values.append(whole[start:end].strip(b" \t"))
-            at = lower.find(needle, end)
-        if len(self.lines) > size:
-            prefix = needle[2:]
-            added = (line for line in self.lines[size:] if line[: len(prefix)].lower() == prefix)
-            values += [line[len(prefix) :].strip(b" \t") for line in added]
+            values.append(lines[lower.count(b"\n", 0, at)][start:].strip(b" \t"))
+            at = lower.find(needle, at + 1)
+        prefix = needle[1:]
+        added = lines[self._size :]
+        values += [line[start:].strip(b" \t") for line in added if line[:start].lower() == prefix]
         return b",".join(values) if values else None
 
     def first(self, name: bytes) -> bytes | None:
@@ -60,20 +63,32 @@ class Head:
         """Whether the header is there."""
         if name in self.marked:
             return True
-        _, lower, size = self._text or self._join()
-        if lower.find(b"\r\n%b:" % name) >= 0:
+        if name in self.certain:
+            return False
+        if (self._lower or self._join()).find(b"\n%b:" % name) >= 0:
             return True
-        if len(self.lines) > size:
+        if len(self.lines) > self._size:
             prefix = b"%b:" % name
             length = len(prefix)
-            for line in self.lines[size:]:
+            for line in self.lines[self._size :]:
                 if line[:length].lower() == prefix:
                     return True
         return False
 
-    def _join(self) -> tuple[bytes, bytes, int]:
-        whole = b"\r\n%b\r\n" % b"\r\n".join(self.lines)
-        text = self._text = (whole, whole.lower(), len(self.lines))
+    def lacks(self, needles: Collection[bytes]) -> bool:
+        """Whether none of some headers is there: names that have no mark, each between a line end and a colon."""
+        lower = self._lower
+        if not lower or len(self.lines) != self._size:
+            lower = self._join()
+        for needle in needles:  # noqa: SIM110 - `all` would make a generator for each request
+            if lower.find(needle) >= 0:
+                return False
+        return True
+
+    def _join(self) -> bytes:
+        lines = self.lines
+        self._size = len(lines)
+        text = self._lower = b"\n%b" % b"\n".join(lines).lower()
         return text
 
     def values(self, name: bytes) -> list[bytes]:
@@ -91,14 +106,14 @@ class Head:
         size = len(prefix)
         self.lines = [line for line in self.lines if line[:size].lower() != prefix]
         self.marked.pop(name, None)
-        self._text = None
+        self._lower = b""
 
     def take(self, name: bytes) -> bytes | None:
         """Remove a marked header and answer its value. Cheap for the usual spelling, as our own sidecars send it."""
         value = self.marked.pop(name, None)
         if value is None:
             return None
-        self._text = None
+        self._lower = b""
         try:
             self.lines.remove(b"%b: %b" % (name, value))
         except ValueError:
@@ -134,16 +149,23 @@ class Head:
 
 
 class RequestHead(Head):
-    """`target` is the path and query as sent upstream; `authority` the host that the request is for."""
+    """`target` is the path and query as sent upstream; `authority` the host that the request is for.
+
+    Who appends a line whose name is `certain` marks it too.
+    """
 
     __slots__ = ("authority", "method", "target")
+
+    certain = REQUEST_NAMES.marks - {
+        b"x-envoy-expected-rq-timeout-ms"
+    }  # each request gets that line: unmarked, it is cheaper
 
     def __init__(
         self, method: bytes, target: bytes, authority: bytes, lines: list[bytes], marked: dict[bytes, bytes]
     ) -> None:
         self.lines = lines
         self.marked = marked
-        self._text = None
+        self._lower = b""
         self.method = method
         self.target = target
         self.authority = authority
@@ -157,12 +179,23 @@ class RequestHead(Head):
 class ResponseHead(Head):
     __slots__ = ("http_10", "reason", "status")
 
+    certain = frozenset((b"x-envoy-decorator-operation", b"x-envoy-upstream-service-time"))
+
     def __init__(
         self, status: int, reason: bytes, http_10: bool, lines: list[bytes], marked: dict[bytes, bytes]
     ) -> None:
         self.lines = lines
         self.marked = marked
-        self._text = None
+        self._lower = b""
         self.status = status
         self.reason = reason
         self.http_10 = http_10
+
+    @classmethod
+    def own(cls, status: int, lines: list[bytes], marked: dict[bytes, bytes]) -> ResponseHead:
+        """The head of a reply of our own; what is `certain` is marked besides `marked`."""
+        for line in lines:
+            name, _, value = line.partition(b":")
+            if name.lower() in cls.certain:
+                marked[name.lower()] = value.strip()
+        return cls(status, b"", False, lines, marked)

@@ -100,6 +100,7 @@ _RESPONSE_MARKS: tuple[bytes, ...] = (
     b"x-envoy-attempt-count",
     b"x-envoy-ratelimited",
     b"grpc-status",
+    b"x-envoy-decorator-operation",
 )
 # What only internal clients may say (Envoy's header sanitising).
 INTERNAL = frozenset(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from unittest.mock import sentinel
+from types import SimpleNamespace
+from typing import Any
 
-from envoy.config.core.v3.base_pb2 import HeaderValueOption
+import pytest
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from google.protobuf.json_format import ParseDict
 
-from mesh.proxy.compile.headers import _add_if_absent, _formatted
+from mesh.proxy.compile.headers import header_edit
+from mesh.proxy.fields import Place
 from mesh.proxy.http1.head import Head
 from mesh.proxy.policy.ext_authz.grpc import judge
 
@@ -27,7 +30,13 @@ def test_line_ends_of_a_denial_do_not_reach_the_client() -> None:
     assert [edit[:2] for edit in verdict.client] == [(b"x-user", b"ax-evil: 1")]
 
 
-def test_line_ends_in_a_formatted_header_do_not_end_it() -> None:
-    head = Head([], {})
-    _formatted(b"x-claim", _add_if_absent, lambda stream: INJECTED, HeaderValueOption())(head, sentinel.stream)
+@pytest.mark.parametrize("before", [[], [b"X-Claim: before"]])
+def test_line_ends_in_a_formatted_header_do_not_end_it(before: list[bytes]) -> None:
+    header = HeaderValue(key="x-claim", value="%DYNAMIC_METADATA(said:claim)%")
+    option = HeaderValueOption(header=header, append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
+    stream: Any = SimpleNamespace(metadata={"said": {"claim": INJECTED}}, head=None, connection=None)
+    head = Head(before, {})
+    edit = header_edit([([option], [], Place("Route", "r"))])
+    assert edit is not None
+    edit.apply(head, stream)
     assert head.lines == [b"x-claim: ax-evil: 1"]

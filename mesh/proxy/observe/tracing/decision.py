@@ -31,6 +31,7 @@ class Reason(Enum):
 
 
 _BY_LETTER = {reason.value: reason for reason in Reason}
+_NOT_TRACEABLE = Reason.NOT_TRACEABLE  # an enumeration's members are slower to get at
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +59,12 @@ class RequestIds:
         try:
             place = int(request_id[:8], 16) % PARTS
         except ValueError:
-            return Reason.NOT_TRACEABLE
+            return _NOT_TRACEABLE
         is_uuid = len(request_id) == _LENGTH
-        before = _BY_LETTER.get(request_id[_LETTER : _LETTER + 1]) if is_uuid else None
-        reason = before = before or Reason.NOT_TRACEABLE
-        if reason is Reason.NOT_TRACEABLE:
-            reason = _drawn(head, sampling, place)
-        if reason is not Reason.NOT_TRACEABLE and place >= sampling.overall:
-            reason = Reason.NOT_TRACEABLE
+        before = _BY_LETTER.get(request_id[_LETTER : _LETTER + 1], _NOT_TRACEABLE) if is_uuid else _NOT_TRACEABLE
+        reason = _drawn(head, sampling, place) if before is _NOT_TRACEABLE else before
+        if reason is not _NOT_TRACEABLE and place >= sampling.overall:
+            reason = _NOT_TRACEABLE
         if reason is not before and is_uuid and self.packs_reason:
             _rewrite(head, request_id, request_id[:_LETTER] + reason.value + request_id[_LETTER + 1 :])
         return reason
@@ -77,7 +76,7 @@ def _drawn(head: RequestHead, sampling: Sampling, place: int) -> Reason:
         return Reason.CLIENT_FORCED
     if b"x-envoy-force-trace" in marked:
         return Reason.SERVICE_FORCED
-    return Reason.SAMPLING if place < sampling.random else Reason.NOT_TRACEABLE
+    return Reason.SAMPLING if place < sampling.random else _NOT_TRACEABLE
 
 
 def _chance(share: int) -> bool:

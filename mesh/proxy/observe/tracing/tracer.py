@@ -35,6 +35,7 @@ class RouteTracing:
 
 
 _PLAIN = RouteTracing()
+_NOT_TRACEABLE = Reason.NOT_TRACEABLE
 
 
 class Tracer:
@@ -75,8 +76,11 @@ class Tracer:
         route = stream.route
         said = (route.tracing if route is not None else None) or _PLAIN
         reason = self._ids.decide(stream, said.sampling or self._sampling)
-        self._count(reason)
-        is_traced = reason is not Reason.NOT_TRACEABLE
+        is_traced = reason is not _NOT_TRACEABLE
+        if is_traced:
+            self._count(reason)
+        else:
+            self._stats.tracing__not_traceable += 1
         head = stream.head
         span = stream.span = self._provider.begin(head, is_client=self._span_is_client, is_traced=is_traced)
         operation = said.operation
@@ -86,9 +90,11 @@ class Tracer:
         else:
             operation = (head.take(_OPERATION) or b"").decode("latin-1") or operation
         if span is not None:
-            span.is_forced = reason is Reason.SERVICE_FORCED
-            span.name = operation or self._provider.default_name(head, is_client=self._is_client)
-            span.started = wall_start(stream)
+            span.name = operation
+            if span.is_sampled:
+                span.is_forced = reason is Reason.SERVICE_FORCED
+                span.name = operation or self._provider.default_name(head, is_client=self._is_client)
+                span.started = wall_start(stream)
         return False
 
     def propagate(self, stream: Stream) -> bool:
@@ -162,8 +168,6 @@ class Tracer:
         stats = self._stats
         if reason is Reason.SAMPLING:
             stats.tracing__random_sampling += 1
-        elif reason is Reason.NOT_TRACEABLE:
-            stats.tracing__not_traceable += 1
         elif reason is Reason.CLIENT_FORCED:
             stats.tracing__client_enabled += 1
         else:
