@@ -124,9 +124,12 @@ def _check_state(codec: Connection) -> None:  # type: ignore[type-arg]
         assert not stream.is_closed
         assert not (stream.local_done and stream.remote_done)
         assert stream.waiting_size == sum(map(len, stream.waiting or ()))
-        assert (stream.waiting is not None) == (number in codec._waiting)
+        is_in_line = number in codec._waiting
+        assert is_in_line <= (stream.waiting is not None)
+        assert is_in_line or stream.waiting is None or stream.send_window <= 0
         assert stream.waiting is None or stream.waiting or stream.end_waits
         held += stream.held
+    assert codec._waiting.keys() <= codec.streams.keys()
     assert codec._returnable >= 0
     assert codec.error is not None or codec._returnable + held == codec._unacknowledged
     assert len(codec._buffer) < 16384 + 9
