@@ -6,16 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.route.v3.route_components_pb2 import VirtualHost
-from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from mesh.registry.types import Service, Workload, WorkloadKey
 from mesh.snapshot.snapshot import MeshSnapshot
+from mesh.xds.ads.captured import CapturedResources
+from mesh.xds.ads.encoding import encoded_host, same_or_new
 from mesh.xds.ads.grpc_config import GrpcConfig
 from mesh.xds.ads.memo import Memo
 from mesh.xds.ads.touched import Touched
 from mesh.xds.compile import clusters, gateway, names
-from mesh.xds.compile.captured import Captured, captured
 from mesh.xds.compile.destinations import Destinations, hashing_rules
 from mesh.xds.compile.endpoints import nothing
 from mesh.xds.compile.listeners import ListenerPart, ListeningPort, sidecar_ports
@@ -31,13 +30,12 @@ from mesh.xds.compile.parts import (
 )
 from mesh.xds.compile.ports import InboundPort, inbound_ports
 from mesh.xds.compile.proxy import Engine, Proxy, Role, Sight, caller_of, sight_of
-from mesh.xds.compile.virtual_hosts import allow_any, block_all, route_configuration
+from mesh.xds.compile.virtual_hosts import block_all, route_configuration
 from mesh.xds.compile.virtual_listeners import VirtualInbound
-from mesh.xds.resource import Layer, Resource, ResourceSet, encode, from_bytes, length_delimited
+from mesh.xds.resource import Layer, Resource, ResourceSet, encode, from_bytes
 from mesh.xds.types import XdsType
 
 _NO_RESOURCES = Layer(())
-_VIRTUAL_HOSTS = RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER
 
 
 class UnknownWorkloadError(LookupError):
@@ -120,9 +118,7 @@ class Catalog:
         self._former_layers: dict[str, Layer] = {}
         self._routes: dict[Sight, Resource] = {}
         self._tcp_ports: dict[Sight, tuple[TcpPort, ...]] = {}
-        self._captured: dict[Sight, Captured] = {}
-        self._captured_listeners: dict[tuple[Sight, Engine], tuple[int, Layer]] = {}
-        self._captured_routes: dict[tuple[Sight, str], Resource | None] = {}
+        self._captured = CapturedResources(self._virtual_host, self._listener)
 
     def show(self, snapshot: MeshSnapshot) -> Touched:
         """Compile from `snapshot` from now on; returns what may differ from the one before."""
@@ -132,7 +128,6 @@ class Catalog:
         self._routes.clear()
         self._tcp_ports.clear()
         self._captured.clear()
-        self._captured_routes.clear()
         self.compiled.advance()
         self._hosts.advance()
         if _same(former, snapshot, "services", "accounts", "destination_rules", "peer_authentication"):
@@ -179,27 +174,13 @@ class Catalog:
         if sight not in self._routes:
             head = route_configuration(names.HTTP_PROXY).SerializeToString(deterministic=True)
             hosts = (self._virtual_host(part) for part in virtual_host_parts(self.snapshot, sight))
-            last = _encoded_host(block_all()) if self.snapshot.options.registry_only else b""
+            last = encoded_host(block_all()) if self.snapshot.options.registry_only else b""
             self._routes[sight] = from_bytes(XdsType.RDS, names.HTTP_PROXY, b"".join((head, *hosts, last)))
         return self._routes[sight]
 
     def captured_routes(self, sight: Sight, name: str) -> Resource | None:
         """A route configuration of capturing sidecars; None if there is none of that name."""
-        key = sight, name
-        if key not in self._captured_routes:
-            self._captured_routes[key] = self._make_captured_routes(self._captured_of(sight), name)
-        return self._captured_routes[key]
-
-    def _make_captured_routes(self, found: Captured, name: str) -> Resource | None:
-        if name in found.alone:
-            hosts = [self._virtual_host(found.alone[name])]
-        elif name in found.http:
-            rest = block_all() if self.snapshot.options.registry_only else allow_any()
-            hosts = [*(self._virtual_host(part) for part in found.http[name]), _encoded_host(rest)]
-        else:
-            return None
-        head = route_configuration(name).SerializeToString(deterministic=True)
-        return from_bytes(XdsType.RDS, name, b"".join((head, *hosts)))
+        return self._captured.routes(self.snapshot, sight, name)
 
     def gateway_routes(self, port: gateway.GatewayPort) -> Resource:
         name = names.gateway_routes(port.bound)
@@ -241,7 +222,7 @@ class Catalog:
             resources = [self._outbound_cluster(part) for part in parts.values()]
             former = self._former_layers.get(namespace, _NO_RESOURCES)
             resources.append(self._fixed(clusters.black_hole()))
-            self._namespaces[namespace] = _Namespace(_layer(resources, former), parts)
+            self._namespaces[namespace] = _Namespace(same_or_new(resources, former), parts)
         return self._namespaces[namespace]
 
     def _outbound_cluster(self, part: ClusterPart) -> Resource:
@@ -259,7 +240,7 @@ class Catalog:
             host = part.compile()
             if host is None:
                 return b""
-            return _encoded_host(host)
+            return encoded_host(host)
 
         source = part.bound.namespace if part.bound else ""
         return self._hosts.get((part.name, source, part.at, part.reach), part, compile_host)
@@ -289,7 +270,7 @@ class Catalog:
         if proxy.captures:
             inbound = inbound_ports(snapshot, workload)
             listening = [VirtualInbound(inbound, snapshot.peer_authentication.mode(workload, 0))]
-            layers.append(self._captured_layer(sight, proxy.engine))
+            layers.append(self._captured.listeners(snapshot, sight, proxy.engine))
             fixed = [self._fixed(clusters.passthrough()), self._fixed(clusters.inbound_passthrough())]
         elif proxy.role is Role.ROUTER:
             listening = gateways = gateway.gateway_ports(snapshot, workload)
@@ -300,7 +281,7 @@ class Catalog:
             generation=snapshot.config_generation,
             workload=workload,
             services=services,
-            clusters=_layer([*fixed, *(self._inbound_cluster(proxy, port) for port in inbound)], former),
+            clusters=same_or_new([*fixed, *(self._inbound_cluster(proxy, port) for port in inbound)], former),
             listeners=ResourceSet(
                 XdsType.LDS,
                 *layers,
@@ -309,21 +290,6 @@ class Catalog:
             gateways=gateways,
             captures=proxy.captures,
         )
-
-    def _captured_of(self, sight: Sight) -> Captured:
-        if sight not in self._captured:
-            self._captured[sight] = captured(self.snapshot, sight)
-        return self._captured[sight]
-
-    def _captured_layer(self, sight: Sight, engine: Engine) -> Layer:
-        """Outbound listeners of capturing sidecars: the same for all that see the same."""
-        generation, former = self._captured_listeners.get((sight, engine), (-1, _NO_RESOURCES))
-        if generation != self.snapshot.config_generation:
-            ports = self._captured_of(sight).listening
-            layer = _layer([self._listener(sight, engine, "", port) for port in ports], former)
-            self._captured_listeners[sight, engine] = self.snapshot.config_generation, layer
-            return layer
-        return former
 
     def _tcp_ports_of(self, sight: Sight) -> tuple[TcpPort, ...]:
         if sight not in self._tcp_ports:
@@ -346,15 +312,6 @@ class Catalog:
         )
 
 
-def _layer(resources: list[Resource], former: Layer) -> Layer:
-    """A layer of these; the very same one as before if nothing in it changed, so that nobody looks at it again."""
-    return former if list(former.by_name.values()) == resources else Layer(resources)
-
-
 def _same(one: MeshSnapshot, other: MeshSnapshot, *fields: str) -> bool:
     """Whether these parts of two snapshots are the very same objects."""
     return all(getattr(one, name) is getattr(other, name) for name in fields)
-
-
-def _encoded_host(host: VirtualHost) -> bytes:
-    return length_delimited(_VIRTUAL_HOSTS, host.SerializeToString(deterministic=True))
