@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from envoy.config.core.v3.base_pb2 import INBOUND, Node
+from envoy.config.listener.v3.listener_pb2 import Listener
 
 from mesh.proxy.compile.clusters import CompiledCluster, compile_cluster
 from mesh.proxy.compile.endpoints import compile_endpoints
 from mesh.proxy.compile.listeners import CompiledListener, compile_listener
 from mesh.proxy.compile.routes import compile_routes
 from mesh.proxy.compile.tls import ContextPlan, check_secret
+from mesh.proxy.compile.values import value_or
 from mesh.proxy.downstream.connection_info import Address
 from mesh.proxy.downstream.connection_limits import ConnectionLimits
 from mesh.proxy.downstream.filter_chain import ListenerConfig
@@ -148,12 +150,19 @@ class Server:
             plan.routes[name] = compile_routes(routes, Place("RouteConfiguration", name))
             await turn.over()
         for name, listener in _changed(before.listeners, resources.listeners):
+            self._check_sharing(name, listener)
             plan.listeners[name] = compile_listener(
                 listener, self._node, self.stats, self.worker.logs, Place("Listener", name)
             )
             await turn.over()
         self._make_contexts(plan, before)
         _check_clusters(plan)
+
+    def _check_sharing(self, name: str, listener: Listener) -> None:
+        """Workers that share ports do so by SO_REUSEPORT: they have no socket in common."""
+        if self._reuse_port and not value_or(listener, "enable_reuse_port", True):
+            reason = "false is supported with --concurrency 1 alone"
+            raise Refused("Listener", name, "enable_reuse_port", reason)
 
     async def _make_clusters(self, plan: _Plan) -> None:
         turn = _Turn()

@@ -85,6 +85,9 @@ def compile_load_balancing(cluster: Any, place: Place) -> LoadBalancing:
     common = cluster.common_lb_config
     threshold = common.healthy_panic_threshold.value if common.HasField("healthy_panic_threshold") else 50.0
     base = LoadBalancing(panic_threshold=min(100, round(threshold)))
+    if seconds(common.update_merge_window) > 0:
+        raise place.refuse("only 0s is supported: changes of hosts take effect at once",
+                           "common_lb_config.update_merge_window")  # fmt: skip
     if common.consistent_hashing_lb_config.use_hostname_for_hashing and cluster.type != Cluster.STRICT_DNS:
         raise place.refuse("only STRICT_DNS clusters have hostnames to hash",
                            "common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing")  # fmt: skip

@@ -16,7 +16,6 @@ from mesh.proxy.observe.stats import Stats
 from mesh.proxy.policy.rbac import Control, Counts
 
 SUPPORTED = {
-    # What a connection answers never changes, so continuous enforcement is the same as that of the first byte.
     "envoy.extensions.filters.network.rbac.v3.RBAC": frozenset(
         ("rules", "shadow_rules", "shadow_rules_stat_prefix", "stat_prefix", "enforcement_type")
     ),
@@ -30,6 +29,9 @@ def compile_network_rbac(packed: Any, stats: Stats, place: Place) -> NetworkFilt
     check(config, SUPPORTED, place)
     if not config.stat_prefix:
         raise place.refuse("is required", "stat_prefix")
+    if config.enforcement_type != RBAC.ONE_TIME_ON_FIRST_BYTE:
+        # It would count, and log, each read of a connection once more.
+        raise place.refuse("only ONE_TIME_ON_FIRST_BYTE is supported", "enforcement_type")
     rules = compile_rules(config.rules, TCP, place.at("rules")) if config.HasField("rules") else None
     shadow = None
     if config.HasField("shadow_rules"):

@@ -39,17 +39,16 @@ SUPPORTED = {
     _T + "TlsParameters": frozenset(
         ("tls_minimum_protocol_version", "tls_maximum_protocol_version", "cipher_suites")
     ),
-    _T + "TlsCertificate": frozenset(("certificate_chain", "private_key", "watched_directory")),
+    _T + "TlsCertificate": frozenset(("certificate_chain", "private_key")),
     _T + "SdsSecretConfig": frozenset(("name", "sds_config")),
     _T + "CertificateValidationContext": frozenset(
-        ("trusted_ca", "match_typed_subject_alt_names", "watched_directory", "verify_certificate_hash",
+        ("trusted_ca", "match_typed_subject_alt_names", "verify_certificate_hash",
          "verify_certificate_spki", "crl", "only_verify_leaf_cert_crl")
     ),
     _T + "SubjectAltNameMatcher": frozenset(("san_type", "matcher")),
     _T + "Secret": frozenset(("name", "tls_certificate", "validation_context")),
     "envoy.config.core.v3.DataSource": frozenset(("filename", "inline_bytes", "inline_string")),
     "envoy.config.core.v3.ConfigSource": OPAQUE,
-    "envoy.config.core.v3.WatchedDirectory": OPAQUE,
     **STRING_MATCHER,
 }  # fmt: skip
 _VERSIONS = {

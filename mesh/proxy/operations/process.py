@@ -63,8 +63,10 @@ async def _validate(bootstrap: Bootstrap, options: Options) -> int:
         from mesh.proxy.operations.xds_client.channel import Dialer  # noqa: PLC0415 - see `_Process._ads`
 
         Dialer.of(ads_cluster(bootstrap))
-    limits = _limits(bootstrap, options)
-    plane = LocalPlane.of(bootstrap.node, sys.stderr, limits=limits, manager=bootstrap.cluster_manager)
+    shares, limits = options.concurrency > 1, _limits(bootstrap, options)
+    plane = LocalPlane.of(
+        bootstrap.node, sys.stderr, reuse_port=shares, limits=limits, manager=bootstrap.cluster_manager
+    )
     _view(bootstrap)
     compile_sinks(bootstrap)
     await Configuration(static_resources(bootstrap), plane, _unserved(bootstrap)).check()

@@ -181,6 +181,7 @@ def test_routes_that_cannot_be_honoured_are_refused_by_field(text: str, message:
     ("text", "message"),
     [
         ("lb_subset_config: {list_as_any: true}", "lb_subset_config: not supported"),
+        ("common_lb_config: {update_merge_window: 1s}", "common_lb_config.update_merge_window: only 0s is supported"),
         ("track_cluster_stats: {timeout_budgets: true}", "track_cluster_stats.timeout_budgets: not supported"),
         (
             "health_checks: [{timeout: 1s, interval: 1s, grpc_health_check: {}}]",

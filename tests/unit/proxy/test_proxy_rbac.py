@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 from envoy.config.rbac.v3.rbac_pb2 import RBAC
+from envoy.extensions.filters.network.rbac.v3.rbac_pb2 import RBAC as NetworkRules  # noqa: N811 - one of two
 from google.protobuf import json_format
+from google.protobuf.any_pb2 import Any as Packed
 
+from mesh.proxy.compile.network_rbac import compile_network_rbac
 from mesh.proxy.compile.rbac import TCP, compile_rules
 from mesh.proxy.compile.uri_template import uri_template
 from mesh.proxy.downstream.connection_info import ConnectionInfo
 from mesh.proxy.downstream.network_filters.rbac import Connecting
 from mesh.proxy.fields import Place
 from mesh.proxy.observe.counters import NamedCounters
+from mesh.proxy.observe.stats import Stats
 from mesh.proxy.policy.rbac import Control, Counts, denial
 from mesh.proxy.resources import Refused
 from mesh.proxy.tls.connection import Peer
@@ -133,3 +137,10 @@ def test_path_templates(template: str, path: bytes, matches: bool | None) -> Non
             uri_template(template, PLACE)
     else:
         assert uri_template(template, PLACE)(path) == matches
+
+
+def test_connections_are_decided_once() -> None:
+    packed = Packed()
+    packed.Pack(NetworkRules(stat_prefix="s.", enforcement_type=NetworkRules.CONTINUOUS))
+    with pytest.raises(Refused, match=r"f\.enforcement_type: only ONE_TIME_ON_FIRST_BYTE is supported"):
+        compile_network_rbac(packed, Stats(), Place("Listener", "l", "f"))

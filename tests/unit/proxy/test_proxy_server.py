@@ -498,3 +498,18 @@ def test_a_drain_that_goes_on_accepting_lets_each_connection_answer_once() -> No
             assert answer.endswith(b"own")
 
     play(scene)
+
+
+def test_workers_cannot_share_one_socket() -> None:
+    async def scene() -> None:
+        config = resources(listener(chain("c")).replace("{name: l,", "{name: l, enable_reuse_port: false,"))
+        with open("/dev/null", "w") as log:  # noqa: ASYNC230 - opening a device does not wait
+            alone = Server(asyncio.get_running_loop(), Node(id="n"), Stats(), log)
+            await alone.check(config)
+            one_of_many = Server(asyncio.get_running_loop(), Node(id="n"), Stats(), log, reuse_port=True)
+            with pytest.raises(Refused, match="enable_reuse_port: false is supported with --concurrency 1 alone"):
+                await one_of_many.check(config)
+            await alone.close(0)
+            await one_of_many.close(0)
+
+    play(scene)
