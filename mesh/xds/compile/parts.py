@@ -150,6 +150,8 @@ def endpoints_part(snapshot: MeshSnapshot, cluster: ClusterPart, spread: Spread 
 def virtual_host_parts(snapshot: MeshSnapshot, sight: Sight) -> Iterator[VirtualHostPart]:
     """Every virtual host of the HTTP proxy."""
     for host, service in visible(snapshot, sight.namespace):
+        if service.outside_host and _is_short_for_a_service(snapshot, host, sight.namespace):
+            continue
         bound = snapshot.virtual_services.for_host(host, sight.namespace)
         for port in service.ports:
             if speaks_http(port):
@@ -195,6 +197,12 @@ def _virtual_host_part(
         local = service is not None and service.namespace == sight.namespace
         at = Listening(port, at.gateways, sight.namespace if local else "", frozenset())
     return VirtualHostPart(host, service, bound, at, known, hashing)
+
+
+def _is_short_for_a_service(snapshot: MeshSnapshot, host: str, namespace: str) -> bool:
+    """Whether a ServiceEntry's host is what clients there call a Kubernetes Service, which counts before it."""
+    rests = (f".{namespace}.svc", ".svc", "")
+    return any(f"{host}{rest}.{CLUSTER_DOMAIN}" in snapshot.services for rest in rests)
 
 
 def _is_service(snapshot: MeshSnapshot, host: str) -> bool:
