@@ -165,7 +165,6 @@ class Case:
     health: Mapping[str, Any] | None = None
     stats: Mapping[str, int] = field(default_factory=dict)
     differs: Mapping[str, Any] | None = None
-    needs: str = ""  # of the machine, by its name in `harness/needs.py`
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,18 @@ class OriginalDst:
     needs_data = False
 
     def accepted(self, info: ConnectionInfo, connected: socket.socket) -> None:
-        """A connection that nobody redirected keeps its own address."""
-        is_v6 = connected.family == socket.AF_INET6
-        level, form = (socket.IPPROTO_IPV6, _V6) if is_v6 else (socket.IPPROTO_IP, _V4)
+        """What netfilter says stands over what a PROXY header told: it answers for every connection that it tracks,
+        redirected or not. As in Envoy it is asked in the family of the address known by then, so that a destination
+        of IPv6 that was told over IPv4 stays.
+        """
+        family = socket.AF_INET6 if ":" in info.local[0] else socket.AF_INET
+        level, form = (socket.IPPROTO_IPV6, _V6) if family == socket.AF_INET6 else (socket.IPPROTO_IP, _V4)
         try:
             found = connected.getsockopt(level, _SO_ORIGINAL_DST, 28)
         except OSError:
-            return  # no netfilter, or no such connection in its table: not redirected
+            return  # no netfilter, no such connection in its table, or a socket of the other family
         port, *_, ip = form.unpack_from(found)
-        info.restore_local((socket.inet_ntop(connected.family, ip), port))
+        info.restore_local((socket.inet_ntop(family, ip), port))
 
     def inspect(self, data: bytes, info: ConnectionInfo) -> int | None:
         return 0
