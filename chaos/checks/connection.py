@@ -14,6 +14,9 @@ from chaos.waiting import wait_until
 from chaos.wrong_certificates import Bearer, bearer
 from mesh.client import Pod
 
+CAPTURED = "0.0.0.0_15006"
+"""Istio's `virtualInbound`, by its address."""
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:
@@ -58,13 +61,18 @@ class Connection:
         return judge(self.name, problems, held, {"pods": [pod.name for pod in pods], "as": self.as_, "ways": ways})
 
     def _attempt(self, context: Context, pod: Pod) -> tuple[Attempt, list[str]]:
-        counter = f"listener.{pod.ip}_{self.port}.{self.counter}"
-        before = context.stat(pod, counter) if self.counter else 0
-        made = attempt(pod.ip, self.port, self.path, bearer(context.client, self.as_, self.identity), self.within)
+        before = self._count(context, pod) if self.counter else 0
+        host, port = pod.reach(self.port)
+        made = attempt(host, port, self.path, bearer(context.client, self.as_, self.identity), self.within)
         problems = self._problems(made)
-        if self.counter and not wait_until(lambda: context.stat(pod, counter) > before, self.within):
-            problems.append(f"{counter} is still at {before}")
+        if self.counter and not wait_until(lambda: self._count(context, pod) > before, self.within):
+            problems.append(f"listener.<address>.{self.counter} is still at {before}")
         return made, problems
+
+    def _count(self, context: Context, pod: Pod) -> int:
+        """A pod has one of two listeners: the port's own, or the one to which the kernel leads all that comes in."""
+        addresses = f"{pod.ip}_{self.port}", CAPTURED
+        return sum(context.stat(pod, f"listener.{address}.{self.counter}") for address in addresses)
 
     def _problems(self, made: Attempt) -> list[str]:
         if self.expect == "accepted":

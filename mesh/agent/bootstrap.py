@@ -26,6 +26,13 @@ _RECONNECT = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "2s"}}
 # Istio's limit on a compiled regular expression. Envoy's own of 100 refuses the routes with a modest `[a-z0-9]{1,63}`.
 _REGEX_LIMIT = {"re2": {"max_program_size": {"error_level": 32768}}}
 
+# Captured traffic is counted under names that hold addresses (`http.outbound_0.0.0.0_9080.`). Envoy ends a prefix
+# at its first dot, so the rest would become part of every metric's name.
+_CAPTURED_TAG = {
+    "tag_name": "listener_address",
+    "regex": r"^http\.(?:in|out)bound(_((?:\d{1,3}\.){3}\d{1,3}_\d{1,5})\.)",
+}
+
 
 def bootstrap(settings: Settings) -> Json:
     """`node`, `admin`, ADS over mutual TLS, and the listeners for readiness and metrics; Envoy's runtime for Envoy."""
@@ -54,10 +61,14 @@ def bootstrap(settings: Settings) -> Json:
     }
 
 
+def _is_captured(settings: Settings) -> bool:
+    return settings.metadata.get("INTERCEPTION_MODE") == "REDIRECT"
+
+
 def _own_connections(settings: Settings) -> Json:
     """Where all that leaves the pod is led into the proxy, what the proxy itself sends bears a mark, by which the rules
     tell it apart."""
-    if settings.metadata.get("INTERCEPTION_MODE") != "REDIRECT":
+    if not _is_captured(settings):
         return {}
     mark = {"level": _SOL_SOCKET, "name": _SO_MARK, "int_value": PROXY_MARK, "state": "STATE_PREBIND"}
     return {"cluster_manager": {"upstream_bind_config": {"socket_options": [mark]}}}
@@ -67,8 +78,9 @@ def _runtime(settings: Settings) -> Json:
     """Our engine has no runtime layers, and no such limit. The admin's layer keeps `/runtime_modify` at work."""
     if settings.engine == "python":
         return {}
+    captured = {"stats_config": {"stats_tags": [_CAPTURED_TAG]}} if _is_captured(settings) else {}
     layers = [{"name": "static", "static_layer": _REGEX_LIMIT}, {"name": "admin", "admin_layer": {}}]
-    return {"layered_runtime": {"layers": layers}}
+    return {**captured, "layered_runtime": {"layers": layers}}
 
 
 def sds(name: str) -> Json:
@@ -136,7 +148,7 @@ def _local_clusters(settings: Settings) -> list[Json]:
     admin = _static_cluster("agent", settings.admin_address, ADMIN_PORT)
     if settings.engine == "python":
         return [admin]
-    return [admin, _static_cluster(_metrics_cluster(settings), settings.address, STATUS_PORT)]
+    return [admin, _static_cluster(_metrics_cluster(settings), settings.admin_address, STATUS_PORT)]
 
 
 def _metrics_cluster(settings: Settings) -> str:

@@ -56,7 +56,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, settings: Settings, metrics: IstioMetrics, lock: threading.Lock) -> None:
-        super().__init__((settings.address, STATUS_PORT), _Handler)
+        super().__init__((settings.admin_address, STATUS_PORT), _Handler)
         self._admin = settings.admin_address
         self._metrics = metrics
         self._lock = lock

@@ -71,6 +71,7 @@ class NetnsPlatform:
         placed = _Placed(network, self._forwards)
         try:
             habitat = NetnsHabitat(network, self.hub.address, pod, self._grounds, intercepted=interception is not None)
+            habitat.host_ports.update({port: placed.reach(port) for port in _declared(pod)})
             if PROXY_CONTAINER in names:
                 habitat.host_ports.update({port: placed.show(port) for port in _SHOWN})
             plan = PodPlan(pod, habitat, surroundings, self._folders)
@@ -126,6 +127,7 @@ class _Placed:
         self.running: ProcessPod | None = None
         self._forwards = forwards
         self._shown: dict[int, Address] = {}
+        self._reached: dict[int, Address] = {}
         self._host_ports: list[tuple[Address, Dial]] = []
 
     def show(self, port: int) -> Address:
@@ -133,6 +135,13 @@ class _Placed:
         if port not in self._shown:
             self._shown[port] = self._forwards.lead(LOOPBACK, 0, functools.partial(self._connect_inside, port))
         return self._shown[port]
+
+    def reach(self, port: int) -> Address:
+        """A port of the host that leads to `port` of the pod as from another pod, through its sidecar."""
+        if port not in self._reached:
+            dial = functools.partial(_connect, self.network.address, port)
+            self._reached[port] = self._forwards.lead(LOOPBACK, 0, dial)
+        return self._reached[port]
 
     def open_host_ports(self, pod: Pod) -> None:
         """`hostPort`s lead to the pod as from another node. Raises PlatformError when one cannot be had."""
@@ -143,7 +152,7 @@ class _Placed:
                     self._host_ports.append((self._forwards.lead(port.host_ip or LOOPBACK, port.host_port, dial), dial))
 
     def close(self) -> None:
-        for address in self._shown.values():
+        for address in (*self._shown.values(), *self._reached.values()):
             self._forwards.close(address)
         for address, dial in self._host_ports:
             self._forwards.unlead(address, dial)
@@ -153,6 +162,12 @@ class _Placed:
             return await self.network.connect(LOOPBACK, port)
         except ConnectionRefusedError:
             return await self.network.connect(self.network.address, port)
+
+
+def _declared(pod: Pod) -> set[int]:
+    """The apps' TCP ports, which other pods may call."""
+    apps = (container for container in pod.spec.containers if container.name != PROXY_CONTAINER)
+    return {port.container_port for app in apps for port in app.ports if port.protocol == "TCP"}
 
 
 async def _connect(address: str, port: int) -> socket.socket:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from meshdrill_command import Meshdrill, shop
+from meshdrill_command import Meshdrill, shop, why_no_netns
 
 
 @pytest.fixture
@@ -15,10 +15,22 @@ def meshdrill(tmp_path: Path) -> Iterator[Meshdrill]:
     assert not command.processes()
 
 
-@pytest.fixture(scope="module", params=["python", pytest.param("envoy", marks=pytest.mark.envoy)])
+ENVOY = pytest.mark.envoy
+EACH = [
+    pytest.param(("process", "python"), id="process-python"),
+    pytest.param(("process", "envoy"), id="process-envoy", marks=ENVOY),
+    pytest.param(("netns", "python"), id="netns-python"),
+    pytest.param(("netns", "envoy"), id="netns-envoy", marks=ENVOY),
+]
+
+
+@pytest.fixture(scope="module", params=EACH)
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meshdrill]:
-    """A mesh with the shop on it, for the tests of a module, on each engine."""
+    """A mesh with the shop on it, for the tests of a module, on each platform and engine."""
+    platform, engine = request.param
+    if platform == "netns" and (reason := why_no_netns()):
+        pytest.skip(f"no network namespaces: {reason}")
     command = Meshdrill(tmp_path_factory.mktemp("mesh") / "state")
-    with command.up_in_front("-f", command.write("shop.yaml", shop()), "--proxy", request.param):
+    with command.up_in_front("-f", command.write("shop.yaml", shop()), "--proxy", engine, "--platform", platform):
         yield command
     assert not command.processes()

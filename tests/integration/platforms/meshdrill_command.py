@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from mesh.client import MeshClient
-from mesh.platforms.process.ledger import marked
+from mesh.platforms.process.ledger import Ledger, Record, marked
 
 SHOP = Path(__file__).parent / "shop.py"
 WAIT_S = 30.0
@@ -32,6 +32,33 @@ def until(condition: Callable[[], Any], what: str, patience_s: float = WAIT_S) -
             return value
         time.sleep(0.05)
     pytest.fail(f"not within {patience_s} s: {what}")
+
+
+def why_no_netns() -> str:
+    """Why this machine cannot make labs of namespaces; nothing if it can. Asked in a process without threads."""
+    code = "from mesh.platforms.netns.availability import why_not; print(why_not())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    return done.stdout.strip()
+
+
+def pid_here(record: Record) -> int | None:
+    """The pid of a process that another pid namespace, maybe, knows by the recorded one."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(folder / "ns" / "pid") != record.space:
+                continue
+            numbers = next(line for line in (folder / "status").read_text().splitlines() if line.startswith("NSpid:"))
+        except OSError:
+            continue  # it has ended meanwhile, or is somebody else's
+        if int(numbers.split()[-1]) == record.pid:
+            return int(folder.name)
+    return None
+
+
+def pids_of(state: Path, label: str) -> list[int]:
+    """Of all records of that name, the processes that live."""
+    found = [pid_here(record) for record in Ledger(state).records() if record.name == label]
+    return [pid for pid in found if pid is not None]
 
 
 def free_port() -> int:

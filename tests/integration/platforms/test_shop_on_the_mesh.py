@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from meshdrill_command import Meshdrill, until, workload
+from meshdrill_command import Meshdrill, pids_of, until, workload
 
 from mesh.client import MeshClient, Pod
 from mesh.platforms.process.ledger import Ledger
@@ -27,7 +27,7 @@ def only_ready(client: MeshClient, workload_name: str, count: int = 1) -> list[P
 
 
 def pid_of(state: Path, label: str) -> int:
-    return next(record.pid for record in Ledger(state).records() if record.name == label)
+    return pids_of(state, label)[0]
 
 
 @contextmanager
@@ -116,10 +116,12 @@ def test_a_killed_proxy_is_started_again_by_its_agent(running: Meshdrill) -> Non
 
 
 def proxies_of(agent: int) -> set[int]:
-    """The agent's children that run a bootstrap; its forked jobs have its own command line."""
+    """What runs a bootstrap below the container's process; the agent's forked jobs have its own command line."""
     command = ["ps", "-o", "pid=,args=", "--ppid", str(agent)]
     listing = subprocess.run(command, check=False, capture_output=True, text=True).stdout
-    return {int(line.split()[0]) for line in listing.splitlines() if "bootstrap.json" in line}
+    children = {int(line.split()[0]): line for line in listing.splitlines()}
+    found = {pid for pid, line in children.items() if "bootstrap.json" in line}
+    return found.union(*(proxies_of(child) for child in children))
 
 
 def test_a_killed_sidecar_comes_back_with_its_configuration(running: Meshdrill) -> None:
@@ -206,8 +208,8 @@ def test_calls_go_on_while_the_control_plane_is_down_and_config_is_there_afterwa
 
 
 def is_up_again(state: Path, before: int, client: MeshClient) -> bool:
-    records = [record.pid for record in Ledger(state).records() if record.name == "control"]
-    return bool(records) and records != [before] and client.is_ready()
+    running = pids_of(state, "control")
+    return bool(running) and running != [before] and client.is_ready()
 
 
 def test_the_pods_of_a_fault_live_as_long_as_it_does(running: Meshdrill) -> None:
@@ -263,7 +265,8 @@ def test_a_pod_outside_the_mesh_has_no_sidecar_and_its_own_port(running: Meshdri
         client.apply_all(manifests)
         pod = until(lambda: only_ready(client, "outside"), "it is ready")[0]
         assert [container["name"] for container in pod.manifest["spec"]["containers"]] == ["app"]
-        with urllib.request.urlopen(f"http://{pod.ip}:8000/", timeout=5) as response:
+        host, port = pod.reach(8000)
+        with urllib.request.urlopen(f"http://{host}:{port}/", timeout=5) as response:
             assert response.status == 200
         with client.fault("front-calls-outside", [front]):
             until(

@@ -1,5 +1,6 @@
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,14 @@ def test_the_admin_pages_are_at_the_pods_address_unless_told_otherwise() -> None
 
     assert admin() == ENVIRON["INSTANCE_IP"]
     assert admin(PROXY_ADMIN_ADDRESS="127.0.0.1") == "127.0.0.1"
+
+
+def test_envoy_is_told_where_the_name_of_what_captured_traffic_counts_ends() -> None:
+    captured = {"ISTIO_META_INTERCEPTION_MODE": "REDIRECT"}
+    (tag,) = bootstrap(settings(ISTIO_META_ENGINE="envoy", **captured))["stats_config"]["stats_tags"]
+    found = re.match(tag["regex"], "http.outbound_0.0.0.0_9080.fault.delays_injected")
+    assert found is not None
+    assert found[2] == "0.0.0.0_9080"
+    # Envoy takes what its own tag found, `outbound_0.`, out of the name as well.
+    assert found[1] == "_0.0.0.0_9080."
+    assert "stats_config" not in bootstrap(settings(ISTIO_META_ENGINE="envoy"))
