@@ -21,6 +21,8 @@ from mesh.cli.options import file_option, mesh_options, state_folder
     "--platform",
     type=click.Choice(["netns", "process"]),
     default="process",
+    envvar="MESHDRILL_PLATFORM",
+    show_envvar=True,
     show_default=True,
     help="What a pod is: a network namespace, all its traffic led through the sidecar; or processes on loopback.",
 )
