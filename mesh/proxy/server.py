@@ -26,8 +26,8 @@ from mesh.proxy.downstream.listener import REPLACED_DRAIN_S, ActiveListener
 from mesh.proxy.fields import Place
 from mesh.proxy.http.config import HttpConfig
 from mesh.proxy.http.route import RouteTable
-from mesh.proxy.observe.counters import ClusterStats
 from mesh.proxy.observe.stats import Stats
+from mesh.proxy.observe.upstream_counters import ClusterStats
 from mesh.proxy.resources import Refused, Resources
 from mesh.proxy.runtime import Runtime, Worker
 from mesh.proxy.tls.context import Material

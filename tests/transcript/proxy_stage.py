@@ -16,8 +16,8 @@ from mesh.proxy.compile.clusters import compile_cluster
 from mesh.proxy.compile.listeners import compile_listener
 from mesh.proxy.downstream.http1 import Downstream
 from mesh.proxy.fields import Place
-from mesh.proxy.observe.counters import ClusterStats
 from mesh.proxy.observe.stats import Stats
+from mesh.proxy.observe.upstream_counters import ClusterStats
 from mesh.proxy.resources import Resources
 from mesh.proxy.runtime import Runtime, Worker
 from mesh.proxy.tls.connection import Peer

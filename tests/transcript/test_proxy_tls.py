@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mesh.proxy.observe.counters import ListenerStats
+from mesh.proxy.observe.downstream_counters import ListenerStats
 from mesh.proxy.tls.connection import TlsConnection
 from mesh.proxy.tls.context import ContextOptions, Pair, Trust, Verify, make_context
 

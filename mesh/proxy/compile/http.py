@@ -29,7 +29,7 @@ from mesh.proxy.http.response_marks import ResponseMark
 from mesh.proxy.http1.names import proper_case
 from mesh.proxy.http2.stats import Http2Stats
 from mesh.proxy.observe.access_log import LogFiles
-from mesh.proxy.observe.counters import HttpStats
+from mesh.proxy.observe.downstream_counters import HttpStats
 from mesh.proxy.observe.stats import Stats
 
 _H = "envoy.extensions.filters.network.http_connection_manager.v3."

@@ -17,7 +17,7 @@ from mesh.proxy.downstream.listener_filters.original_dst import OriginalDst
 from mesh.proxy.downstream.listener_filters.proxy_protocol import ProxyProtocol
 from mesh.proxy.downstream.listener_filters.tls_inspector import LARGEST_HELLO, TlsInspector
 from mesh.proxy.fields import Place, check
-from mesh.proxy.observe.counters import HttpInspectorStats, ProxyProtocolStats, TlsInspectorStats
+from mesh.proxy.observe.downstream_counters import HttpInspectorStats, ProxyProtocolStats, TlsInspectorStats
 from mesh.proxy.observe.stats import Stats
 
 _F = "envoy.extensions.filters.listener."

@@ -24,7 +24,7 @@ from mesh.proxy.fields import OPAQUE, Place, check
 from mesh.proxy.filters import istio_stats
 from mesh.proxy.filters.registry import TYPED_STRUCTS
 from mesh.proxy.observe.access_log import LogFiles
-from mesh.proxy.observe.counters import ListenerStats
+from mesh.proxy.observe.downstream_counters import ListenerStats
 from mesh.proxy.observe.stats import Stats
 
 _L = "envoy.config.listener.v3."

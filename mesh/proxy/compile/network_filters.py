@@ -15,7 +15,7 @@ from mesh.proxy.downstream.network_filters.connection_limit import ConnectionLim
 from mesh.proxy.downstream.network_filters.network_filter import NetworkFilter
 from mesh.proxy.downstream.network_filters.sni_cluster import SniCluster
 from mesh.proxy.fields import Place, check
-from mesh.proxy.observe.counters import ConnectionLimitStats
+from mesh.proxy.observe.downstream_counters import ConnectionLimitStats
 from mesh.proxy.observe.stats import Stats
 
 _F = "envoy.extensions.filters.network."

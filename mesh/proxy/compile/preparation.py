@@ -8,7 +8,7 @@ from mesh.proxy.fields import Place
 from mesh.proxy.http import preparation
 from mesh.proxy.http.preparation import Prepare
 from mesh.proxy.http1.path import normalizer
-from mesh.proxy.observe.counters import Http1Stats
+from mesh.proxy.observe.downstream_counters import Http1Stats
 from mesh.proxy.observe.stats import Stats
 
 _REJECT_UNDERSCORES, _DROP_UNDERSCORES = 1, 2  # HeadersWithUnderscoresAction

@@ -10,7 +10,7 @@ from mesh.proxy.compile.access_log import log_steps
 from mesh.proxy.compile.values import seconds_or, unpack, value_or, write_limit
 from mesh.proxy.downstream.tcp import TcpConfig
 from mesh.proxy.fields import OPAQUE, Place, check
-from mesh.proxy.observe.counters import TcpStats
+from mesh.proxy.observe.downstream_counters import TcpStats
 
 if TYPE_CHECKING:
     from mesh.proxy.compile.http import Surroundings

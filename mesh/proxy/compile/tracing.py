@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from mesh.proxy.compile.values import seconds_or, unpack, value_or
 from mesh.proxy.fields import Place, check
 from mesh.proxy.filters.steps import Steps
-from mesh.proxy.observe.counters import HttpStats, OpenTelemetryStats, ZipkinStats
+from mesh.proxy.observe.counters import OpenTelemetryStats, ZipkinStats
+from mesh.proxy.observe.downstream_counters import HttpStats
 from mesh.proxy.observe.tracing.decision import PARTS, RequestIds, Sampling
 from mesh.proxy.observe.tracing.tracer import CustomTag, RouteTracing, Tracer
 from mesh.proxy.upstream.local_address import local_ip

@@ -17,7 +17,7 @@ from mesh.proxy.downstream.network_filters.network_filter import NetworkFilter
 from mesh.proxy.downstream.socket_options import SocketOptions
 from mesh.proxy.downstream.tcp import TcpConfig
 from mesh.proxy.http.config import HttpConfig
-from mesh.proxy.observe.counters import ListenerStats
+from mesh.proxy.observe.downstream_counters import ListenerStats
 from mesh.proxy.tls.transport_socket import ServerTls
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -16,12 +16,12 @@ from mesh.proxy.http1.errors import (
     HeadTimedOut,
     HeadTooLargeError,
     MalformedError,
-    NotRoutableError,
     VersionRefusedError,
 )
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
+from mesh.proxy.http1.http10 import ends_alone, parse_request_10, status_line_10
 from mesh.proxy.http1.parse import parse_request
-from mesh.proxy.http1.reply import REASONS, STATUS_LINES
+from mesh.proxy.http1.reply import STATUS_LINES, refusal
 
 if TYPE_CHECKING:
     from mesh.proxy.http.config import HttpConfig
@@ -191,16 +191,9 @@ class Downstream(DownstreamConnection):
         self.worker.deadlines.add(self)
 
     def _begin_http_10(self, block: bytes, rest: bytes) -> bytes:
-        """A request of HTTP/1.0: as one of 1.1, but without chunks, and the client must ask to keep the connection."""
-        line, _, lines = block.partition(b"\r\n")
+        """A request of HTTP/1.0, whose client must ask to keep the connection."""
         try:
-            if not line.endswith(b" HTTP/1.0"):
-                raise VersionRefusedError("low_version")
-            head = parse_request(
-                b"%b1\r\n%b" % (line[:-1], lines) if lines else b"%b1" % line[:-1],
-                self.config.max_headers,
-                self.config.http_10_host,
-            )
+            head = parse_request_10(block, self.config.max_headers, self.config.http_10_host)
             self._keeps = b"keep-alive" in head.marked.get(b"connection", b"").lower()
             self.will_close = True
             return self._begin(head, rest)
@@ -248,12 +241,8 @@ class Downstream(DownstreamConnection):
         stats.downstream_rq_active += 1
         self.will_close = self._is_unread = True
         exchange = self.exchange = Exchange(self, RequestHead(b"", b"", b"", [], {}), b"", True, False)
-        if isinstance(error, NotRoutableError):
-            exchange.reply(error.status, b"", "", error.details)
-        elif isinstance(error, HeadTimedOut):
-            exchange.reply(error.status, b"request header timeout", "", error.details)
-        else:
-            exchange.reply(error.status, REASONS[error.status], "DPE", error.details)
+        body, flag = refusal(error)
+        exchange.reply(error.status, body, flag, error.details)
 
     # For the exchange: see `codec.ResponseEncoder`
 
@@ -303,13 +292,11 @@ class Downstream(DownstreamConnection):
     def _send_http_10(self, head: ResponseHead, payload: bytes) -> None:
         """To a client that knows no chunks: a body of unknown size ends with the connection."""
         self._chunks = False
-        done_before = b"content-length" in head.marked or head.status in BODILESS
-        keeps = self._keeps and done_before and self._body is None and not self.is_draining
+        keeps = bool(self._keeps) and ends_alone(head) and self._body is None and not self.is_draining
         self.will_close = not keeps
         head.lines.append(b"connection: keep-alive" if keeps else b"connection: close")
         lines = head.lines if self.config.header_case is None else self.config.header_case(head.lines)
-        status_line = STATUS_LINES[head.status].replace(b"HTTP/1.1", b"HTTP/1.0", 1)
-        self._write(_RESPONSE % (status_line, b"\r\n".join(lines), payload))
+        self._write(_RESPONSE % (status_line_10(head.status), b"\r\n".join(lines), payload))
 
     def _frame(self, head: ResponseHead, payload: bytes, done: bool, is_to_head: bool) -> bytes:
         """Say how a body of unknown size ends (RFC 9112 section 6.3), and put its first piece so."""

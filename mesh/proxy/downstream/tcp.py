@@ -11,13 +11,14 @@ from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from mesh.proxy.downstream.connection_info import ConnectionInfo, text_of
-from mesh.proxy.observe.counters import TcpStats
+from mesh.proxy.observe.downstream_counters import TcpStats
 from mesh.proxy.upstream.balancing.digests import xxh64
 
 if TYPE_CHECKING:
     from mesh.proxy.runtime import Worker
     from mesh.proxy.tls.connection import Peer
-    from mesh.proxy.upstream.cluster import Cluster, Host
+    from mesh.proxy.upstream.cluster import Cluster
+    from mesh.proxy.upstream.host import Host
 
 
 @dataclass(slots=True, eq=False)

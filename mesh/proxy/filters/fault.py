@@ -20,7 +20,7 @@ from mesh.proxy.fields import Place, check
 from mesh.proxy.filters.throttle import Throttle
 from mesh.proxy.http.rescue import RESCUE, Aborted
 from mesh.proxy.http1.head import RequestHead
-from mesh.proxy.observe.counters import HttpStats
+from mesh.proxy.observe.downstream_counters import HttpStats
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Steps, Surroundings

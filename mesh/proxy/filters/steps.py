@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from envoy.config.core.v3.base_pb2 import Node
 
-from mesh.proxy.observe.counters import HttpStats
+from mesh.proxy.observe.downstream_counters import HttpStats
 from mesh.proxy.observe.stats import Stats
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from mesh.proxy.filters import fault
 from mesh.proxy.http.grpc import is_grpc
 from mesh.proxy.http.rescue import RESCUE, Aborted
 from mesh.proxy.http.response_head import local_head
-from mesh.proxy.observe.counters import HttpStats
+from mesh.proxy.observe.downstream_counters import HttpStats
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Steps, Surroundings

@@ -15,7 +15,7 @@ from mesh.proxy.http.response_marks import ResponseMark
 from mesh.proxy.http1.head import Head, RequestHead
 from mesh.proxy.http2.options import Http2Options
 from mesh.proxy.http2.stats import Http2Stats
-from mesh.proxy.observe.counters import HttpStats
+from mesh.proxy.observe.downstream_counters import HttpStats
 from mesh.proxy.upstream.keepalive import KeepaliveConfig
 
 if TYPE_CHECKING:

@@ -3,7 +3,8 @@
 The way out is `act` (the route), `_forward`, `_try`, `upstream_ready`; the way back `response_received`, or
 `upstream_failed` and perhaps `_try` again. Bodies and trailers, either way, pass through `Relay`, on which this builds.
 Beside it stand `request_head` and `response_head` (what is changed in heads), `upgrade` (tunnels), `mirror` (copies),
-`retry` (policy, and what is left of it), `timeouts`, and `rescue` (how a failure is answered). How requests and
+`retry` (policy, and what is left of it), `timeouts`, `expiry` (what follows when one of
+them has run out), and `rescue` (how a failure is answered). How requests and
 responses are written is behind `codec`.
 """
 
@@ -13,26 +14,13 @@ import time
 from math import inf
 from typing import TYPE_CHECKING
 
+from mesh.proxy.http.expiry import expired
 from mesh.proxy.http.grpc import http_status, is_grpc
 from mesh.proxy.http.mirror import begin_mirrors
 from mesh.proxy.http.relay import Relay
 from mesh.proxy.http.request_body import RequestBody
 from mesh.proxy.http.request_head import limits, rewrite, rewrite_host
-from mesh.proxy.http.rescue import (
-    RESCUE,
-    DownstreamClosed,
-    Failure,
-    NoCluster,
-    NoHealthyUpstream,
-    NoRoute,
-    Overflow,
-    RequestIncomplete,
-    RequestTimedOut,
-    StreamIdle,
-    StreamTooLong,
-    TryIdle,
-    TryTimedOut,
-)  # fmt: skip
+from mesh.proxy.http.rescue import RESCUE, DownstreamClosed, Failure, NoCluster, NoHealthyUpstream, NoRoute, Overflow
 from mesh.proxy.http.response_head import prepare, restore_server
 from mesh.proxy.http.retry import Retries, RetryPolicy
 from mesh.proxy.http.route import DirectResponse, Forward, Redirect, Route
@@ -46,8 +34,6 @@ if TYPE_CHECKING:
     from mesh.proxy.http.codec import RequestEncoder, ResponseEncoder
 
 _INTERIM = frozenset((100, 102, 103, 104))
-
-_OF_THE_STREAM = frozenset((StreamIdle, StreamTooLong, RequestIncomplete))
 
 
 class Exchange(Relay):
@@ -347,31 +333,7 @@ class Exchange(Relay):
 
     def timed_out(self, failure: Failure) -> None:
         """The sweep found that one of the times has run out."""
-        if type(failure) is StreamIdle and self._is_try_idle():
-            assert self.cluster is not None
-            self.cluster.stats.upstream_rq_per_try_idle_timeout += 1
-            self.upstream_failed(TryIdle())
-            return
-        if type(failure) in _OF_THE_STREAM:
-            if type(failure) is StreamIdle:
-                self.config.stats.downstream_rq_idle_timeout += 1
-            self.abandon_upstream()
-            # Envoy blames the client while its request is incomplete, the upstream afterwards.
-            self.fail(failure, 0 if self.request_done else 408)
-            return
-        assert self.cluster is not None
-        if type(failure) is TryTimedOut:
-            self.cluster.stats.upstream_rq_per_try_timeout += 1
-        elif type(failure) is RequestTimedOut:
-            self.cluster.stats.upstream_rq_timeout += 1
-            self.retry = None
-        if self.host is not None:
-            self.host.rq_timeout += 1
-        self.upstream_failed(failure)
-
-    def _is_try_idle(self) -> bool:
-        retry = self.retry
-        return self.upstream is not None and retry is not None and self.idle_timeout == retry.per_try_idle_timeout
+        expired(self, failure)
 
     def _stream_idle_timeout(self) -> float:
         action = self.route.action if self.route is not None else None

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mesh.proxy.observe.counters import Http1Stats
+from mesh.proxy.observe.downstream_counters import Http1Stats
 
 if TYPE_CHECKING:
     from mesh.proxy.http.stream import Stream

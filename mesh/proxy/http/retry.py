@@ -12,7 +12,8 @@ from mesh.proxy.http.rescue import ConnectFailed, ConnectTimedOut, Failure, Upst
 
 if TYPE_CHECKING:
     from mesh.proxy.http1.head import RequestHead, ResponseHead
-    from mesh.proxy.upstream.cluster import Cluster, Host
+    from mesh.proxy.upstream.cluster import Cluster
+    from mesh.proxy.upstream.host import Host
 
 GRPC_CONDITIONS = {
     b"1": "cancelled", b"4": "deadline-exceeded", b"8": "resource-exhausted", b"13": "internal", b"14": "unavailable"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mesh.proxy.observe.tracing.span import Span
     from mesh.proxy.observe.workload import Workload
     from mesh.proxy.tls.connection import Peer
-    from mesh.proxy.upstream.cluster import Host
+    from mesh.proxy.upstream.host import Host
 
 _TO_CLEAN = HOP | INTERNAL | {b"x-forwarded-client-cert"}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from http import HTTPStatus
 
+from mesh.proxy.http1.errors import HeadTimedOut, MalformedError, NotRoutableError
+
 REASONS: dict[int, bytes] = {int(status): status.phrase.encode() for status in HTTPStatus}
 REASONS |= {413: b"Payload Too Large", 414: b"URI Too Long", 416: b"Range Not Satisfiable"}
 for _unknown in (103, 418, 425, 451):  # Envoy has no words for these
@@ -31,3 +33,12 @@ class Clock:
             self._date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(wall)).encode()
             self._until = now + 1 - wall % 1
         return self._date
+
+
+def refusal(error: MalformedError) -> tuple[bytes, str]:
+    """The body and the response flag with which Envoy answers what is no request."""
+    if isinstance(error, NotRoutableError):
+        return b"", ""
+    if isinstance(error, HeadTimedOut):
+        return b"request header timeout", ""
+    return REASONS[error.status], "DPE"

@@ -17,7 +17,8 @@ from mesh.proxy.resources import Resources
 from mesh.proxy.runtime import Runtime
 from mesh.proxy.server import Server
 from mesh.proxy.upstream import breaker
-from mesh.proxy.upstream.cluster import Cluster, Host
+from mesh.proxy.upstream.cluster import Cluster
+from mesh.proxy.upstream.host import Host
 
 
 class LocalPlane:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from mesh.proxy.observe.counters import ClusterStats, ListenerStats
+from mesh.proxy.observe.downstream_counters import ListenerStats
+from mesh.proxy.observe.upstream_counters import ClusterStats
 from mesh.proxy.tls.context import Verify, name_text
 
 if TYPE_CHECKING:

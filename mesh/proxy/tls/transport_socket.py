@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from mesh.proxy.observe.counters import ClusterStats
+from mesh.proxy.observe.upstream_counters import ClusterStats
 from mesh.proxy.tls.connection import TlsConnection, TlsFailed
 from mesh.proxy.tls.context import Material, Verify
 from mesh.proxy.upstream.dialling import Dial

@@ -33,7 +33,8 @@ from mesh.proxy.upstream.local_address import local_ip
 if TYPE_CHECKING:
     from mesh.proxy.http.codec import RequestEncoder
     from mesh.proxy.runtime import Worker
-    from mesh.proxy.upstream.cluster import Cluster, Host
+    from mesh.proxy.upstream.cluster import Cluster
+    from mesh.proxy.upstream.host import Host
 
 RESPONSE_LIMIT = 1024 * 1024
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
-from mesh.proxy.observe.counters import ClusterStats
+from mesh.proxy.observe.upstream_counters import ClusterStats
 
 
 @dataclass(frozen=True, slots=True)

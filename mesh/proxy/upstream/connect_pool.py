@@ -13,7 +13,8 @@ from mesh.proxy.upstream.connection_pool import ConnectionPool
 if TYPE_CHECKING:
     from mesh.proxy.http.codec import Requester
     from mesh.proxy.tls.connection import Peer
-    from mesh.proxy.upstream.cluster import Cluster, Host
+    from mesh.proxy.upstream.cluster import Cluster
+    from mesh.proxy.upstream.host import Host
 
 
 class ConnectPool(ConnectionPool["ConnectTunnel"]):

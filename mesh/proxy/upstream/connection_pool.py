@@ -14,7 +14,8 @@ from mesh.proxy.tls.connection import TlsFailed
 if TYPE_CHECKING:
     from mesh.proxy.http.codec import Requester
     from mesh.proxy.tls.transport_socket import ServerName
-    from mesh.proxy.upstream.cluster import Cluster, Host
+    from mesh.proxy.upstream.cluster import Cluster
+    from mesh.proxy.upstream.host import Host
 
 
 class PooledConnection(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from mesh.proxy.observe.counters import ClusterStats
+from mesh.proxy.observe.upstream_counters import ClusterStats
 from mesh.proxy.upstream.breaker import Breaker, SharingBreaker, Thresholds
 
 if TYPE_CHECKING:

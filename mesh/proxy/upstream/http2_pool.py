@@ -13,7 +13,8 @@ from mesh.proxy.upstream.http2 import Http2Upstream
 
 if TYPE_CHECKING:
     from mesh.proxy.http.codec import Requester
-    from mesh.proxy.upstream.cluster import Cluster, Host
+    from mesh.proxy.upstream.cluster import Cluster
+    from mesh.proxy.upstream.host import Host
 
 
 class Http2Pool(ConnectionPool[Http2Upstream]):

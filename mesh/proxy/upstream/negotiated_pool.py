@@ -12,7 +12,8 @@ from mesh.proxy.upstream.http2_pool import Http2Pool
 
 if TYPE_CHECKING:
     from mesh.proxy.http.codec import Requester
-    from mesh.proxy.upstream.cluster import Cluster, Host
+    from mesh.proxy.upstream.cluster import Cluster
+    from mesh.proxy.upstream.host import Host
 
 
 class Negotiation(asyncio.Protocol):

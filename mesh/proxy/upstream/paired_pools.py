@@ -10,7 +10,8 @@ from mesh.proxy.upstream.http2_pool import Http2Pool
 if TYPE_CHECKING:
     from mesh.proxy.http.codec import Requester
     from mesh.proxy.tls.transport_socket import ServerName
-    from mesh.proxy.upstream.cluster import Cluster, Host
+    from mesh.proxy.upstream.cluster import Cluster
+    from mesh.proxy.upstream.host import Host
 
 
 class PairedPools:

@@ -14,7 +14,8 @@ from mesh.proxy.upstream.paired_pools import PairedPools
 
 if TYPE_CHECKING:
     from mesh.proxy.tls.transport_socket import ServerName
-    from mesh.proxy.upstream.cluster import Cluster, Host
+    from mesh.proxy.upstream.cluster import Cluster
+    from mesh.proxy.upstream.host import Host
 
 _AnyPool = Pool | Http2Pool | PairedPools | NegotiatedPool
 HostPool = _AnyPool | NamedPools

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mesh.proxy.deadlines import Deadlines
 from mesh.proxy.http1.parse import parse_request
-from mesh.proxy.observe.counters import ClusterStats
+from mesh.proxy.observe.upstream_counters import ClusterStats
 from mesh.proxy.upstream.cluster import Cluster
 from mesh.proxy.upstream.cluster_config import ClusterConfig
 from mesh.proxy.upstream.discovery.dns import DnsConfig, Family

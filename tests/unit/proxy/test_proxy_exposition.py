@@ -7,8 +7,9 @@ import json
 import pytest
 
 from mesh.proxy.observe import exposition
-from mesh.proxy.observe.counters import ClusterStats, HttpStats
+from mesh.proxy.observe.downstream_counters import HttpStats
 from mesh.proxy.observe.stats import Histogram, Sample, Stats
+from mesh.proxy.observe.upstream_counters import ClusterStats
 
 NAME = "outbound|9080||reviews.default.svc.cluster.local"
 

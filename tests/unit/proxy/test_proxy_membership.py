@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from mesh.proxy.deadlines import Deadlines
-from mesh.proxy.observe.counters import ClusterStats
-from mesh.proxy.upstream.cluster import Cluster, Host
+from mesh.proxy.observe.upstream_counters import ClusterStats
+from mesh.proxy.upstream.cluster import Cluster
 from mesh.proxy.upstream.cluster_config import ClusterConfig
 from mesh.proxy.upstream.endpoint import Assignment, EdsHealth, Endpoint
 from mesh.proxy.upstream.health.checker import HealthCheckConfig
 from mesh.proxy.upstream.health.session import Outcome, Pace
+from mesh.proxy.upstream.host import Host
 
 FAST = Pace(1, 1, 1, 0.001, 0.001, 0.001, 0.001, 0.001, 0.001)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.proxy.observe.counters import ClusterStats
+from mesh.proxy.observe.upstream_counters import ClusterStats
 from mesh.proxy.upstream.outlier import Health, OutlierConfig, OutlierDetector
 from mesh.proxy.upstream.success_rate import Comparison, Tally, compare
 

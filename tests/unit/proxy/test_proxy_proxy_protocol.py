@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mesh.proxy.downstream.connection_info import ConnectionInfo
 from mesh.proxy.downstream.listener_filters.listener_filter import ListenerFilterFailed
 from mesh.proxy.downstream.listener_filters.proxy_protocol import ProxyProtocol
-from mesh.proxy.observe.counters import ProxyProtocolStats
+from mesh.proxy.observe.downstream_counters import ProxyProtocolStats
 
 V1 = b"PROXY TCP4 198.51.100.7 192.0.2.1 4711 443\r\n"
 V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0e\xc6\x33\x64\x07\xc0\0\x02\x01" + struct.pack("!HH", 4711, 443) + b"\x04\0"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 
-from mesh.proxy.observe.counters import ClusterStats
 from mesh.proxy.observe.stats import Histogram, Sample, Stats, merge
+from mesh.proxy.observe.upstream_counters import ClusterStats
 from mesh.proxy.upstream.breaker import Breaker, Thresholds
 
 TAGS = (("envoy.cluster_name", "outbound|80||a.b"),)

@@ -8,7 +8,7 @@ import socket
 from mesh.proxy.downstream.connection_info import ConnectionInfo
 from mesh.proxy.http1.parse import METHODS
 from mesh.proxy.http2.frames import PREFACE
-from mesh.proxy.observe.counters import HttpInspectorStats
+from mesh.proxy.observe.downstream_counters import HttpInspectorStats
 
 _LONGEST = 64 * 1024  # what Envoy looks at, at most
 _LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^ ]+ HTTP/1\.([01])\Z")

@@ -11,7 +11,7 @@ import struct
 
 from mesh.proxy.downstream.connection_info import Address, ConnectionInfo
 from mesh.proxy.downstream.listener_filters.listener_filter import ListenerFilterFailed
-from mesh.proxy.observe.counters import ProxyProtocolStats
+from mesh.proxy.observe.downstream_counters import ProxyProtocolStats
 
 _V1, _V2 = b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"
 _V1_LONGEST = 108  # with its line end; what is longer is malformed

@@ -7,7 +7,7 @@ import socket
 from mesh.proxy.downstream.client_hello import read_client_hello
 from mesh.proxy.downstream.connection_info import ConnectionInfo
 from mesh.proxy.downstream.listener_filters.listener_filter import ListenerFilterFailed
-from mesh.proxy.observe.counters import TlsInspectorStats
+from mesh.proxy.observe.downstream_counters import TlsInspectorStats
 
 _HANDSHAKE = 0x16
 LARGEST_HELLO = 16 * 1024  # Envoy's TLS_MAX_CLIENT_HELLO

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mesh.proxy.downstream.connection_info import ConnectionInfo
 from mesh.proxy.downstream.network_filters.network_filter import NotAdmitted
-from mesh.proxy.observe.counters import ConnectionLimitStats
+from mesh.proxy.observe.downstream_counters import ConnectionLimitStats
 from mesh.proxy.tls.connection import Peer
 
 

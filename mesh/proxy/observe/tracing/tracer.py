@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mesh.proxy.observe.counters import HttpStats
+from mesh.proxy.observe.downstream_counters import HttpStats
 from mesh.proxy.observe.log_values import grpc_status, wall_start
 from mesh.proxy.observe.tracing.decision import Reason, RequestIds, Sampling
 from mesh.proxy.observe.tracing.span import Provider, Tags

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from mesh.proxy.observe.counters import ClusterStats
+from mesh.proxy.observe.upstream_counters import ClusterStats
 from mesh.proxy.upstream.endpoint import Assignment, Endpoint
 
 

@@ -15,7 +15,7 @@ from mesh.proxy.downstream.connection_info import Address
 if TYPE_CHECKING:
     from mesh.proxy.http1.head import Head
     from mesh.proxy.upstream.balancing.balancer import Pickable
-    from mesh.proxy.upstream.cluster import Host
+    from mesh.proxy.upstream.host import Host
 
 MOST_HOSTS = 16 * 1024  # a client names its destination: what it can make us remember is bounded
 _V6 = 1 << 144

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 from mesh.proxy.upstream.health.session import CheckedHealth, Outcome, Pace, Session
 
 if TYPE_CHECKING:
-    from mesh.proxy.observe.counters import HealthCheckStats
-    from mesh.proxy.upstream.cluster import Cluster, Host
+    from mesh.proxy.observe.upstream_counters import HealthCheckStats
+    from mesh.proxy.upstream.cluster import Cluster
+    from mesh.proxy.upstream.host import Host
 
 _PASSED = frozenset((Outcome.PASSED, Outcome.DEGRADED))
 

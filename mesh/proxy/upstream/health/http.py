@@ -14,7 +14,7 @@ from mesh.proxy.http1.parse import MAX_HEAD, parse_response
 from mesh.proxy.upstream.health.session import Outcome
 
 if TYPE_CHECKING:
-    from mesh.proxy.upstream.cluster import Host
+    from mesh.proxy.upstream.host import Host
 
 
 @dataclass(frozen=True, slots=True)

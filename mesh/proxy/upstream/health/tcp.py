@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from mesh.proxy.upstream.health.session import Outcome
 
 if TYPE_CHECKING:
-    from mesh.proxy.upstream.cluster import Host
+    from mesh.proxy.upstream.host import Host
 
 _LONGEST_ANSWER = 64 * 1024
 
