@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import socket
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +23,8 @@ class HostPorts:
 
     def __init__(self, end: socket.socket, parent: int) -> None:
         self._end = end
-        self._early: deque[dict[str, Any]] = deque()
+        self._is_stopped = False
+        self._stop: Callable[[], None] | None = None
         self.parent = parent
 
     def listen(self, address: str, port: int) -> socket.socket:
@@ -40,7 +40,7 @@ class HostPorts:
                 raise PlatformError("the parent of the lab is gone")
             if "stop" not in message:
                 break
-            self._early.append(message)
+            self._told_to_stop()
         if "error" in message:
             raise PlatformError(port_taken(address, port, message["error"]))
         found = socket.socket(fileno=fds[0])
@@ -54,16 +54,26 @@ class HostPorts:
     def on_stop(self, stop: Callable[[], None]) -> None:
         """Calls `stop`, in the running loop, when the parent was asked to end the mesh."""
         loop = asyncio.get_running_loop()
-        if self._early:
+        self._stop = stop
+        if self._is_stopped:
             stop()
 
         def readable() -> None:
-            message, _ = _receive(self._end)
+            try:
+                message, _ = _receive(self._end, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return  # whoever waited for an answer has read it meanwhile
             if message is None:
                 loop.remove_reader(self._end.fileno())
-            stop()
+            self._told_to_stop()
 
         loop.add_reader(self._end.fileno(), readable)
+
+    def _told_to_stop(self) -> None:
+        """It may come at any time: before anybody asks for it, and between a question and its answer."""
+        self._is_stopped = True
+        if self._stop is not None:
+            self._stop()
 
 
 def serve(end: socket.socket) -> str:
@@ -100,10 +110,10 @@ def _redirect_output(log: str) -> None:
     os.close(fd)
 
 
-def _receive(end: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+def _receive(end: socket.socket, flags: int = 0) -> tuple[dict[str, Any] | None, list[int]]:
     """One message with its descriptors; None when the other end is closed."""
     try:
-        data, fds, _, _ = socket.recv_fds(end, _MAX_MESSAGE, 1)
+        data, fds, _, _ = socket.recv_fds(end, _MAX_MESSAGE, 1, flags)
     except ConnectionResetError:
         return None, []
     if not data:

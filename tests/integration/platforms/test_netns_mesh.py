@@ -93,6 +93,16 @@ def test_after_sigkill_nothing_is_left_and_the_next_mesh_comes_up(meshdrill: Mes
         assert meshdrill.get()[0] == 200
 
 
+def test_a_mesh_that_is_stopped_while_it_comes_up_goes_down_again(meshdrill: Meshdrill) -> None:
+    file = meshdrill.write("shop.yaml", shop())
+    command = meshdrill.command("up", "--port", str(meshdrill.port), "-f", file, "--platform", "netns")
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    until(meshdrill.processes, "the first processes run")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    assert not meshdrill.processes()
+
+
 def node_of(pid: int) -> int:
     """The second process of the lab whose parent is outside."""
     while True:
