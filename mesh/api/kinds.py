@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 
+from mesh.api.authorization_policy import AuthorizationPolicy
 from mesh.api.core import ConfigMap, Namespace, Service, ServiceAccount
 from mesh.api.destination_rule import DestinationRule
 from mesh.api.gateway import Gateway
@@ -14,6 +15,7 @@ from mesh.api.meshdrill import GROUP, Drill, Fault
 from mesh.api.meta import Resource
 from mesh.api.peer_authentication import PeerAuthentication
 from mesh.api.pod import Deployment, Pod
+from mesh.api.request_authentication import RequestAuthentication
 from mesh.api.service_entry import ServiceEntry
 from mesh.api.virtual_service import VirtualService
 
@@ -63,6 +65,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("Gateway", NETWORKING, _ISTIO_NETWORKING, "gateways", Gateway),
     Kind("ServiceEntry", NETWORKING, _ISTIO_NETWORKING, "serviceentries", ServiceEntry),
     Kind("PeerAuthentication", SECURITY, _ISTIO_SECURITY, "peerauthentications", PeerAuthentication),
+    Kind("AuthorizationPolicy", SECURITY, _ISTIO_SECURITY, "authorizationpolicies", AuthorizationPolicy),
+    Kind("RequestAuthentication", SECURITY, _ISTIO_SECURITY, "requestauthentications", RequestAuthentication),
     Kind("Fault", GROUP, ("v1alpha1",), "faults", Fault),
     Kind("Drill", GROUP, ("v1alpha1",), "drills", Drill),
 )

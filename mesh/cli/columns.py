@@ -112,6 +112,14 @@ def _peer_authentication(manifest: Manifest) -> list[object]:
     return [manifest.get("spec", {}).get("mtls", {}).get("mode", "")]
 
 
+def _authorization_policy(manifest: Manifest) -> list[object]:
+    return [manifest.get("spec", {}).get("action", "ALLOW")]
+
+
+def _request_authentication(manifest: Manifest) -> list[object]:
+    return [json.dumps([rule["issuer"] for rule in manifest.get("spec", {}).get("jwtRules", [])])]
+
+
 def _fault(manifest: Manifest) -> list[object]:
     return [len(manifest["spec"].get("resources", [])), manifest.get("status", {}).get("expiresAt", "")]
 
@@ -130,5 +138,7 @@ _COLUMNS: Mapping[str, tuple[list[str], Cells]] = {
     "Gateway": (["PORTS", "SELECTOR"], _gateway),
     "ServiceEntry": (["HOSTS", "LOCATION", "RESOLUTION"], _service_entry),
     "PeerAuthentication": (["MODE"], _peer_authentication),
+    "AuthorizationPolicy": (["ACTION"], _authorization_policy),
+    "RequestAuthentication": (["ISSUERS"], _request_authentication),
     "Fault": (["RESOURCES", "EXPIRES"], _fault),
 }

@@ -42,6 +42,8 @@ KINDS = (
     Kind("Gateway", "networking.istio.io/v1", "gateways", "gw"),
     Kind("ServiceEntry", "networking.istio.io/v1", "serviceentries", "se"),
     Kind("PeerAuthentication", "security.istio.io/v1", "peerauthentications", "pa"),
+    Kind("AuthorizationPolicy", "security.istio.io/v1", "authorizationpolicies", "ap"),
+    Kind("RequestAuthentication", "security.istio.io/v1", "requestauthentications", "ra"),
     Kind("Fault", "meshdrill.dev/v1alpha1", "faults", "fault"),
     Kind("Drill", "meshdrill.dev/v1alpha1", "drills", "drill"),
 )

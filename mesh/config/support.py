@@ -86,11 +86,24 @@ _SERVICE_ENTRY = (
     Unsupported("endpoints[].network", "there is one network: leave it out"),
 )
 
+_TARGETS = (
+    Unsupported("targetRef", "select workloads by a selector"),
+    Unsupported("targetRefs", "select workloads by a selector"),
+)
+
+_AUTHORIZATION_POLICY = (
+    Unsupported("action", "use ALLOW, DENY or AUDIT", _values("CUSTOM")),
+    Unsupported("provider"),
+    *_TARGETS,
+)
+
 UNSUPPORTED: Mapping[str, tuple[Unsupported, ...]] = {
     "VirtualService": _VIRTUAL_SERVICE,
     "DestinationRule": _DESTINATION_RULE,
     "Gateway": _GATEWAY,
     "PeerAuthentication": (),
+    "AuthorizationPolicy": _AUTHORIZATION_POLICY,
+    "RequestAuthentication": _TARGETS,
     "ServiceEntry": _SERVICE_ENTRY,
 }
 """Kind to the fields of its `spec` that are refused."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mesh.api.authorization_policy import AuthorizationPolicy
 from mesh.api.core import ConfigMap, Service
 from mesh.api.destination_rule import DestinationRule
 from mesh.api.gateway import Gateway
@@ -12,17 +13,20 @@ from mesh.api.meshdrill import Fault
 from mesh.api.meta import Resource
 from mesh.api.peer_authentication import PeerAuthentication
 from mesh.api.pod import Deployment, Pod
+from mesh.api.request_authentication import RequestAuthentication
 from mesh.api.service_entry import ServiceEntry
 from mesh.api.virtual_service import VirtualService
 from mesh.config.decode import Manifest
 from mesh.config.mesh_config import holds_mesh_config, read_mesh_config
 from mesh.config.overlay import fault_problems
 from mesh.config.problems import InvalidError, Problem, ProblemList
+from mesh.config.rules.authorization_policy import check_authorization_policy
 from mesh.config.rules.checks import Place
 from mesh.config.rules.destination_rule import check_destination_rule
 from mesh.config.rules.gateway import check_gateway
 from mesh.config.rules.kubernetes import check_deployment, check_metadata, check_pod, check_service
 from mesh.config.rules.peer_authentication import check_peer_authentication
+from mesh.config.rules.request_authentication import check_request_authentication
 from mesh.config.rules.service_entry import check_service_entry
 from mesh.config.rules.virtual_service import check_virtual_service
 from mesh.config.support import unsupported_fields
@@ -33,6 +37,8 @@ _RULES: Mapping[type[Resource], Callable[[Any, Place], None]] = {
     Gateway: check_gateway,
     ServiceEntry: check_service_entry,
     PeerAuthentication: check_peer_authentication,
+    AuthorizationPolicy: check_authorization_policy,
+    RequestAuthentication: check_request_authentication,
     Service: check_service,
     Deployment: check_deployment,
     Pod: check_pod,

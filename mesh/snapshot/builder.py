@@ -7,17 +7,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from mesh.api.authorization_policy import AuthorizationPolicy
 from mesh.api.core import ConfigMap
 from mesh.api.destination_rule import DestinationRule
 from mesh.api.gateway import Gateway
 from mesh.api.mesh_config import MeshConfig
 from mesh.api.meta import Resource
 from mesh.api.peer_authentication import PeerAuthentication
+from mesh.api.request_authentication import RequestAuthentication
 from mesh.api.virtual_service import VirtualService
 from mesh.config.mesh_config import holds_mesh_config, read_mesh_config
 from mesh.config.problems import ProblemList, Source
 from mesh.registry.changes import RegistryChange
-from mesh.snapshot import destination_rules, gateways, peer_authentication, virtual_services
+from mesh.snapshot import destination_rules, gateways, peer_authentication, scoped, virtual_services
 from mesh.snapshot.options import MeshOptions
 from mesh.snapshot.snapshot import MeshSnapshot
 
@@ -27,7 +29,9 @@ K = TypeVar("K")
 V = TypeVar("V")
 R = TypeVar("R", bound=Resource)
 
-_KINDS: Final[tuple[type[Resource], ...]] = (VirtualService, DestinationRule, Gateway, PeerAuthentication)
+_KINDS: Final[tuple[type[Resource], ...]] = (
+    VirtualService, DestinationRule, Gateway, PeerAuthentication, AuthorizationPolicy, RequestAuthentication,
+)  # fmt: skip
 
 
 class SnapshotBuilder:
@@ -51,6 +55,8 @@ class SnapshotBuilder:
             virtual_services=virtual_services.index(()),
             gateways=gateways.index(()),
             peer_authentication=peer_authentication.index((), root),
+            authorization=scoped.ScopedIndex(root),
+            request_authentication=scoped.ScopedIndex(root),
         )
 
     def change_config(self, upserts: Iterable[Resource], deletions: Iterable[Resource] = ()) -> None:
@@ -106,6 +112,12 @@ class SnapshotBuilder:
             peer_authentication=peer_authentication.index(self._of(PeerAuthentication), root)
             if PeerAuthentication in dirty
             else former.peer_authentication,
+            authorization=scoped.index(self._of(AuthorizationPolicy), root)
+            if AuthorizationPolicy in dirty
+            else former.authorization,
+            request_authentication=scoped.index(self._of(RequestAuthentication), root)
+            if RequestAuthentication in dirty
+            else former.request_authentication,
         )
         self._dirty = set()
         self._services_dirty = False

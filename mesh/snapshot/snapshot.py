@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mesh.api.authorization_policy import AuthorizationPolicy
+from mesh.api.request_authentication import RequestAuthentication
 from mesh.registry.types import Endpoint, Service, Workload, WorkloadKey
 from mesh.snapshot.destination_rules import DestinationRuleIndex
 from mesh.snapshot.gateways import GatewayIndex
 from mesh.snapshot.options import MeshOptions
 from mesh.snapshot.peer_authentication import PeerAuthenticationIndex
+from mesh.snapshot.scoped import ScopedIndex
 from mesh.snapshot.virtual_services import VirtualServiceIndex
 
 
@@ -29,6 +32,8 @@ class MeshSnapshot:
     virtual_services: VirtualServiceIndex
     gateways: GatewayIndex
     peer_authentication: PeerAuthenticationIndex
+    authorization: ScopedIndex[AuthorizationPolicy]
+    request_authentication: ScopedIndex[RequestAuthentication]
     services: Mapping[str, Service] = field(default_factory=dict)
     workloads: Mapping[WorkloadKey, Workload] = field(default_factory=dict)
     endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)

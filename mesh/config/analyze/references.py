@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
+from mesh.api.peer_authentication import PeerAuthentication
 from mesh.config.analyze.message import (
     NO_MATCHING_WORKLOADS,
     REFERENCED_RESOURCE_NOT_FOUND,
@@ -22,6 +24,8 @@ from mesh.config.analyze.view import (
     routed,
 )
 from mesh.config.scalars import did_you_mean
+
+_ROOT: Final = "istio-system"
 
 
 def gateway_references(view: View) -> Iterator[Message]:
@@ -105,13 +109,15 @@ def subset_selections(view: View) -> Iterator[Message]:
 
 
 def policy_selectors(view: View) -> Iterator[Message]:
-    """IST0127: a PeerAuthentication selects no workload of its namespace."""
-    for found in view.peer_authentications:
+    """IST0127: a policy selects no workload of its namespace; of the root namespace, of any where it reaches there."""
+    for found in view.selecting_policies:
         selector = found.resource.spec.selector
         if selector is None or not selector.match_labels:
             continue
+        is_meshwide = found.resource.namespace == _ROOT and not isinstance(found.resource, PeerAuthentication)
         if not any(
-            workload.namespace == found.resource.namespace and matches(selector.match_labels, workload.labels)
+            (is_meshwide or workload.namespace == found.resource.namespace)
+            and matches(selector.match_labels, workload.labels)
             for workload in view.workloads
         ):
             text = f"No matching workloads for this resource with the following labels: {_pairs(selector.match_labels)}"

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, TypeVar
 
+from mesh.api.authorization_policy import AuthorizationPolicy
 from mesh.api.core import Service
 from mesh.api.destination_rule import DestinationRule, Subset
 from mesh.api.gateway import Gateway
 from mesh.api.meta import Resource
 from mesh.api.peer_authentication import PeerAuthentication
 from mesh.api.pod import Container, Deployment, Pod, PodSpec
+from mesh.api.request_authentication import RequestAuthentication
 from mesh.api.service_entry import ServiceEntry
 from mesh.api.virtual_service import Destination, VirtualService
 from mesh.config.decode import Manifest
@@ -83,8 +85,10 @@ class View:
         return {f"{gateway.resource.namespace}/{gateway.resource.name}": gateway for gateway in self._of(Gateway)}
 
     @cached_property
-    def peer_authentications(self) -> tuple[Of[PeerAuthentication], ...]:
-        return self._of(PeerAuthentication)
+    def selecting_policies(self) -> tuple[Of[PeerAuthentication | AuthorizationPolicy | RequestAuthentication], ...]:
+        """Policies that choose workloads by labels."""
+        kinds = PeerAuthentication | AuthorizationPolicy | RequestAuthentication
+        return tuple(Of(own, own.resource) for own in self._manifests if isinstance(own.resource, kinds))
 
     @cached_property
     def services(self) -> Mapping[str, Of[Service]]:

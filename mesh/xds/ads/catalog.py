@@ -14,9 +14,10 @@ from mesh.xds.ads.encoding import encoded_host, same_or_new
 from mesh.xds.ads.grpc_config import GrpcConfig
 from mesh.xds.ads.memo import Memo
 from mesh.xds.ads.touched import Touched
-from mesh.xds.compile import clusters, gateway, names
+from mesh.xds.compile import clusters, gateway, jwt, names
 from mesh.xds.compile.destinations import Destinations, hashing_rules
 from mesh.xds.compile.endpoints import nothing
+from mesh.xds.compile.guard import guard_of
 from mesh.xds.compile.listeners import ListenerPart, ListeningPort, sidecar_ports
 from mesh.xds.compile.locality import Caller
 from mesh.xds.compile.outbound import TcpPort
@@ -266,12 +267,13 @@ class Catalog:
         inbound: tuple[InboundPort, ...] = ()
         listening: Iterable[ListeningPort]
         layers: list[Layer] = []
-        fixed: list[Resource] = []
+        guard = guard_of(snapshot, workload)
+        fixed = [self._fixed(cluster) for cluster in jwt.own_clusters(guard.key_sources)]
         if proxy.captures:
             inbound = inbound_ports(snapshot, workload)
-            listening = [VirtualInbound(inbound, snapshot.peer_authentication.mode(workload, 0))]
+            listening = [VirtualInbound(inbound, snapshot.peer_authentication.mode(workload, 0), guard)]
             layers.append(self._captured.listeners(snapshot, sight, proxy.engine))
-            fixed = [self._fixed(clusters.passthrough()), self._fixed(clusters.inbound_passthrough())]
+            fixed += [self._fixed(clusters.passthrough()), self._fixed(clusters.inbound_passthrough())]
         elif proxy.role is Role.ROUTER:
             listening = gateways = gateway.gateway_ports(snapshot, workload)
         else:

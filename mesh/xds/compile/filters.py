@@ -57,15 +57,24 @@ _TELEMETRY_FORMAT: Final = {
 }
 
 
-def http_filter(stat_prefix: str, engine: Engine, reporter: str, routes: RouteConfiguration | str) -> Filter:
-    """The connection manager. `routes` are inline, or the name of a configuration that RDS brings."""
+def http_filter(
+    stat_prefix: str,
+    engine: Engine,
+    reporter: str,
+    routes: RouteConfiguration | str,
+    guards: Sequence[HttpFilter] = (),
+) -> Filter:
+    """The connection manager. `routes` are inline, or the name of a configuration that RDS brings.
+
+    `guards` decide who gets through to the other filters.
+    """
     manager = HttpConnectionManager(
         stat_prefix=stat_prefix,
         server_name=_SERVER_NAME,
         use_remote_address=BoolValue(value=False),
         normalize_path=BoolValue(value=True),
         stream_idle_timeout=Duration(),
-        http_filters=_http_filters(),
+        http_filters=_http_filters(guards),
         upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         access_log=access_logs(engine, reporter),
     )
@@ -110,7 +119,7 @@ def _file_log(path: str, log_format: SubstitutionFormatString) -> AccessLog:
     return AccessLog(name="envoy.access_loggers.file", typed_config=packed(log))
 
 
-def _http_filters() -> list[HttpFilter]:
+def _http_filters(guards: Sequence[HttpFilter]) -> list[HttpFilter]:
     """Istio's order. The optional two are ours: Envoy, which has them not, passes them over."""
     return [
         HttpFilter(
@@ -118,6 +127,7 @@ def _http_filters() -> list[HttpFilter]:
             is_optional=True,
             typed_config=typed_struct("type.googleapis.com/io.istio.http.peer_metadata.Config"),
         ),
+        *guards,
         HttpFilter(name="envoy.filters.http.fault", typed_config=packed(HTTPFault())),
         HttpFilter(name="envoy.filters.http.cors", typed_config=packed(Cors())),
         HttpFilter(

@@ -20,9 +20,10 @@ from mesh.snapshot.virtual_services import BoundVirtualService
 from mesh.xds.compile import names
 from mesh.xds.compile.destinations import Destinations
 from mesh.xds.compile.filters import SOURCE, http_filter
+from mesh.xds.compile.guard import NO_GUARD, Guard, guard_of
 from mesh.xds.compile.matching import Listening, is_catch_all
 from mesh.xds.compile.messages import address
-from mesh.xds.compile.ports import host_addresses
+from mesh.xds.compile.ports import host_addresses, port_aliases
 from mesh.xds.compile.proxy import Engine
 from mesh.xds.compile.routes import virtual_service_routes
 from mesh.xds.compile.virtual_hosts import route_configuration
@@ -49,12 +50,16 @@ class BoundServer:
 
 @dataclass(frozen=True, slots=True)
 class GatewayPort:
-    """All HTTP servers on one port. `number` is the Gateway's, `bound` the container's; `hosts` are `hostPort`s."""
+    """All HTTP servers on one port. `number` is the Gateway's, `bound` the container's; `hosts` are `hostPort`s.
+
+    `guard` are the policies of the gateway's own workload.
+    """
 
     number: int
     bound: int
     servers: tuple[BoundServer, ...]
     hosts: tuple[tuple[str, int], ...]
+    guard: Guard = NO_GUARD
 
 
 @dataclass(slots=True)
@@ -77,12 +82,13 @@ def gateway_ports(snapshot: MeshSnapshot, workload: Workload) -> tuple[GatewayPo
 def gateway_listener(name: str, host: str, port: GatewayPort, engine: Engine) -> Listener:
     """`0.0.0.0_<port>` by Istio's name, bound to the pod's address `host` and the node's."""
     routes = names.gateway_routes(port.bound)
+    guards = list(port.guard.http_filters(port_aliases(port.bound, port.hosts)))
     return Listener(
         name=name,
         address=address(host, port.bound),
         additional_addresses=[AdditionalAddress(address=address(*extra)) for extra in port.hosts],
         traffic_direction=OUTBOUND,
-        filter_chains=[FilterChain(filters=[http_filter(f"outbound_{name}", engine, SOURCE, routes)])],
+        filter_chains=[FilterChain(filters=[http_filter(f"outbound_{name}", engine, SOURCE, routes, guards)])],
     )
 
 
@@ -111,7 +117,7 @@ def _gateway_port(snapshot: MeshSnapshot, workload: Workload, number: int, serve
         if port.number == number
     )
     bound = next((target for target in targets if target is not None), number)
-    return GatewayPort(number, bound, tuple(servers), host_addresses(workload, bound))
+    return GatewayPort(number, bound, tuple(servers), host_addresses(workload, bound), guard_of(snapshot, workload))
 
 
 def _add_routes(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from envoy.config.core.v3.base_pb2 import INBOUND
@@ -38,7 +38,7 @@ def inbound_listener(name: str, host: str, port: InboundPort, engine: Engine, tr
         additional_addresses=[AdditionalAddress(address=address(*extra)) for extra in port.host_addresses],
         traffic_direction=INBOUND,
         listener_filters=[tls_inspector()],
-        filter_chains=list(chains(str(port.number), port, inbound_filter(port, engine), trust_domain)),
+        filter_chains=list(chains(str(port.number), port, inbound_filters(port, engine), trust_domain)),
     )
 
 
@@ -47,7 +47,7 @@ def tls_inspector() -> ListenerFilter:
 
 
 def chains(
-    name: str, port: InboundPort, network_filter: Filter, trust_domain: str, captured: int | None = None
+    name: str, port: InboundPort, network_filters: Sequence[Filter], trust_domain: str, captured: int | None = None
 ) -> Iterator[FilterChain]:
     """STRICT refuses plaintext by having no chain for it. A TCP app's own TLS passes as the bytes it is.
 
@@ -63,7 +63,7 @@ def chains(
                 transport_protocol=_TLS_TRANSPORT,
                 application_protocols=tls.MESH_ALPN if permissive else (),
             ),
-            filters=[network_filter],
+            filters=network_filters,
             transport_socket=tls.mesh_server(trust_domain, http=port.protocol.is_http),
         )
     if port.mode is not MutualTLSMode.STRICT:
@@ -73,15 +73,16 @@ def chains(
             filter_chain_match=FilterChainMatch(
                 destination_port=destination, transport_protocol=_PLAIN_TRANSPORT if only_plain else ""
             ),
-            filters=[network_filter],
+            filters=network_filters,
         )
 
 
-def inbound_filter(port: InboundPort, engine: Engine) -> Filter:
-    """What speaks with the app: HTTP where the port says so, else bytes."""
+def inbound_filters(port: InboundPort, engine: Engine) -> list[Filter]:
+    """What speaks with the app, behind the workload's policies: HTTP where the port says so, else bytes."""
     cluster = names.inbound_cluster(port.number)
     if not port.protocol.is_http:
-        return tcp_filter(cluster, engine, DESTINATION, [(cluster, 1)])
+        passing = tcp_filter(cluster, engine, DESTINATION, [(cluster, 1)])
+        return [*port.guard.network_filters(port.aliases), passing]
     operation = f"{port.services[0].host}:{port.number}" if port.services else cluster
     route = rc.Route(
         name="default",
@@ -91,4 +92,5 @@ def inbound_filter(port: InboundPort, engine: Engine) -> Filter:
     )
     virtual_host = rc.VirtualHost(name=f"inbound|http|{port.number}", domains=["*"], routes=[route])
     routes = route_configuration(cluster, [virtual_host])
-    return http_filter(f"inbound_0.0.0.0_{port.number}", engine, DESTINATION, routes)
+    guards = list(port.guard.http_filters(port.aliases))
+    return [http_filter(f"inbound_0.0.0.0_{port.number}", engine, DESTINATION, routes, guards)]

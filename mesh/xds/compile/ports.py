@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +10,7 @@ from mesh.api.peer_authentication import MutualTLSMode
 from mesh.registry.protocol import Protocol, protocol_of
 from mesh.registry.types import Service, ServicePort, Workload
 from mesh.snapshot.snapshot import MeshSnapshot
+from mesh.xds.compile.guard import NO_GUARD, Guard, guard_of
 from mesh.xds.compile.names import RESERVED_PORTS
 from mesh.xds.compile.policy import Policy, effective
 
@@ -21,7 +22,7 @@ class InboundPort:
     """A container port behind the sidecar.
 
     `app` is where the app itself listens. `services` select the workload by this port, the oldest, which decides the
-    protocol, first. `host_addresses` are further addresses of the node (`hostPort`).
+    protocol, first. `host_addresses` are further addresses of the node (`hostPort`), `guard` the workload's policies.
     """
 
     number: int
@@ -31,6 +32,12 @@ class InboundPort:
     mode: MutualTLSMode
     policy: Policy
     host_addresses: tuple[tuple[str, int], ...]
+    guard: Guard = NO_GUARD
+
+    @property
+    def aliases(self) -> Mapping[int, tuple[int, ...]]:
+        """The node's ports that lead here too: whatever a policy says of the port is meant for them."""
+        return port_aliases(self.number, self.host_addresses)
 
 
 def inbound_ports(snapshot: MeshSnapshot, workload: Workload) -> tuple[InboundPort, ...]:
@@ -38,8 +45,9 @@ def inbound_ports(snapshot: MeshSnapshot, workload: Workload) -> tuple[InboundPo
     services = snapshot.selecting.get(workload.key, ())
     numbers = {port.number for port in workload.ports} | {number for _, _, number in _targets(services, workload)}
     numbers |= snapshot.peer_authentication.ports(workload)
+    guard = guard_of(snapshot, workload)
     return tuple(
-        _inbound_port(snapshot, workload, number, app)
+        _inbound_port(snapshot, workload, number, app, guard)
         for number in sorted(numbers - RESERVED_PORTS)
         if (app := _app_address(workload, number)) is not None
     )
@@ -54,7 +62,14 @@ def host_addresses(workload: Workload, number: int) -> tuple[tuple[str, int], ..
     )
 
 
-def _inbound_port(snapshot: MeshSnapshot, workload: Workload, number: int, app: tuple[str, int]) -> InboundPort:
+def port_aliases(number: int, hosts: tuple[tuple[str, int], ...]) -> Mapping[int, tuple[int, ...]]:
+    """The numbers of `hosts` that a connection to container port `number` may have come to."""
+    return {number: tuple(other for _, other in hosts)} if hosts else {}
+
+
+def _inbound_port(
+    snapshot: MeshSnapshot, workload: Workload, number: int, app: tuple[str, int], guard: Guard
+) -> InboundPort:
     services = snapshot.selecting.get(workload.key, ())
     leading = [(service, port) for service, port, target in _targets(services, workload) if target == number]
     if leading:
@@ -74,6 +89,7 @@ def _inbound_port(snapshot: MeshSnapshot, workload: Workload, number: int, app: 
         snapshot.peer_authentication.mode(workload, number),
         policy,
         host_addresses(workload, number),
+        guard,
     )
 
 

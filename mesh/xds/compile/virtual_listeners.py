@@ -22,7 +22,8 @@ from mesh.api.peer_authentication import MutualTLSMode
 from mesh.registry.protocol import Protocol
 from mesh.xds.compile import names
 from mesh.xds.compile.filters import DESTINATION, SOURCE, http_filter, tcp_filter
-from mesh.xds.compile.inbound import chains, inbound_filter, tls_inspector
+from mesh.xds.compile.guard import NO_GUARD, Guard
+from mesh.xds.compile.inbound import chains, inbound_filters, tls_inspector
 from mesh.xds.compile.messages import address, packed
 from mesh.xds.compile.outbound import Hop, TcpPort, named_chains, tcp_chain
 from mesh.xds.compile.policy import Policy
@@ -68,10 +69,11 @@ class CapturedTls:
 
 @dataclass(frozen=True, slots=True)
 class VirtualInbound:
-    """All that comes to the pod. `other` is the mutual TLS mode of ports that nobody declared."""
+    """All that comes to the pod. `other` is the mutual TLS mode of undeclared ports, `guard` their policies."""
 
     ports: tuple[InboundPort, ...]
     other: MutualTLSMode
+    guard: Guard = NO_GUARD
 
 
 def virtual_outbound(port: VirtualOutbound, engine: Engine) -> Listener:
@@ -130,7 +132,10 @@ def virtual_inbound(inbound: VirtualInbound, engine: Engine, trust_domain: str) 
     """`virtualInbound` on 15006: chains for each declared port, and for all others together."""
     own = names.VIRTUAL_INBOUND_PORT
     other = InboundPort(0, ("", 0), Protocol.TCP, (), inbound.other, Policy(), ())
-    passing = tcp_filter(names.INBOUND_PASSTHROUGH, engine, DESTINATION, [(names.INBOUND_PASSTHROUGH, 1)])
+    passing = [
+        *inbound.guard.network_filters(),
+        tcp_filter(names.INBOUND_PASSTHROUGH, engine, DESTINATION, [(names.INBOUND_PASSTHROUGH, 1)]),
+    ]
     listener = Listener(
         name=names.VIRTUAL_INBOUND,
         address=address(names.ANY_ADDRESS, own),
@@ -138,7 +143,7 @@ def virtual_inbound(inbound: VirtualInbound, engine: Engine, trust_domain: str) 
         filter_chains=[_black_hole(names.VIRTUAL_INBOUND, own, engine, DESTINATION)],
     )
     for port in inbound.ports:
-        guarded = chains(str(port.number), port, inbound_filter(port, engine), trust_domain, port.number)
+        guarded = chains(str(port.number), port, inbound_filters(port, engine), trust_domain, port.number)
         listener.filter_chains.extend(guarded)
     listener.filter_chains.extend(chains(names.VIRTUAL_INBOUND, other, passing, trust_domain))
     original = ListenerFilter(name="envoy.filters.listener.original_dst", typed_config=packed(OriginalDst()))

@@ -1,4 +1,4 @@
-"""Every field of the four kinds that is not refused changes what proxies are sent: none is ignored silently.
+"""Every field of Istio's kinds that is not refused changes what proxies are sent: none is ignored silently.
 
 Each case sets one field of a manifest that works without it, and compiles both. That there is a case for every field
 is read off the types, so that a new field without one fails.
@@ -126,12 +126,42 @@ kind: PeerAuthentication
 metadata: {name: base}
 spec: {selector: {matchLabels: {app: reviews}}, mtls: {mode: DISABLE}}
 """
+AUTHORIZATION_POLICY = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: base}
+spec:
+  selector: {matchLabels: {app: reviews}}
+  rules:
+  - from: [{source: {principals: [a]}}, {source: {ipBlocks: [10.0.0.1]}}]
+    to: [{operation: {paths: [/a]}}]
+    when: [{key: source.ip, values: [10.0.0.1], notValues: [10.0.0.2]}]
+"""
+REQUEST_AUTHENTICATION = """
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: base}
+spec:
+  selector: {matchLabels: {app: reviews}}
+  jwtRules:
+  - {issuer: a, jwks: '{"keys": [{"kty": "oct"}]}'}
+  - {issuer: b, jwksUri: "https://b/"}
+"""
 BASES = {
     "VirtualService": VIRTUAL_SERVICE,
     "DestinationRule": DESTINATION_RULE,
     "Gateway": GATEWAY,
     "PeerAuthentication": PEER_AUTHENTICATION,
+    "AuthorizationPolicy": AUTHORIZATION_POLICY,
+    "RequestAuthentication": REQUEST_AUTHENTICATION,
 }
+TEXTS = ("principals", "requestPrincipals", "namespaces")
+
+
+def negated(name: str) -> str:
+    return f"not{name[0].upper()}{name[1:]}"
+
+
 EDITS = {"set": {"a": "1"}, "add": {"a": "1"}, "remove": ["a"]}
 POLICY: list[tuple[str, Any]] = [
     ("loadBalancer.simple", "RANDOM"),
@@ -299,6 +329,41 @@ CASES: dict[str, list[tuple[str, Any]]] = {
         ("selector.matchLabels", {"app": "ratings"}),
         ("mtls.mode", "STRICT"),
         ("portLevelMtls", {"9080": {"mode": "STRICT"}}),
+    ],
+    "AuthorizationPolicy": [
+        ("selector.matchLabels", {"app": "ratings"}),
+        ("action", "DENY"),
+        *((f"rules.0.from.0.source.{name}", ["b"]) for own in TEXTS for name in (own, negated(own))),
+        *((f"rules.0.from.1.source.{name}", ["b"]) for name in ("serviceAccounts", "notServiceAccounts")),
+        *(
+            (f"rules.0.from.0.source.{name}", ["10.0.0.9"])
+            for own in ("ipBlocks", "remoteIpBlocks")
+            for name in (own, negated(own))
+        ),
+        *(
+            (f"rules.0.to.0.operation.{name}", ["9"])
+            for own in ("hosts", "ports", "methods", "paths")
+            for name in (own, negated(own))
+        ),
+        ("rules.0.when.0.key", "remote.ip"),
+        ("rules.0.when.0.values", ["10.0.0.9"]),
+        ("rules.0.when.0.notValues", ["10.0.0.9"]),
+    ],
+    "RequestAuthentication": [
+        ("selector.matchLabels", {"app": "ratings"}),
+        ("jwtRules.0.issuer", "c"),
+        ("jwtRules.0.audiences", ["c"]),
+        ("jwtRules.0.jwks", '{"keys": [{"kty": "EC"}]}'),
+        ("jwtRules.1.jwksUri", "http://c"),
+        ("jwtRules.0.fromHeaders", [{"name": "c"}]),
+        ("jwtRules.0.fromHeaders", [{"name": "Authorization", "prefix": "c"}]),
+        ("jwtRules.0.fromParams", ["c"]),
+        ("jwtRules.0.fromCookies", ["c"]),
+        ("jwtRules.0.outputPayloadToHeader", "c"),
+        ("jwtRules.0.outputClaimToHeaders", [{"header": "c", "claim": "d"}]),
+        ("jwtRules.0.forwardOriginalToken", True),
+        ("jwtRules.1.timeout", "7s"),
+        ("jwtRules.0.spaceDelimitedClaims", ["c"]),
     ],
 }
 NAMES_ALONE = {
