@@ -6,13 +6,14 @@ import asyncio
 import gc
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 from envoy.config.core.v3.base_pb2 import INBOUND, Node
 from envoy.config.listener.v3.listener_pb2 import Listener
 
+from mesh.proxy.cluster_warming import ClusterWarming
 from mesh.proxy.compile.clusters import CompiledCluster, compile_cluster
 from mesh.proxy.compile.endpoints import compile_endpoints
 from mesh.proxy.compile.listeners import CompiledListener, compile_listener
@@ -92,6 +93,8 @@ class Server:
         self._upstream_options = upstream_options
         self._listeners: dict[str, CompiledListener] = {}
         self._clusters: dict[str, CompiledCluster] = {}
+        self.warming = ClusterWarming(self.worker.spawn, self._serve)
+        self._has_warmed = False
         self._active: dict[str, ActiveListener] = {}
         self._by_address: dict[Address, ActiveListener] = {}
         self._draining: list[ActiveListener] = []
@@ -192,6 +195,12 @@ class Server:
                 for context in compiled.contexts
                 if not changed.isdisjoint(context.secret_names)
             ]
+        plan.contexts += [
+            (context, context.build(secrets))
+            for context in self.warming.contexts_of_serving(plan.resources.clusters)
+            # Its secret may be gone with the reference to it: then it goes on with what it has.
+            if not changed.isdisjoint(context.secret_names) and context.secret_names <= secrets.keys()
+        ]
 
     # Ports
 
@@ -252,28 +261,46 @@ class Server:
         self._commit_listeners(plan)
 
     def _commit_clusters(self, plan: _Plan) -> dict[str, Cluster]:
-        before = self.runtime
-        resources = plan.resources
+        """The clusters that serve from now on: as with Envoy, what is replaced does until its successor is warm."""
+        before = self.runtime.clusters
         clusters: dict[str, Cluster] = {}
-        for name in resources.clusters:
-            compiled = plan.clusters.get(name)
-            old = before.clusters.get(name)
-            if compiled is None and old is not None:
-                clusters[name] = old
-                self._update_endpoints(old, plan)
-                continue
-            assert compiled is not None
-            self._clusters[name] = compiled
-            clusters[name] = plan.made[name]
-            if old is not None:
-                clusters[name].inherit(old)
-        for name, gone in before.clusters.items():
+        for name in plan.resources.clusters:
+            made, serving = plan.made.get(name), before.get(name)
+            if made is None:
+                for cluster in self._of_name(name):
+                    self._update_endpoints(cluster, plan)
+            elif made.is_warm:
+                self.warming.forget(name)
+                serving = made
+                made.enter_service()
+            else:
+                self.warming.begin(name, made, None if serving is None else self._clusters[name])
+            if made is not None:
+                self._clusters[name] = plan.clusters[name]
+            if serving is not None:
+                clusters[name] = serving
+        for name in [name for name in self._clusters if name not in plan.resources.clusters]:
+            self.warming.forget(name)
+            del self._clusters[name]
+            self.stats.drop(f"cluster.{name}")
+        for name, gone in before.items():
             if clusters.get(name) is not gone:
                 gone.close()
-            if name not in clusters:
-                del self._clusters[name]
-                self.stats.drop(f"cluster.{name}")
         return clusters
+
+    def _of_name(self, name: str) -> Iterator[Cluster]:
+        """The cluster that serves, and the one that is to replace it."""
+        for cluster in (self.runtime.clusters.get(name), self.warming.get(name)):
+            if cluster is not None:
+                yield cluster
+
+    def _serve(self, name: str, cluster: Cluster) -> None:
+        """The cluster is warm."""
+        before = self.runtime.clusters
+        self.worker.runtime = replace(self.runtime, clusters={**before, name: cluster})
+        cluster.enter_service()
+        if name in before:
+            before[name].close()
 
     def _new_cluster(self, compiled: CompiledCluster, resources: Resources) -> Cluster:
         config = compiled.config
@@ -294,8 +321,12 @@ class Server:
         name = cluster.config.eds_name
         if name and name in plan.endpoints:
             cluster.replace_endpoints(plan.endpoints[name])
-        elif name and name not in plan.resources.endpoints and cluster.hosts:
+        elif name and name not in plan.resources.endpoints and cluster.hosts and self._is_current(cluster):
             cluster.replace_endpoints(Assignment())
+
+    def _is_current(self, cluster: Cluster) -> bool:
+        """Whether it is as configured. What serves in place of one that warms keeps the endpoints that it has."""
+        return self.warming.get(cluster.name) in (None, cluster)
 
     def _commit_listeners(self, plan: _Plan) -> None:
         for name, active in list(self._active.items()):
@@ -311,13 +342,14 @@ class Server:
         self._by_address = {address: active for active in self._active.values() for address in active.config.addresses}
 
     async def _accept(self, opened: ActiveListener) -> None:
-        await self.settled()
+        if not self._has_warmed:  # as with Envoy, only the first clusters are waited for
+            await self.settled()
+            self._has_warmed = True
         await opened.accept()
 
     async def settled(self) -> None:
         """Until every cluster has its hosts, and these have been checked once."""
-        for cluster in self.runtime.clusters.values():
-            await cluster.wait_warm()
+        await self.warming.wait_over()
 
     # The end
 
@@ -355,6 +387,7 @@ class Server:
                 connection.abort()
         for cluster in self.runtime.clusters.values():
             cluster.close()
+        self.warming.close()
         await self.worker.close()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from mesh.proxy.operations import warming
 from mesh.proxy.operations.plane import DataPlane
-from mesh.proxy.operations.references import ENDPOINT, ROUTE, SECRET, Kind, Name, Reference
+from mesh.proxy.operations.references import CLUSTER, ENDPOINT, ROUTE, SECRET, Kind, Name, Reference
 from mesh.proxy.resources import Refused, Resources
 
 _NO_VERSIONS: Mapping[str, str] = MappingProxyType({})
@@ -45,6 +45,7 @@ class Configuration:
         self.accepted = Resources()
         self.active = Resources()
         self.cold: frozenset[Name] = frozenset()
+        self.warming: frozenset[str] = frozenset()
         self.origins: dict[Name, Origin] = {}
         self.versions: dict[Kind, str] = {}
         self.rejections: dict[Name, Rejection] = {}
@@ -55,6 +56,7 @@ class Configuration:
         self._references = warming.References()
         self._serving = warming.References()
         self._serialised = asyncio.Lock()
+        self._began_warming = asyncio.Event()
         self._watchers: list[Callable[[], None]] = []
 
     def watch(self, changed: Callable[[], None]) -> None:
@@ -64,6 +66,20 @@ class Configuration:
     async def check(self) -> None:
         """Raise Refused if the static resources could not be served; change nothing."""
         await self._plane.check(self._served(self.static))
+
+    @property
+    def warm_later(self) -> frozenset[Name]:
+        """Listeners and clusters that do not serve yet: for want of a reference, of hosts or of a first check."""
+        return self.cold | {(CLUSTER, name) for name in self.warming}
+
+    async def watch_warming(self) -> None:
+        """Follow the clusters that the data plane warms. Until cancelled."""
+        while True:
+            while not self.warming:
+                self._began_warming.clear()
+                await self._began_warming.wait()
+            self.warming = await self._plane.wait_warming(self.warming)
+            self._tell()
 
     async def start(self) -> None:
         """Serve the static resources. Raises Refused."""
@@ -151,6 +167,11 @@ class Configuration:
         await self._plane.apply(self._served(active))
         self.accepted, self.active, self.cold, self.wanted = candidate, active, warmth.cold, wanted
         self._expired &= frozenset(wanted)
+        self.warming = await self._plane.wait_warming(None)
+        self._began_warming.set()
+        self._tell()
+
+    def _tell(self) -> None:
         for changed in self._watchers:
             changed()
 

@@ -28,6 +28,7 @@ class Verb(Enum):
 
     CHECK = auto()
     APPLY = auto()
+    WARMING = auto()
     SAMPLES = auto()
     CLUSTERS = auto()
     LISTENERS = auto()

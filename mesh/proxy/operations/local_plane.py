@@ -62,7 +62,10 @@ class LocalPlane:
 
     async def apply(self, resources: Resources) -> None:
         await self._server.apply(resources)
-        await self._server.settled()
+
+    async def wait_warming(self, known: frozenset[str] | None) -> frozenset[str]:
+        warming = self._server.warming
+        return warming.names if known is None else await warming.wait(known)
 
     async def samples(self) -> list[Sample]:
         return self._stats.snapshot()

@@ -54,12 +54,12 @@ class ClusterManagerStats(Group):
     active_clusters: int = 0
     warming_clusters: int = 0
 
-    def changed(self, before: Mapping[str, Any], after: Mapping[str, Any], warming: int) -> None:
-        """The serving clusters are now `after`."""
+    def changed(self, before: Mapping[str, Any], after: Mapping[str, Any], warming: int, unserved: int) -> None:
+        """The clusters are now `after`. So many are `warming`; `unserved` are those of `after` that replace nothing."""
         self.cluster_added += len(after.keys() - before.keys())
         self.cluster_removed += len(before.keys() - after.keys())
         self.cluster_modified += _modified(before, after)
-        self.active_clusters, self.warming_clusters = len(after), warming
+        self.active_clusters, self.warming_clusters = len(after) - unserved, warming
 
 
 @dataclass(slots=True, eq=False)
@@ -103,12 +103,15 @@ def watch_managers(stats: Stats, configuration: Configuration) -> None:
     listeners = stats.group(ListenerManagerStats, "listener_manager")
     before = configuration.active
     owners: set[str] = set()
+    unserved: set[str] = set()
 
     def changed() -> None:
-        nonlocal before, owners
+        nonlocal before, owners, unserved
         after = configuration.active
-        cold = [kind for kind, _ in configuration.cold]
-        clusters.changed(before.clusters, after.clusters, cold.count(CLUSTER))
+        cold = [kind for kind, _ in configuration.warm_later]
+        warming = configuration.warming
+        unserved = {name for name in warming if name in unserved or name not in before.clusters}
+        clusters.changed(before.clusters, after.clusters, cold.count(CLUSTER), len(unserved))
         listeners.changed(before.listeners, after.listeners, cold.count(LISTENER))
         listeners.workers_started = 1
         before = after

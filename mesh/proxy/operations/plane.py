@@ -77,7 +77,12 @@ class DataPlane(Protocol):
         """Raise Refused if `resources` could not be served; change nothing."""
 
     async def apply(self, resources: Resources) -> None:
-        """Serve `resources` from now on, or raise Refused and change nothing."""
+        """Serve `resources` from now on, or raise Refused and change nothing. Clusters may have to warm afterwards."""
+
+    async def wait_warming(self, known: frozenset[str] | None) -> frozenset[str]:
+        """Names of the clusters that wait for their first hosts or health checks while what they replace serves: as
+        soon as they are others than `known`, or at once without it.
+        """
 
     async def samples(self) -> list[Sample]: ...
     async def clusters(self) -> list[ClusterStatus]: ...

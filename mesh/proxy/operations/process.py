@@ -119,7 +119,7 @@ class _Process:
         )
         timeouts = FetchTimeouts(self._configuration, self._stats)
         self._work = [each.run for each in (plane, secrets, files, timeouts, startup, ads) if each is not None]
-        self._work.append(self._reopen_logs_on_signal)
+        self._work += [self._reopen_logs_on_signal, self._configuration.watch_warming]
         metrics = Metrics(
             plane,
             self._stats,

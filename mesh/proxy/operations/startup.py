@@ -52,6 +52,7 @@ class Startup:
 
     async def run(self) -> None:
         """Returns when all is there, or waited for long enough."""
+        await self._settle()
         await self._fetch(CLUSTER, self._dynamic.cds_config, self._dynamic.HasField("cds_config"))
         await self._warm(CLUSTER)
         self._status.state = ServerState.INITIALIZING
@@ -72,8 +73,14 @@ class Startup:
             operation_stats.of_manager(self._stats, kind).init_fetch_timeout += 1
             _LOG.warning("no %s came within %s s: going on without", kind, fetch_timeout_s(source))
 
+    async def _settle(self) -> None:
+        """Until the static clusters that need nothing from elsewhere have their hosts, and checked them."""
+        while self._configuration.warming:
+            self._changed.clear()
+            await self._changed.wait()
+
     async def _warm(self, kind: Kind) -> None:
-        while any(cold == kind for cold, _ in self._configuration.cold):
+        while any(cold == kind for cold, _ in self._configuration.warm_later):
             self._changed.clear()
             await self._changed.wait()
 

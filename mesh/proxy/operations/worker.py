@@ -70,6 +70,7 @@ def _answers(plane: LocalPlane) -> dict[Verb, Callable[[Any], Awaitable[Any]]]:
     return {
         Verb.CHECK: lambda encoded: plane.check(decoder.decode(encoded)),
         Verb.APPLY: lambda encoded: plane.apply(decoder.decode(encoded)),
+        Verb.WARMING: lambda _: plane.wait_warming(None),
         Verb.SAMPLES: lambda _: plane.samples(),
         Verb.CLUSTERS: lambda _: plane.clusters(),
         Verb.LISTENERS: lambda _: plane.listeners(),

@@ -20,6 +20,7 @@ from mesh.proxy.resources import Refused, Resources
 
 _LOG = logs.logger("worker")
 _RESTART_S = 1.0
+_WARMING_POLL_S = 0.05  # a worker answers in turn: one that waits could not be asked for anything else
 _SUMMED = (
     "cx_active",
     "cx_connect_fail",
@@ -63,6 +64,8 @@ class _Worker:
     async def ask(self, verb: Verb, argument: Any = None) -> Any:
         """The worker's answer. Raises Refused, or WorkerGoneError."""
         async with self._turn:
+            if self._writer.is_closing():
+                raise WorkerGoneError(f"worker {self.process.pid} ended")
             try:
                 await ipc.send(self._writer, (verb, argument))
                 outcome, value = await ipc.receive(self._reader)
@@ -139,6 +142,14 @@ class Workers:
                 raise
             taken.append(worker)
         self._applied = encoded
+
+    async def wait_warming(self, known: frozenset[str] | None) -> frozenset[str]:
+        """Workers are asked only while clusters warm; what makes them begin comes through `apply`."""
+        names: frozenset[str] = frozenset().union(*await self._all(Verb.WARMING))
+        while names == known:
+            await asyncio.sleep(_WARMING_POLL_S)
+            names = frozenset().union(*await self._all(Verb.WARMING))
+        return names
 
     async def samples(self) -> list[Sample]:
         return merge(await self._all(Verb.SAMPLES))

@@ -46,7 +46,6 @@ class Cluster:
         self.connect_timeout = config.connect_timeout
         self.max_requests_per_connection = config.http.max_requests_per_connection
         self.breaker = breaker.Breaker(config.thresholds, stats)
-        stats.breakers = (self.breaker, breaker.Breaker(config.high_thresholds, ClusterStats(), "high"))
         self._high: Cluster | None = None
         self.hosts: tuple[Host, ...] = ()
         self._rules = config.assignment.rules
@@ -137,24 +136,6 @@ class Cluster:
         else:
             self.replace_endpoints(self.config.assignment)
 
-    def inherit(self, old: Cluster) -> None:
-        """Begin with what `old`, this cluster before its configuration changed, had found out of the same hosts: there
-        is to be no gap until they are found and checked anew.
-        """
-        if (
-            self._resolver is not None
-            and old.config.dns is not None
-            and old.config.assignment == self.config.assignment
-        ):
-            self.replace_endpoints(Assignment(tuple(host.endpoint for host in old.hosts), self._rules))
-        known = {host.address: host.checked for host in old.hosts if host.checked is not None}
-        for host in self.hosts:
-            before = known.get(host.address)
-            if host.checked is not None and before is not None and not before.is_pending:
-                host.checked.is_pending = False
-                host.checked.has_failed, host.checked.is_degraded = before.has_failed, before.is_degraded
-        self.refresh()
-
     def _resolved(self, assignment: Assignment) -> None:
         if self.config.dns is not None and self.config.dns.is_logical and self.hosts and assignment.endpoints:
             self.hosts[0].move(assignment.endpoints[0])
@@ -179,6 +160,17 @@ class Cluster:
         if gone:
             self._set_hosts([host for host in self.hosts if not host.is_removed], is_changed=True)
         self._cleanup = self.loop.call_later(self.config.original_dst.cleanup_interval, self._forget_unused)
+
+    def enter_service(self) -> None:
+        """It is this cluster's breakers that the statistics of its name show from now on."""
+        self.stats.breakers = (self.breaker, breaker.Breaker(self.config.high_thresholds, ClusterStats(), "high"))
+        self.refresh()
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether its hosts are known and have been checked once."""
+        is_resolved = self._resolver is None or self._resolver.is_resolved
+        return is_resolved and (self.checker is None or self.checker.is_settled)
 
     async def wait_warm(self) -> None:
         """Until its hosts are known and have been checked once."""

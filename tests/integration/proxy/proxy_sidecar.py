@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.real_envoy import real_envoy
+
 WAIT_S = 15.0
 
 
@@ -21,6 +23,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+_COMMANDS: dict[str, Callable[[], list[str]]] = {
+    "python": lambda: [sys.executable, "-m", "mesh.proxy"],
+    "envoy": lambda: [real_envoy(), "--disable-hot-restart", "--concurrency", "1"],
+}
 
 
 class Sidecar:
@@ -85,14 +93,16 @@ async def fetch(url: str, method: str = "GET") -> tuple[int, str]:
 
 
 @asynccontextmanager
-async def sidecar(folder: Path, bootstrap: dict[str, Any], *arguments: str) -> AsyncIterator[Sidecar]:
-    """Run the sidecar in `folder` on `bootstrap`, to which an admin address is added."""
+async def sidecar(
+    folder: Path, bootstrap: dict[str, Any], *arguments: str, engine: str = "python"
+) -> AsyncIterator[Sidecar]:
+    """Run the sidecar (or `engine` envoy) in `folder` on `bootstrap`, to which an admin address is added."""
     admin = free_port()
     address = {"socket_address": {"address": "127.0.0.1", "port_value": admin}}
     (folder / "bootstrap.json").write_text(json.dumps({**bootstrap, "admin": {"address": address}}))
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mesh.proxy", "-c", "bootstrap.json", "-l", "debug", *arguments,
+            *_COMMANDS[engine](), "-c", "bootstrap.json", "-l", "debug", *arguments,
             cwd=folder, stdout=log, stderr=log,
         )  # fmt: skip
     running = Sidecar(process, admin, folder)

@@ -40,6 +40,9 @@ class Recorder:
             raise Refused("Cluster", "bad", "type", "is bad")
         self.applied.append(resources)
 
+    async def wait_warming(self, known: frozenset[str] | None) -> frozenset[str]:
+        return frozenset()
+
     async def samples(self) -> list[Sample]:
         return []
 

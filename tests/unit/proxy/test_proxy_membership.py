@@ -141,17 +141,3 @@ def test_what_the_control_plane_says_counts_beside_the_checks() -> None:
         assert cluster.stats.membership_healthy == 0
 
     play(scene)
-
-
-def test_a_changed_configuration_begins_with_what_was_known_of_the_hosts() -> None:
-    async def scene(cluster: Cluster, doctor: Doctor) -> None:
-        doctor.verdicts[2] = Outcome.UNREACHABLE
-        cluster.replace_endpoints(endpoints(1, 2))
-        await cluster.wait_warm()
-        changed = Cluster(cluster.config, ClusterStats(), cluster.loop, cluster.idle_deadlines, cluster.spawn)
-        changed.replace_endpoints(endpoints(1, 2, 3))
-        changed.inherit(cluster)
-        assert [host.health_flags() for host in changed.hosts] == [(), ("failed_active_hc",), ("failed_active_hc",)]
-        changed.close()
-
-    play(scene)

@@ -64,8 +64,8 @@ def _clusters(configuration: Configuration) -> Tree:
         "@type": f"{_ADMIN}ClustersConfigDump",
         "version_info": configuration.versions.get(CLUSTER, ""),
         "static_clusters": list(_static(configuration, CLUSTER, "cluster")),
-        "dynamic_active_clusters": [each for name, each in dynamic if (CLUSTER, name) not in configuration.cold],
-        "dynamic_warming_clusters": [each for name, each in dynamic if (CLUSTER, name) in configuration.cold],
+        "dynamic_active_clusters": [each for name, each in dynamic if (CLUSTER, name) not in configuration.warm_later],
+        "dynamic_warming_clusters": [each for name, each in dynamic if (CLUSTER, name) in configuration.warm_later],
     }
 
 
@@ -86,7 +86,7 @@ def _endpoints(configuration: Configuration) -> Tree:
 def _listeners(configuration: Configuration) -> Tree:
     states: dict[str, Tree] = {}
     for name, each in _dynamic(configuration, LISTENER, "listener"):
-        states[name] = {"warming_state" if (LISTENER, name) in configuration.cold else "active_state": each}
+        states[name] = {"warming_state" if (LISTENER, name) in configuration.warm_later else "active_state": each}
     for kind, name in configuration.rejections:
         if kind == LISTENER:  # one that was never accepted has nothing but its error
             states.setdefault(name, {}).update(_error(configuration, LISTENER, name))

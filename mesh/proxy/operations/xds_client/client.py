@@ -66,8 +66,10 @@ class AdsClient:
         self._is_open = False
         self.answered = {kind: asyncio.Event() for kind in WILDCARDS}
         self._requests: asyncio.Queue[Any] = asyncio.Queue()
+        self._held: list[Any] = []
         # Soon, not at once, so that the ACK of what changed the configuration goes out first.
         configuration.watch(lambda: _soon(loop, self._subscribe))
+        configuration.watch(self._release)
 
     def begin(self, kind: Kind) -> None:
         """Ask for all resources of `kind` (clusters or listeners) from now on, on this stream and those to come."""
@@ -96,6 +98,7 @@ class AdsClient:
             method = stub.DeltaAggregatedResources if self._is_incremental else stub.StreamAggregatedResources
             call = method(metadata=self._metadata)
             self._requests = asyncio.Queue()
+            self._held.clear()
             self._subscriptions.begin()
             self._is_open = True
             self._subscribe()
@@ -136,7 +139,7 @@ class AdsClient:
             self._refuse(kind, response, error, counters)
             return
         _LOG.debug("accepted %d %s of version %s", len(update.messages), kind, update.version)
-        self._requests.put_nowait(self._subscriptions.accept(response, update))
+        self._answer(kind, self._subscriptions.accept(response, update))
         for counter in counters:
             counter.succeeded(update.version)
 
@@ -153,9 +156,25 @@ class AdsClient:
 
     def _refuse(self, kind: Kind, response: Any, error: Refused, counters: Iterable[SubscriptionStats]) -> None:
         _LOG.warning("refused %s: %s", kind, error)
-        self._requests.put_nowait(self._subscriptions.refuse(response, str(error)))
+        self._answer(kind, self._subscriptions.refuse(response, str(error)))
         for counter in counters:
             counter.update_rejected += 1
+
+    def _answer(self, kind: Kind, request: Any) -> None:
+        """As Envoy does, clusters are answered for when they are warm: that tells the control plane when routes to them
+        may follow. What else it sends meanwhile is taken and answered.
+        """
+        if kind == CLUSTER and (self._held or self._configuration.warming):
+            self._held.append(request)
+        else:
+            self._requests.put_nowait(request)
+
+    def _release(self) -> None:
+        if self._configuration.warming:
+            return
+        for request in self._held:
+            self._requests.put_nowait(request)
+        self._held.clear()
 
     def _subscribe(self) -> None:
         """Ask for what is wanted and not asked for yet; clusters before endpoints, listeners before routes."""

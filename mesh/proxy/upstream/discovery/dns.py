@@ -91,6 +91,11 @@ class Resolver:
         for name in self._names:
             name.task = spawn(self._resolve_for_ever(name))
 
+    @property
+    def is_resolved(self) -> bool:
+        """Whether every name has been looked up once."""
+        return all(name.resolved.is_set() for name in self._names)
+
     async def wait_resolved(self) -> None:
         """Until every name has been looked up once, with whatever outcome."""
         for name in self._names:

@@ -58,11 +58,17 @@ class HealthChecker:
         for host in hosts:
             if host not in self._tasks and host.checked is not None:
                 self._tasks[host] = self._cluster.spawn(self._run(host, host.checked))
+        self._settled.set()  # who waited for a host that is gone
         self._count()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every host that is here has been checked once."""
+        return not any(host.checked is not None and host.checked.is_pending for host in self._tasks)
 
     async def wait_settled(self) -> None:
         """Until every host that is here has been checked once."""
-        while any(host.checked is not None and host.checked.is_pending for host in self._tasks):
+        while not self.is_settled:
             self._settled.clear()
             await self._settled.wait()
 
