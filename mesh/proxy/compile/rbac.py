@@ -50,6 +50,8 @@ SUPPORTED = {
     **metadata.SUPPORTED,
     **STRING_MATCHER,
 }  # fmt: skip
+# Where the parts of a set stand in the message that has them; a negation has but one and no such message.
+_LOGIC = {"and_rules": "rules", "or_rules": "rules", "not_rule": "", "and_ids": "ids", "or_ids": "ids", "not_id": ""}
 _MAX_KNOWN = 1024
 _PATH_STARTS = frozenset((b"/", b"*"))
 _NO_HEAD = RequestHead(b"", b"", b"", [], {})
@@ -86,11 +88,8 @@ def compile_rules(rules: RBAC, facts: Facts, place: Place) -> Rules:
 def _permission(rule: Any, facts: Facts, place: Place) -> Predicate:
     kind = rule.WhichOneof("rule")
     inside = place.at(kind or "")
-    if kind in ("and_rules", "or_rules"):
-        parts = [_permission(p, facts, inside.at(f"rules[{i}]")) for i, p in enumerate(getattr(rule, kind).rules)]
-        return _all_of(parts) if kind == "and_rules" else _any_of(parts)
-    if kind == "not_rule":
-        return _none_of(_permission(rule.not_rule, facts, inside))
+    if kind in _LOGIC:
+        return _combined(getattr(rule, kind), kind, _permission, facts, inside)
     if kind == "destination_ip":
         return _local_ip(rule.destination_ip, facts, inside)
     if kind == "destination_port":
@@ -110,16 +109,24 @@ def _permission(rule: Any, facts: Facts, place: Place) -> Predicate:
 def _principal(principal: Any, facts: Facts, place: Place) -> Predicate:
     kind = principal.WhichOneof("identifier")
     inside = place.at(kind or "")
-    if kind in ("and_ids", "or_ids"):
-        parts = [_principal(p, facts, inside.at(f"ids[{i}]")) for i, p in enumerate(getattr(principal, kind).ids)]
-        return _all_of(parts) if kind == "and_ids" else _any_of(parts)
-    if kind == "not_id":
-        return _none_of(_principal(principal.not_id, facts, inside))
+    if kind in _LOGIC:
+        return _combined(getattr(principal, kind), kind, _principal, facts, inside)
     if kind == "authenticated":
         return _authenticated(principal.authenticated, facts, inside)
     if kind in ("source_ip", "direct_remote_ip", "remote_ip"):
         return _remote_ip(kind, getattr(principal, kind), facts, inside)
     return _common(principal, kind, facts, place)
+
+
+def _combined(
+    said: Any, kind: str, read: Callable[[Any, Facts, Place], Predicate], facts: Facts, place: Place
+) -> Predicate:
+    """What permissions and principals have in common: all of some, any of them, not that one."""
+    parts = _LOGIC[kind]
+    if not parts:
+        return _none_of(read(said, facts, place))
+    judged = [read(each, facts, place.at(f"{parts}[{i}]")) for i, each in enumerate(getattr(said, parts))]
+    return _all_of(judged) if kind.startswith("and_") else _any_of(judged)
 
 
 def _common(rule: Any, kind: str | None, facts: Facts, place: Place) -> Predicate:
