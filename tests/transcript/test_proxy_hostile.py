@@ -5,21 +5,19 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
+from proxy_messages import GET, OK, TO_APP
 from proxy_stage import Stage, play
 
 from mesh.proxy.http1.parse import parse_request
 
-TO_APP = '{match: {prefix: "/"}, route: {cluster: app}}'
 RETRIED = (
     '{match: {prefix: "/"}, route: {cluster: app, retry_policy: {retry_on: "5xx,connect-failure,reset", '
     'num_retries: 2, retry_back_off: {base_interval: "0.001s"}}}}'
 )
 NOW = '{match: {path: "/now"}, direct_response: {status: 200, body: {inline_string: now}}}, '
-GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 GET_NOW = b"GET /now HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n"
 CHUNKED = b"POST /now HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
 
 
 def test_a_client_that_never_reads_is_not_read_for_ever() -> None:

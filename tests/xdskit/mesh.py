@@ -40,6 +40,36 @@ def objects(*texts: str) -> list[ApiResource]:
     return resources
 
 
+def client_and_web(block: str, app: int, protocol: str = "http") -> str:
+    """Two pods at `block`.1 and `block`.2 with mutual TLS between them; the second serves `web` from the port `app`."""
+    return f"""
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec: {{selector: {{app: web}}, ports: [{{name: {protocol}, port: 9080}}]}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: client-0, labels: {{app: client}}}}
+spec: {{serviceAccountName: client, containers: [{{name: istio-proxy}}]}}
+status: {{phase: Running, podIP: {block}.1, conditions: [{{type: Ready, status: "True"}}]}}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web-0
+  labels: {{app: web, version: v1}}
+  annotations: {{meshdrill.dev/app-ports: '{{"9080": {app}}}'}}
+spec: {{serviceAccountName: web, containers: [{{name: web, ports: [{{containerPort: 9080}}]}}, {{name: istio-proxy}}]}}
+status: {{phase: Running, podIP: {block}.2, conditions: [{{type: Ready, status: "True"}}]}}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {{name: default}}
+spec: {{mtls: {{mode: STRICT}}}}
+"""
+
+
 class Mesh:
     """Objects in, snapshots and resources out."""
 

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 from xdskit.grpc_process import bootstrap, caller
-from xdskit.mesh import objects
+from xdskit.mesh import client_and_web, objects
 from xdskit.pki import Authority
 from xdskit.serving import served
 from xdskit.sidecar import free_block, sidecar
@@ -22,36 +22,11 @@ from mesh.xds.ads.status import SyncState
 
 WAIT_S = 30.0
 ENGINES = pytest.mark.parametrize("engine", ["python", pytest.param("envoy", marks=pytest.mark.envoy)])
-MESH = """
-apiVersion: v1
-kind: Service
-metadata: {{name: web}}
-spec: {{selector: {{app: web}}, ports: [{{name: grpc, port: 9080}}]}}
----
-apiVersion: v1
-kind: Pod
-metadata: {{name: client-0, labels: {{app: client}}}}
-spec: {{serviceAccountName: client, containers: [{{name: istio-proxy}}]}}
-status: {{phase: Running, podIP: {block}.1, conditions: [{{type: Ready, status: "True"}}]}}
----
-apiVersion: v1
-kind: Pod
-metadata:
-  name: web-0
-  labels: {{app: web}}
-  annotations: {{meshdrill.dev/app-ports: '{{"9080": {app}}}'}}
-spec: {{serviceAccountName: web, containers: [{{name: web, ports: [{{containerPort: 9080}}]}}, {{name: istio-proxy}}]}}
-status: {{phase: Running, podIP: {block}.2, conditions: [{{type: Ready, status: "True"}}]}}
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {{name: default}}
-spec: {{mtls: {{mode: STRICT}}}}
----
+MUTUAL = """
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
-metadata: {{name: web}}
-spec: {{host: web, trafficPolicy: {{tls: {{mode: ISTIO_MUTUAL}}}}}}
+metadata: {name: web}
+spec: {host: web, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}
 """
 
 
@@ -119,7 +94,7 @@ async def app(address: str, patience: Patience) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def two_pods(
-    engine: str, folder: Path, patience: Patience | None = None, *, mesh: str = MESH
+    engine: str, folder: Path, patience: Patience | None = None, *, protocol: str = "grpc", rule: str = MUTUAL
 ) -> AsyncIterator[tuple[str, Path]]:
     """The block of addresses, and a folder with the bootstrap of a gRPC client as `client-0`."""
     block = free_block()
@@ -128,7 +103,10 @@ async def two_pods(
     authority.write_files(folder / "secrets", "spiffe://cluster.local/ns/default/sa/client")
     async with (
         app(f"{block}.2", patience or Patience()) as app_port,
-        served(authority, objects(mesh.format(block=block, app=app_port))) as (server, port),
+        served(authority, objects(client_and_web(block, app_port, protocol), rule)) as (
+            server,
+            port,
+        ),
         run(folder / "client", pod="client-0", address=f"{block}.1", account="client", ads_port=port),
         run(folder / "web", pod="web-0", address=f"{block}.2", account="web", ads_port=port),
     ):
@@ -240,12 +218,12 @@ def test_many_calls_at_once(engine: str, tmp_path: Path) -> None:
 @ENGINES
 def test_sidecars_speak_what_the_client_does(engine: str, tmp_path: Path) -> None:
     """`useClientProtocol`, on a port that says only that it is HTTP."""
-    mesh = MESH.replace("name: grpc,", "name: http,").replace(
-        "{{mode: ISTIO_MUTUAL}}", "{{mode: ISTIO_MUTUAL}}, connectionPool: {{http: {{useClientProtocol: true}}}}"
+    rule = MUTUAL.replace(
+        "{mode: ISTIO_MUTUAL}", "{mode: ISTIO_MUTUAL}, connectionPool: {http: {useClientProtocol: true}}"
     )
 
     async def scenario() -> None:
-        async with two_pods(engine, tmp_path, mesh=mesh) as (block, _), through(block) as channel:
+        async with two_pods(engine, tmp_path, protocol="http", rule=rule) as (block, _), through(block) as channel:
             assert await channel.unary_unary("/shop.Web/Say")(b"hello", timeout=WAIT_S) == b"echo hello"
 
     asyncio.run(scenario())

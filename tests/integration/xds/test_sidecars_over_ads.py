@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from xdskit.mesh import objects
+from xdskit.mesh import client_and_web, objects
 from xdskit.pki import Authority
 from xdskit.serving import served
 from xdskit.sidecar import free_block, sidecar
@@ -22,32 +22,6 @@ CALLERS, CHANGES = 4, 12
 EMPTY_RESPONSE = 120  # bytes: a version, a nonce and the type's URL
 ENGINES = pytest.mark.parametrize("engine", ["python", pytest.param("envoy", marks=pytest.mark.envoy)])
 PROTOCOLS = pytest.mark.parametrize("api_type", ["GRPC", "DELTA_GRPC"])
-MESH = """
-apiVersion: v1
-kind: Service
-metadata: {{name: web}}
-spec: {{selector: {{app: web}}, ports: [{{name: http, port: 9080}}]}}
----
-apiVersion: v1
-kind: Pod
-metadata: {{name: client-0, labels: {{app: client}}}}
-spec: {{serviceAccountName: client, containers: [{{name: istio-proxy}}]}}
-status: {{phase: Running, podIP: {block}.1, conditions: [{{type: Ready, status: "True"}}]}}
----
-apiVersion: v1
-kind: Pod
-metadata:
-  name: web-0
-  labels: {{app: web, version: v1}}
-  annotations: {{meshdrill.dev/app-ports: '{{"9080": {app}}}'}}
-spec: {{serviceAccountName: web, containers: [{{name: web, ports: [{{containerPort: 9080}}]}}, {{name: istio-proxy}}]}}
-status: {{phase: Running, podIP: {block}.2, conditions: [{{type: Ready, status: "True"}}]}}
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {{name: default}}
-spec: {{mtls: {{mode: STRICT}}}}
-"""
 RULE = """
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -99,7 +73,7 @@ async def two_pods(engine: str, folder: Path, api_type: str) -> AsyncIterator[tu
     run = partial(sidecar, authority, engine, api_type=api_type)
     async with (
         upstream,
-        served(authority, objects(MESH.format(block=block, app=app_port))) as (server, port),
+        served(authority, objects(client_and_web(block, app_port))) as (server, port),
         run(folder / "client", pod="client-0", address=f"{block}.1", account="client", ads_port=port) as log,
         run(folder / "web", pod="web-0", address=f"{block}.2", account="web", ads_port=port) as other,
     ):
@@ -172,7 +146,7 @@ def test_a_restarted_control_plane_sends_only_what_changed_meanwhile(engine: str
 
     async def scenario() -> None:
         block = free_block()
-        before = objects(MESH.format(block=block, app=1))
+        before = objects(client_and_web(block, 1))
         client = {"pod": "client-0", "address": f"{block}.1", "account": "client", "api_type": "DELTA_GRPC"}
         authority = Authority()
         async with AsyncExitStack() as stack:
@@ -186,7 +160,10 @@ def test_a_restarted_control_plane_sends_only_what_changed_meanwhile(engine: str
                 await synced(server, 1)
                 assert sizes(server)["EDS"] == sizes(server)["RDS"] == 0
                 assert max(sizes(server).values()) < EMPTY_RESPONSE < min(first.values())
-            async with served(authority, objects(MESH.format(block=block, app=1), RULE), port) as (server, _):
+            async with served(authority, objects(client_and_web(block, 1), RULE), port) as (
+                server,
+                _,
+            ):
                 await connected(server, 1)
                 await synced(server, 1)
                 assert await get(f"{block}.1", "/teapot") == 418

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from itertools import count, cycle
 from pathlib import Path
 
-from test_proxy_server import (
+from live_sidecar import (
     Authority,
     app,
     chain,
