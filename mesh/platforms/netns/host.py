@@ -33,19 +33,25 @@ class HostPorts:
         Raises PlatformError when it cannot be had.
         """
         self._end.setblocking(True)
-        self._end.send(json.dumps({"listen": [address, port]}).encode())
-        while True:
-            message, fds = _receive(self._end)
-            if message is None:
-                raise PlatformError("the parent of the lab is gone")
-            if "stop" not in message:
-                break
-            self._told_to_stop()
+        try:
+            message, fds = self._ask({"listen": [address, port]})
+        finally:
+            self._end.setblocking(False)  # for `readable`, which may come for what has been read here
         if "error" in message:
             raise PlatformError(port_taken(address, port, message["error"]))
         found = socket.socket(fileno=fds[0])
         found.setblocking(False)
         return found
+
+    def _ask(self, question: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        self._end.send(json.dumps(question).encode())
+        while True:
+            message, fds = _receive(self._end)
+            if message is None:
+                raise PlatformError("the parent of the lab is gone")
+            if "stop" not in message:
+                return message, fds
+            self._told_to_stop()
 
     def let_go(self, log: str) -> None:
         """The parent writes to the file `log` from now on, and no longer to where it was started."""
@@ -60,7 +66,7 @@ class HostPorts:
 
         def readable() -> None:
             try:
-                message, _ = _receive(self._end, socket.MSG_DONTWAIT)
+                message, _ = _receive(self._end)
             except BlockingIOError:
                 return  # whoever waited for an answer has read it meanwhile
             if message is None:
@@ -110,10 +116,10 @@ def _redirect_output(log: str) -> None:
     os.close(fd)
 
 
-def _receive(end: socket.socket, flags: int = 0) -> tuple[dict[str, Any] | None, list[int]]:
+def _receive(end: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     """One message with its descriptors; None when the other end is closed."""
     try:
-        data, fds, _, _ = socket.recv_fds(end, _MAX_MESSAGE, 1, flags)
+        data, fds, _, _ = socket.recv_fds(end, _MAX_MESSAGE, 1)
     except ConnectionResetError:
         return None, []
     if not data:
