@@ -51,7 +51,7 @@ class TcpDownstream(asyncio.Protocol):
     """The client's side. It reads nothing before there is somewhere to send it."""
 
     __slots__ = (
-        "_connecting", "_ended", "_ends_at", "_held", "attempts", "bytes_received", "bytes_sent", "cluster",
+        "_connecting", "_ended", "_ends_at", "_held", "_limit", "attempts", "bytes_received", "bytes_sent", "cluster",
         "cluster_name", "config", "connection_id", "deadline", "details", "elapsed", "flags", "got_eof", "host", "info",
         "local_address", "on_lost", "peer", "remote_address", "started", "termination", "transport",
         "transport_failure", "upstream", "upstream_local_address", "upstream_peer", "worker",
@@ -135,8 +135,8 @@ class TcpDownstream(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._ended = True
-        if self._connecting is not None:
-            self._connecting.cancel()
+        if self._connecting is not None and self.upstream is None:
+            self._connecting.cancel()  # not what has connected: uvloop would close that without a word
         if self.upstream is not None:
             self.upstream.end(reset=exc is not None)
         self.worker.idle_deadlines.discard(self)
@@ -198,7 +198,7 @@ class TcpDownstream(asyncio.Protocol):
     async def _connect_to(self, cluster: Cluster, host: Host) -> bool:
         upstream = TcpUpstream(self, cluster, host)
         try:
-            async with asyncio.timeout(cluster.connect_timeout):
+            async with asyncio.timeout(cluster.connect_timeout) as self._limit:
                 await host.connect(self.worker.loop, upstream)
         except TimeoutError:
             cluster.stats.upstream_cx_connect_timeout += 1
@@ -219,11 +219,14 @@ class TcpDownstream(asyncio.Protocol):
         self.flags, self.details = flag, details
         self.transport.abort() if self.transport.is_closing() else self.transport.close()
 
+    @property
+    def has_given_up(self) -> bool:
+        """Whether a connection that is made now comes too late: the client has gone, or the time is up."""
+        return self._ended or self._limit.expired()
+
     def connected(self, upstream: TcpUpstream) -> None:
         """The upstream is there: let the bytes flow."""
-        if self._ended:
-            upstream.end(reset=True)
-            return
+        self._limit.reschedule(None)  # see `ConnectionPool`: from here on it must not be cancelled
         self.upstream = upstream
         local = upstream.transport.get_extra_info("sockname")
         self.upstream_local_address = f"{local[0]}:{local[1]}"
@@ -285,6 +288,9 @@ class TcpUpstream(asyncio.Protocol):
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._downstream.has_given_up:
+            cast(asyncio.Transport, transport).abort()
+            return
         self.transport = cast(asyncio.Transport, transport)
         self._host.cx_active += 1
         self._host.cx_total += 1
@@ -314,6 +320,8 @@ class TcpUpstream(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        if self._downstream.upstream is not self:
+            return  # it came too late
         self._host.cx_active -= 1
         self._host.active -= 1
         stats = self._cluster.stats

@@ -49,7 +49,9 @@ class ConnectionPool(Generic[ConnectionT]):
         self.server_name: ServerName | None = None  # stands over what the transport socket is configured with
         self.stats = cluster.stats
         self._open: set[ConnectionT] = set()
-        self._connecting: set[ConnectionT] = set()
+        # With what ends the attempt, once that is under way. Who has connected must not be cancelled any more: uvloop
+        # would close the connection without a word to its protocol.
+        self._connecting: dict[ConnectionT, asyncio.Timeout | None] = {}
         self._waiting: deque[Requester] = deque()
         self._lifetimes: dict[ConnectionT, asyncio.TimerHandle] = {}  # empty unless connections have a longest one
 
@@ -86,10 +88,13 @@ class ConnectionPool(Generic[ConnectionT]):
     # Told by connections
 
     def connected(self, upstream: ConnectionT) -> None:
-        if upstream not in self._connecting:  # timed out in the same turn of the loop
-            upstream.close()
-            return
-        self._connecting.remove(upstream)
+        limit = self._connecting.get(upstream)
+        if limit is not None:
+            if limit.expired():  # in the same turn of the loop: the attempt is about to fail
+                upstream.close()
+                return
+            limit.reschedule(None)
+        del self._connecting[upstream]
         now = time.monotonic()
         self.stats.upstream_cx_connect_ms.record((now - upstream.connected_at) * 1e3)
         upstream.connected_at = now
@@ -151,12 +156,12 @@ class ConnectionPool(Generic[ConnectionT]):
         """Serve those who wait in another pool's queue, which dials for this one."""
         self._waiting = waiting
 
-    def adopt(self, connected_at: float) -> ConnectionT:
-        """A connection that somebody else has dialled, and counted."""
+    def adopt(self, connected_at: float, limit: asyncio.Timeout | None) -> ConnectionT:
+        """A connection that somebody else has dialled, within `limit`, and counted."""
         upstream = self._new()
         upstream.connected_at = connected_at
         self._open.add(upstream)
-        self._connecting.add(upstream)
+        self._connecting[upstream] = limit
         return upstream
 
     def _retire(self, upstream: ConnectionT) -> None:
@@ -205,17 +210,17 @@ class ConnectionPool(Generic[ConnectionT]):
         self.host.cx_total += 1
         self.stats.upstream_cx_total += 1
         self.stats.upstream_cx_active += 1
-        self._connecting.add(upstream)
+        self._connecting[upstream] = None
         self.cluster.spawn(self._establish(upstream))
 
     async def _establish(self, upstream: ConnectionT) -> None:
         """Connect within the cluster's connect timeout. A task a connection: requests themselves have none."""
         try:
-            async with asyncio.timeout(self.cluster.connect_timeout):
+            async with asyncio.timeout(self.cluster.connect_timeout) as limit:
+                self._connecting[upstream] = limit
                 await self.host.connect(self.cluster.loop, self._dial(upstream), self.server_name)
         except TimeoutError:
-            if upstream in self._connecting:
-                self.stats.upstream_cx_connect_timeout += 1
+            self.stats.upstream_cx_connect_timeout += 1
             self._failed(upstream, ConnectTimedOut())
         except TlsFailed as error:
             self._failed(upstream, ConnectFailed(transport=str(error)))
@@ -226,9 +231,7 @@ class ConnectionPool(Generic[ConnectionT]):
 
     def _failed(self, upstream: ConnectionT, failure: Failure) -> None:
         """As Envoy does, every waiting request fails with the connection, so that a dead host holds nobody up."""
-        if upstream not in self._connecting:
-            return  # it was connected in the same turn of the loop
-        self._connecting.remove(upstream)
+        del self._connecting[upstream]
         upstream.close()
         self.stats.upstream_cx_connect_fail += 1
         self.host.cx_connect_fail += 1

@@ -26,6 +26,8 @@ class Negotiation(asyncio.Protocol):
         self.requests = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self.pool.has_given_up(self):
+            return
         peer = transport.get_extra_info("peer")
         connection = self.pool.negotiated(self, peer.alpn if peer is not None else "")
         transport.set_protocol(connection)
@@ -68,12 +70,16 @@ class NegotiatedPool(ConnectionPool[Negotiation]):
         """Connect, if more wait than connections are being made for."""
         self._open_if_needed()
 
+    def has_given_up(self, negotiation: Negotiation) -> bool:
+        """Whether its time ran out in this turn of the loop: the attempt is about to fail."""
+        limit = self._connecting[negotiation]
+        return limit is not None and limit.expired()
+
     def negotiated(self, negotiation: Negotiation, alpn: str) -> asyncio.Protocol:
         """The connection that takes the place of a negotiation."""
         self._latest = self._http2 if alpn == "h2" else self._http1
         self._open.discard(negotiation)
-        self._connecting.discard(negotiation)
-        return self._latest.adopt(negotiation.connected_at)
+        return self._latest.adopt(negotiation.connected_at, self._connecting.pop(negotiation))
 
     def _new(self) -> Negotiation:
         return Negotiation(self)
