@@ -1,4 +1,4 @@
-"""Settings of ratings: the healthy version, and four that misbehave on purpose."""
+"""Settings of ratings: v1, v2 with a database, and four versions that misbehave on purpose."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from apps.common.pod import Pod
 from apps.common.settings import Settings
 
-VERSIONS = ("v1", "v-faulty", "v-delayed", "v-unavailable", "v-unhealthy")
+from .database import DatabaseConfig
+
+VERSIONS = ("v1", "v2", "v-faulty", "v-delayed", "v-unavailable", "v-unhealthy")
 ALTERNATE_SECONDS = {"v-unavailable": 60.0, "v-unhealthy": 900.0}
 
 
@@ -16,6 +18,7 @@ class Config:
     """`fault_percent` and `delay_seconds` count for v-faulty and v-delayed, `alternate_seconds` for the other two.
 
     With `fault_first` v-faulty fails exactly its first so many requests and none after, instead of a share of all.
+    `database` is v2's.
     """
 
     pod: Pod
@@ -23,6 +26,7 @@ class Config:
     fault_first: int
     delay_seconds: float
     alternate_seconds: float
+    database: DatabaseConfig | None
 
     @classmethod
     def read(cls, settings: Settings) -> Config:
@@ -35,4 +39,5 @@ class Config:
             alternate_seconds=settings.number(
                 "ALTERNATE_SECONDS", ALTERNATE_SECONDS.get(pod.version, 60.0), 0.01, 86400
             ),
+            database=DatabaseConfig.read(settings) if pod.version == "v2" else None,
         )

@@ -10,7 +10,7 @@ from .config import Config
 
 
 class Fault:
-    """Decides, request by request, whether ratings are available. This one, of v1, always says yes."""
+    """Decides, request by request, whether ratings are available. This one, of v1 and v2, always says yes."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -67,6 +67,7 @@ class Unhealthy(Alternating):
 
 FAULTS: dict[str, type[Fault]] = {
     "v1": Fault,
+    "v2": Fault,
     "v-faulty": Faulty,
     "v-delayed": Delayed,
     "v-unavailable": Alternating,

@@ -9,6 +9,7 @@ import yaml
 APPS = Path(__file__).parents[3] / "apps"
 SAMPLES = sorted((APPS / "istio").glob("*.yaml"))
 SERVICES = {"productpage", "details", "reviews", "ratings"}
+FILES = [APPS / name for name in ("bookinfo.yaml", "bookinfo-ratings-variants.yaml", "bookinfo-ratings-v2-mysql.yaml")]
 
 
 def load(path: Path) -> list[dict]:
@@ -16,18 +17,27 @@ def load(path: Path) -> list[dict]:
 
 
 def deployments() -> list[dict]:
-    documents = load(APPS / "bookinfo.yaml") + load(APPS / "bookinfo-ratings-variants.yaml")
-    return [document for document in documents if document["kind"] == "Deployment"]
+    return [document for file in FILES for document in load(file) if document["kind"] == "Deployment"]
 
 
 def named(kind: str) -> dict[str, dict]:
-    return {item["metadata"]["name"]: item for item in load(APPS / "bookinfo.yaml") if item["kind"] == kind}
+    return {item["metadata"]["name"]: item for file in FILES for item in load(file) if item["kind"] == kind}
 
 
 def test_every_version_of_bookinfo_is_deployed_once() -> None:
     names = [deployment["metadata"]["name"] for deployment in deployments()]
     variants = [f"ratings-v-{fault}" for fault in ("faulty", "delayed", "unavailable", "unhealthy")]
-    assert names == ["details-v1", "ratings-v1", "reviews-v1", "reviews-v2", "reviews-v3", "productpage-v1", *variants]
+    assert names == [
+        "details-v1",
+        "ratings-v1",
+        "reviews-v1",
+        "reviews-v2",
+        "reviews-v3",
+        "productpage-v1",
+        *variants,
+        "mysqldb-v1",
+        "ratings-v2",
+    ]
 
 
 @pytest.mark.parametrize("deployment", deployments(), ids=lambda deployment: deployment["metadata"]["name"])
@@ -40,8 +50,9 @@ def test_a_deployment_fits_its_service_account_and_code(deployment: dict) -> Non
     assert named("Service")[labels["app"]]["spec"]["selector"] == {"app": labels["app"]}
     assert spec["serviceAccountName"] in named("ServiceAccount")
     assert importlib.util.find_spec(container["command"][2] + ".__main__")
-    assert environ["SERVICE_VERSION"]["value"] == labels["version"]
-    assert environ["POD_NAME"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+    if labels["app"] != "mysqldb":
+        assert environ["SERVICE_VERSION"]["value"] == labels["version"]
+        assert environ["POD_NAME"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
     assert all(isinstance(item.get("value", ""), str) for item in environ.values())
 
 
@@ -52,10 +63,19 @@ def test_a_deployments_settings_are_accepted() -> None:
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
         settings = Settings({item["name"]: item.get("value", "") for item in container["env"]})
         config = importlib.import_module(container["command"][2] + ".config").Config.read(settings)
-        assert config.pod.version == deployment["spec"]["template"]["metadata"]["labels"]["version"]
+        if deployment["metadata"]["name"] != "mysqldb-v1":
+            assert config.pod.version == deployment["spec"]["template"]["metadata"]["labels"]["version"]
 
 
-@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_ratings_know_the_databases_password() -> None:
+    containers = {
+        each["metadata"]["name"]: each["spec"]["template"]["spec"]["containers"][0]["env"] for each in deployments()
+    }
+    said = [{item["name"]: item.get("value") for item in containers[name]} for name in ("mysqldb-v1", "ratings-v2")]
+    assert said[0]["MYSQL_ROOT_PASSWORD"] == said[1]["MYSQL_DB_PASSWORD"]
+
+
+@pytest.mark.parametrize("service", sorted({*SERVICES, "mysqldb"}))
 def test_an_image_holds_what_the_command_needs(service: str) -> None:
     lines = (APPS / service / "Dockerfile").read_text().splitlines()
     assert "ARG BASE=python:3.12-slim" in lines
@@ -75,8 +95,9 @@ def destinations(value: object) -> list[dict]:
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
 def test_a_sample_routes_to_services_and_subsets_that_exist(path: Path) -> None:
-    rules = load(APPS / "istio" / "destination-rules.yaml")
-    subsets = {(rule["spec"]["host"], subset["name"]) for rule in rules for subset in rule["spec"]["subsets"]}
+    documents = [*load(APPS / "istio" / "destination-rules.yaml"), *load(path)]
+    rules = [document for document in documents if document["kind"] == "DestinationRule"]
+    subsets = {(rule["spec"]["host"], subset["name"]) for rule in rules for subset in rule["spec"].get("subsets", [])}
     for document in load(path):
         assert document["apiVersion"] in ("networking.istio.io/v1", "security.istio.io/v1")
         for destination in destinations(document["spec"]):
@@ -87,6 +108,7 @@ def test_a_sample_routes_to_services_and_subsets_that_exist(path: Path) -> None:
 
 def test_every_subset_selects_a_deployment() -> None:
     labels = [deployment["spec"]["template"]["metadata"]["labels"] for deployment in deployments()]
-    for rule in load(APPS / "istio" / "destination-rules.yaml"):
-        for subset in rule["spec"]["subsets"]:
+    rules = [item for path in SAMPLES for item in load(path) if item["kind"] == "DestinationRule"]
+    for rule in rules:
+        for subset in rule["spec"].get("subsets", []):
             assert {"app": rule["spec"]["host"], **subset["labels"]} in labels

@@ -1,0 +1,1 @@
+"""Bookinfo's database of ratings: MariaDB of the machine, with data of its own."""
