@@ -12,10 +12,11 @@ from typing import Any
 
 from harness.case import Case, Expect, Request, Step
 from harness.client import Answer, Connection
+from harness.engines import PATIENCE
 from harness.http2_client import Http2Connection
 from harness.judge import differ, judge_answer, judge_forwarded, judge_log, judge_record, judge_stats, matches
 from harness.pki import ssl_context, write_secret
-from harness.scene import PATIENCE, Scene
+from harness.scene import Scene
 from harness.spans import missing, spans
 from harness.upstream import Record
 

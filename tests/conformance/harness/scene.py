@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.case import CaseFile, Reply, Request, decode
-from harness.engines import AccessLog, Engine, TextLog
+from harness.engines import PATIENCE, AccessLog, Engine, TextLog
 from harness.frame import ADMIN_PORT, LISTENER_PORT, NOBODY, Frame
 from harness.grpc_upstream import GrpcUpstream
 from harness.http2_upstream import Http2Upstream
 from harness.pki import ssl_context
 from harness.spans import COLLECTOR
 from harness.upstream import Record, Upstream
-
-PATIENCE = 6.0
 
 
 def free_block() -> str:
