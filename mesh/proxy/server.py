@@ -259,6 +259,7 @@ class Server:
             resources, {name: compiled.config for name, compiled in self._listeners.items()}, routes, clusters
         )
         self._commit_listeners(plan)
+        self.worker.logs.keep_services({each for found in self._listeners.values() for each in found.log_services})
 
     def _commit_clusters(self, plan: _Plan) -> dict[str, Cluster]:
         """The clusters that serve from now on: as with Envoy, what is replaced does until its successor is warm."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -31,6 +31,9 @@ from mesh.proxy.http2.stats import Http2Stats
 from mesh.proxy.observe.access_log import LogFiles
 from mesh.proxy.observe.downstream_counters import HttpStats
 from mesh.proxy.observe.stats import Stats
+
+if TYPE_CHECKING:
+    from mesh.proxy.observe.log_service import LogService
 
 _H = "envoy.extensions.filters.network.http_connection_manager.v3."
 TYPE = HttpConnectionManager.DESCRIPTOR.full_name
@@ -82,7 +85,7 @@ _CODECS: dict[int, Codec] = {0: "AUTO", 1: "HTTP1", 2: "HTTP2"}
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where a filter chain stands: what its filters may ask of the worker."""
+    """Where a filter chain stands: what its filters may ask of the worker. `log_services` gathers those it logs to."""
 
     node: Node
     stats: Stats
@@ -90,6 +93,7 @@ class Surroundings:
     is_inbound: bool
     buffer_limit: int
     is_outbound: bool = False
+    log_services: set[LogService] = field(default_factory=set)
 
 
 def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:

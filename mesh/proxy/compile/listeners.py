@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envoy.config.core.v3.base_pb2 import INBOUND, OUTBOUND, Node
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -26,6 +26,9 @@ from mesh.proxy.filters.registry import TYPED_STRUCTS
 from mesh.proxy.observe.access_log import LogFiles
 from mesh.proxy.observe.downstream_counters import ListenerStats
 from mesh.proxy.observe.stats import Stats
+
+if TYPE_CHECKING:
+    from mesh.proxy.observe.log_service import LogService
 
 _L = "envoy.config.listener.v3."
 SUPPORTED = {
@@ -63,6 +66,7 @@ _IPV6_FREEBIND, _IPV6_TRANSPARENT = 78, 75
 class CompiledListener:
     config: ListenerConfig
     contexts: tuple[tls.ContextPlan, ...]
+    log_services: frozenset[LogService]
 
 
 def compile_listener(listener: Any, node: Node, stats: Stats, files: LogFiles, place: Place) -> CompiledListener:
@@ -113,6 +117,7 @@ def compile_listener(listener: Any, node: Node, stats: Stats, files: LogFiles, p
             stats=stats.group(ListenerStats, f"listener.{name}", (("envoy.listener_address", name),)),
         ),
         tuple(plans),
+        frozenset(around.log_services),
     )
 
 

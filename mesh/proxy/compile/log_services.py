@@ -22,7 +22,8 @@ SUPPORTED = {
     ),
     TCP: frozenset(("common_config",)),
     _A + "CommonGrpcAccessLogConfig": frozenset(
-        ("log_name", "grpc_service", "transport_api_version", "buffer_flush_interval", "buffer_size_bytes")
+        ("log_name", "grpc_service", "transport_api_version", "buffer_flush_interval", "buffer_size_bytes",
+         "filter_state_objects_to_log")
     ),
     "envoy.config.core.v3.GrpcService": frozenset(("envoy_grpc", "initial_metadata")),
     "envoy.config.core.v3.GrpcService.EnvoyGrpc": frozenset(("cluster_name", "authority")),
@@ -36,19 +37,21 @@ def service_step(packed: Any, around: Surroundings, place: Place) -> Callable[[A
     # Loaded here, for the messages are many and few log so.
     from envoy.extensions.access_loggers.grpc.v3 import als_pb2  # noqa: PLC0415
 
-    from mesh.proxy.observe.log_entries import Extra, http_entry, tcp_entry  # noqa: PLC0415
+    from mesh.proxy.observe.log_entries import Extra, http_entry, objects_of, tcp_entry  # noqa: PLC0415
 
     is_http = packed.TypeName() == HTTP
     kind: Any = als_pb2.HttpGrpcAccessLogConfig if is_http else als_pb2.TcpGrpcAccessLogConfig
     config = unpack(packed, kind, place)
     check(config, SUPPORTED, place)
     add = _service(config.common_config, is_http, around, place.at("common_config")).add
+    objects = objects_of(config.common_config.filter_state_objects_to_log)
     if not is_http:
-        return lambda connection: add(connection.worker, tcp_entry(connection))
+        return lambda connection: add(connection.worker, tcp_entry(connection, objects))
     extra = Extra(
         config.additional_request_headers_to_log,
         config.additional_response_headers_to_log,
         config.additional_response_trailers_to_log,
+        objects,
     )
     return lambda stream: add(stream.worker, http_entry(stream, extra))
 
@@ -76,4 +79,6 @@ def _service(config: Any, is_http: bool, around: Surroundings, place: Place) -> 
             interval=interval, size=value_or(config, "buffer_size_bytes", 16384),
         )  # fmt: skip
 
-    return around.files.service((is_http, config.SerializeToString(deterministic=True)), make)
+    found = around.files.service((is_http, config.SerializeToString(deterministic=True)), make)
+    around.log_services.add(found)
+    return found

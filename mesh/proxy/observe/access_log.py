@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Container, Hashable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -101,6 +101,13 @@ class LogFiles:
         if service is None:
             service = self._services[key] = make()
         return service
+
+    def keep_services(self, used: Container[LogService]) -> None:
+        """Close the log services that are not `used` any more."""
+        for key, service in list(self._services.items()):
+            if service not in used:
+                del self._services[key]
+                service.close()
 
     def reopen(self) -> None:
         """Open every file anew by its path, as log rotation asks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,10 @@ from envoy.config.core.v3.address_pb2 import Address
 from envoy.data.accesslog.v3 import accesslog_pb2 as entries
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
 
 from mesh.proxy.observe import log_values as values
+from mesh.proxy.observe.workload import UNKNOWN, Workload, of_endpoint
 
 if TYPE_CHECKING:
     from mesh.proxy.downstream.tcp import TcpDownstream
@@ -36,12 +38,19 @@ _METHODS = {"GET": 1, "HEAD": 2, "POST": 3, "PUT": 4, "DELETE": 5, "CONNECT": 6,
 _END_TYPE, _TCP_END_TYPE = entries.DownstreamEnd, entries.TcpConnectionEnd
 
 
+FindWorkload = Callable[[Any], "Workload | None"]
+Objects = tuple[tuple[str, FindWorkload], ...]
+
+
 class Extra:
-    """The headers and trailers that an HTTP entry has besides: names in lower case."""
+    """The headers and trailers that an HTTP entry has besides, names in lower case; and the objects of filter state."""
 
-    __slots__ = ("request", "response", "trailers")
+    __slots__ = ("objects", "request", "response", "trailers")
 
-    def __init__(self, request: Sequence[str], response: Sequence[str], trailers: Sequence[str]) -> None:
+    def __init__(
+        self, request: Sequence[str], response: Sequence[str], trailers: Sequence[str], objects: Objects = ()
+    ) -> None:
+        self.objects = objects
         self.request, self.response, self.trailers = (
             tuple((name.lower(), name.lower().encode()) for name in each) for each in (request, response, trailers)
         )
@@ -64,13 +73,14 @@ def http_entry(stream: Stream, extra: Extra) -> entries.HTTPAccessLogEntry:
         _address(common.upstream_local_address, stream.served_by.local_address)
     if stream.metadata:
         ParseDict({"filter_metadata": stream.metadata}, common.metadata)
+    add_objects(common, stream, extra.objects)
     _times(common, stream)
     _request(entry.request, stream, extra)
     _response(entry.response, stream, extra)
     return entry
 
 
-def tcp_entry(connection: TcpDownstream) -> entries.TCPAccessLogEntry:
+def tcp_entry(connection: TcpDownstream, objects: Objects = ()) -> entries.TCPAccessLogEntry:
     entry = entries.TCPAccessLogEntry()
     common, info = entry.common_properties, connection.info
     assert info is not None
@@ -82,6 +92,7 @@ def tcp_entry(connection: TcpDownstream) -> entries.TCPAccessLogEntry:
     common.connection_termination_details = connection.termination or ""
     if info.metadata:
         ParseDict({"filter_metadata": info.metadata}, common.metadata)
+    add_objects(common, connection, objects)
     entry.connection_properties.received_bytes = connection.bytes_received
     entry.connection_properties.sent_bytes = connection.bytes_sent
     return entry
@@ -107,6 +118,49 @@ def _common(common: Any, subject: Any, local: str, direct: str, peer: Peer | Non
                 common.response_flags.unauthorized_details.reason = reason
             elif flag in _FLAGS:
                 setattr(common.response_flags, _FLAGS[flag], True)
+
+
+# The objects of Envoy's filter state that this sidecar knows: Istio's workloads on either side, as its proxy names and
+# shows them.
+
+
+def objects_of(names: Sequence[str]) -> Objects:
+    """Those of `names` that there may be; the others never are, as with an Envoy whose filters do not set them."""
+    return tuple((name, _OBJECTS[name]) for name in names if name in _OBJECTS)
+
+
+def add_objects(common: Any, subject: Any, objects: Objects) -> None:
+    """Those that `subject` has."""
+    for name, find in objects:
+        workload = find(subject)
+        if workload is not None:
+            common.filter_state_objects[name].Pack(_struct(workload))
+
+
+def _upstream_peer(subject: Any) -> Workload | None:
+    text = subject.host.endpoint.workload if subject.host is not None else ""
+    return of_endpoint(text) if text else None
+
+
+def _struct(workload: Workload) -> Struct:
+    """As Istio's WorkloadMetadataObject is serialised; what is not known is left out."""
+    labels = {
+        "service.istio.io/canonical-name": workload.canonical_service,
+        "service.istio.io/canonical-revision": workload.canonical_revision,
+        "app": workload.app,
+        "version": workload.version,
+    }
+    found = {"WORKLOAD_NAME": workload.name, "NAMESPACE": workload.namespace, "CLUSTER_ID": workload.cluster}
+    made = Struct()
+    made.update({name: value for name, value in found.items() if value != UNKNOWN})
+    made.update({"LABELS": {name: value for name, value in labels.items() if value != UNKNOWN}})
+    return made
+
+
+_OBJECTS: Mapping[str, FindWorkload] = {
+    "downstream_peer": lambda subject: getattr(subject, "source", None),
+    "upstream_peer": _upstream_peer,
+}
 
 
 def _times(common: Any, stream: Stream) -> None:

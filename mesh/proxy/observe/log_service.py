@@ -33,8 +33,8 @@ class LogService:
     when there is nobody to send them to; both are counted.
     """
 
-    __slots__ = ("_authority", "_cluster", "_entries", "_interval", "_limit", "_log_name", "_metadata", "_node",
-                 "_size", "_stats", "_stream", "_timer", "_waiting", "_worker")  # fmt: skip
+    __slots__ = ("_authority", "_cluster", "_entries", "_interval", "_is_closed", "_limit", "_log_name", "_metadata",
+                 "_node", "_size", "_stats", "_stream", "_timer", "_waiting", "_worker")  # fmt: skip
 
     def __init__(
         self, cluster: str, authority: str, metadata: tuple[tuple[bytes, bytes], ...], *, node: Node, log_name: str,
@@ -50,6 +50,7 @@ class LogService:
         self._size = size
         self._limit = size or _LARGEST
         self._entries: list[Message] = []
+        self._is_closed = False
         self._waiting = 0  # bytes of the entries
         self._stream: _LogStream | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -65,7 +66,7 @@ class LogService:
         self._stats.logs_written += 1
         self._entries.append(entry)
         self._waiting += entry.ByteSize()
-        if self._waiting >= self._size:
+        if self._waiting >= self._size or self._is_closed:
             self.flush()
         if self._entries and self._timer is None:
             self._timer = worker.loop.call_later(self._interval, self._timed)
@@ -91,8 +92,17 @@ class LogService:
             stream.send_payload(_framed(message), done=False)
 
     def close(self) -> None:
-        """Send what can be sent, and no more."""
+        """Nothing logs here any more: send what can be sent, and end the stream. What connections that outlive their
+        configuration still have to say goes out on streams of its own.
+        """
+        self._is_closed = True
         self.flush()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.send_payload(b"", done=True)
+            self._stats.logs_dropped += len(self._entries)
+            self._entries.clear()
+            self._waiting = 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -110,8 +120,10 @@ class LogService:
         message.identifier.log_name = self._log_name
         headers = ((b"te", b"trailers"), (b"content-type", b"application/grpc"), *self._metadata)
         head = own_head(b"POST", _PATH, self._authority, headers)
-        stream = self._stream = _LogStream(self._worker, self._cluster, head, self._ended, count)
-        stream.start(_framed(message), done=False)
+        stream = _LogStream(self._worker, self._cluster, head, self._ended, count)
+        if not self._is_closed:
+            self._stream = stream
+        stream.start(_framed(message), done=self._is_closed)
 
     def _ended(self, unsent: int) -> None:
         """The stream is over; the next entries open another."""

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
 
 from mesh.proxy.http.rescue import Failure, NoHealthyUpstream
 from mesh.proxy.observe.counters import LogServiceStats
+from mesh.proxy.observe.log_entries import add_objects, objects_of
 from mesh.proxy.observe.log_service import LogService
+from mesh.proxy.observe.workload import Workload
 from mesh.proxy.runtime import Runtime, Worker
 
 ENTRY = HTTPAccessLogEntry()
@@ -27,6 +32,7 @@ class Pool:
         self.asking: Any = None
         self.caller: Any = None
         self.messages: list[StreamAccessLogsMessage] = []
+        self.ended = 0
 
     def request(self, requester: Any) -> None:
         self.asking = requester
@@ -40,7 +46,9 @@ class Pool:
             self.send_payload(piece, done)
 
     def send_payload(self, payload: bytes, done: bool) -> None:
-        assert not done
+        self.ended += done
+        if not payload:
+            return
         assert int.from_bytes(payload[1:5], "big") == len(payload) - 5
         self.messages.append(StreamAccessLogsMessage.FromString(payload[5:]))
 
@@ -132,3 +140,39 @@ def test_after_a_failure_there_is_a_new_stream(failure: Failure) -> None:
 
     play(pool, 0, act)
     assert [message.identifier.log_name for message in pool.messages] == ["l", "l"]
+
+
+def test_what_comes_after_the_end_has_a_stream_of_its_own() -> None:
+    pool = Pool()
+
+    def act(add: Callable[[], None], service: LogService) -> None:
+        add()
+        pool.connect()
+        service.close()
+        assert (len(pool.messages), pool.ended) == (1, 1)
+        add()
+        pool.connect()
+        assert (len(pool.messages), pool.ended) == (2, 2)
+
+    play(pool, 0, act)
+
+
+def test_objects_of_filter_state_are_those_that_there_are() -> None:
+    objects = objects_of(["downstream_peer", "wasm.downstream_peer", "nobody.knows"])
+    assert [name for name, _ in objects] == ["downstream_peer"]
+    entry = HTTPAccessLogEntry()
+    add_objects(entry.common_properties, SimpleNamespace(source=None), objects)
+    assert not entry.common_properties.filter_state_objects
+    source = Workload("reviews-v1", "default", "reviews", "v1", app="reviews")
+    add_objects(entry.common_properties, SimpleNamespace(source=source), objects)
+    found = Struct()
+    assert entry.common_properties.filter_state_objects["downstream_peer"].Unpack(found)
+    assert MessageToDict(found) == {
+        "WORKLOAD_NAME": "reviews-v1",
+        "NAMESPACE": "default",
+        "LABELS": {
+            "service.istio.io/canonical-name": "reviews",
+            "service.istio.io/canonical-revision": "v1",
+            "app": "reviews",
+        },
+    }
