@@ -9,6 +9,7 @@ from typing import Protocol
 
 from mesh.api.core import ConfigMap, Service
 from mesh.api.pod import ContainerStatus, Pod
+from mesh.api.pod_fault import Direction, Dns, NetworkEffect
 from mesh.client import MeshClient
 
 PROXY_CONTAINER = "istio-proxy"
@@ -32,11 +33,19 @@ class Capability(StrEnum):
 
     SIGNAL = "signal"
     PAUSE = "pause"
+    KILL = "kill"
     EXEC = "exec"
     FORWARD = "forward"
     PARTITION = "partition"
     DELAY = "delay"
     LOSS = "loss"
+    BANDWIDTH = "bandwidth"
+    RESET = "reset"
+    DNS = "dns"
+
+
+ON_PROCESSES = frozenset({Capability.SIGNAL, Capability.PAUSE, Capability.KILL, Capability.EXEC, Capability.FORWARD})
+ON_NETWORK = frozenset(Capability) - ON_PROCESSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +97,19 @@ class RunningPod(Protocol):
         """SIGTERM, and SIGKILL after `grace_s`. With `drain` the proxy ends first, so that calls in flight complete."""
 
 
+class LaidFault(Protocol):
+    """A fault that lies on a pod until it is lifted."""
+
+    def lift(self) -> None:
+        """Everything of it is gone when this returns. Nothing happens the second time."""
+
+
 class Platform(Protocol):
-    """Where pods run."""
+    """Where pods run. `lacking` says of each capability that is not among `capabilities` why."""
 
     name: str
     capabilities: frozenset[Capability]
+    lacking: Mapping[Capability, str]
 
     @property
     def control_address(self) -> str:
@@ -118,6 +135,14 @@ class Platform(Protocol):
 
     def forward(self, pod: RunningPod, port: int) -> tuple[str, int]:
         """An address on this host that reaches `port` of the pod."""
+
+    def disturb(
+        self, pod: RunningPod, effect: NetworkEffect | Dns, direction: Direction, others: Sequence[RunningPod] | None
+    ) -> LaidFault:
+        """Lays a fault on what the pod exchanges with `others`, or with all but the node. Ends with the pod at last.
+
+        Raises PlatformError, also for what is in `lacking`.
+        """
 
     async def end_pods(self, grace_s: float) -> None:
         """Ends all pods at once, with no drain."""

@@ -5,10 +5,11 @@ way out of the lab, so a name that the table does not have does not exist.
 """
 
 import asyncio
+import functools
 import ipaddress
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 PORT = 53
@@ -16,12 +17,16 @@ TTL_S = 2
 """Short, as a table changes with its services; Kubernetes' own DNS says 5."""
 
 Table = Mapping[str, Sequence[str]]
+Spoiled = Callable[[str, str], int | None]
+"""What a fault makes of a question, by the asker's address and the lower-case name: an answer's code, SILENCE, or None
+where there is no fault."""
+SILENCE = -1
 
 _HEADER = struct.Struct("!6H")
 _RECORD = struct.Struct("!HHHIH4s")
 _QUESTION_TAIL = struct.Struct("!HH")
 _TYPE_A, _TYPE_ANY, _CLASS_IN = 1, 255, 1
-_NO_ERROR, _FORMAT_ERROR, _NO_NAME, _NOT_IMPLEMENTED, _REFUSED = 0, 1, 3, 4, 5
+_FORMAT_ERROR, SERVER_FAILURE, NO_NAME, _NOT_IMPLEMENTED, _REFUSED = 1, 2, 3, 4, 5
 _RESPONSE, _AUTHORITATIVE, _TRUNCATED, _RECURSION_DESIRED, _RECURSION_AVAILABLE = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080
 _OPCODE = 0x7800
 _MAX_UDP, _MAX_TCP, _MAX_NAME = 512, 0xFFFF, 255
@@ -34,8 +39,9 @@ class _MalformedError(ValueError):
     """The question cannot be read."""
 
 
-def answer(query: bytes, table: Table, limit: int) -> bytes | None:
-    """The reply, of `limit` bytes at most; None for what deserves none: a reply, or less than a header."""
+def answer(query: bytes, table: Table, limit: int, spoiled: Callable[[str], int | None] | None = None) -> bytes | None:
+    """The reply, of `limit` bytes at most; None for what deserves none: a reply, or less than a header. Empty where
+    `spoiled` says SILENCE of the name."""
     if len(query) < _HEADER.size:
         return None
     ident, flags, questions, *_ = _HEADER.unpack_from(query)
@@ -53,9 +59,12 @@ def answer(query: bytes, table: Table, limit: int) -> bytes | None:
     question = query[_HEADER.size : end]
     if class_ != _CLASS_IN:
         return _HEADER.pack(ident, kept | _REFUSED, 1, 0, 0, 0) + question
+    code = spoiled(name) if spoiled is not None else None
+    if code is not None:
+        return b"" if code == SILENCE else _HEADER.pack(ident, kept | code, 1, 0, 0, 0) + question
     found = look_up(name, table)
     if found is None:
-        return _HEADER.pack(ident, kept | _AUTHORITATIVE | _NO_NAME, 1, 0, 0, 0) + question
+        return _HEADER.pack(ident, kept | _AUTHORITATIVE | NO_NAME, 1, 0, 0, 0) + question
     addresses = found if kind in (_TYPE_A, _TYPE_ANY) else ()
     records = [_record(address) for address in addresses]
     room = (limit - end) // (_RECORD.size)
@@ -101,10 +110,11 @@ def _record(address: str) -> bytes:
 
 
 class Resolver:
-    """Listens in this process's network namespace until closed. `table` may be replaced at any time."""
+    """Listens in this process's network namespace until closed. `table` and `spoiled` may be replaced at any time."""
 
     def __init__(self) -> None:
         self.table: Table = {}
+        self.spoiled: Spoiled | None = None
         self._udp: asyncio.DatagramTransport | None = None
         self._tcp: asyncio.Server | None = None
         self._connections = 0
@@ -126,6 +136,11 @@ class Resolver:
         if self._tcp is not None:
             self._tcp.close()
 
+    def reply(self, query: bytes, asker: str, limit: int) -> bytes | None:
+        """As `answer`."""
+        spoiled = functools.partial(self.spoiled, asker) if self.spoiled is not None else None
+        return answer(query, self.table, limit, spoiled)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
         try:
@@ -133,9 +148,11 @@ class Resolver:
                 async with asyncio.timeout(_IDLE_S):
                     size = int.from_bytes(await reader.readexactly(2), "big")
                     query = await reader.readexactly(size)
-                reply = answer(query, self.table, _MAX_TCP)
+                reply = self.reply(query, writer.get_extra_info("peername")[0], _MAX_TCP)
                 if reply is None:
                     return
+                if not reply:
+                    continue
                 writer.write(len(reply).to_bytes(2, "big") + reply)
                 await writer.drain()
         except (TimeoutError, asyncio.IncompleteReadError, OSError):
@@ -154,6 +171,6 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str | int, int]) -> None:
-        reply = answer(data, self._resolver.table, _MAX_UDP)
-        if reply is not None and self._transport is not None:
+        reply = self._resolver.reply(data, str(addr[0]), _MAX_UDP)
+        if reply and self._transport is not None:
             self._transport.sendto(reply, addr)

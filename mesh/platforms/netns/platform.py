@@ -3,13 +3,16 @@
 import asyncio
 import functools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mesh.api.pod import Pod
+from mesh.api.pod_fault import Direction, Dns, NetworkEffect
 from mesh.client import MeshClient
-from mesh.platforms.base import PROXY_CONTAINER, Capability, PlatformError, RunningPod, Surroundings
+from mesh.platforms.base import PROXY_CONTAINER, Capability, LaidFault, PlatformError, RunningPod, Surroundings
 from mesh.platforms.netns.dns import Resolver
+from mesh.platforms.netns.faults.network import NetworkFaults
+from mesh.platforms.netns.faults.probe import lacking
 from mesh.platforms.netns.forwards import LOOPBACK, Address, Forwards
 from mesh.platforms.netns.habitat import Grounds, NetnsHabitat
 from mesh.platforms.netns.host import HostPorts
@@ -33,7 +36,6 @@ class NetnsPlatform:
     """Must be made in the lab, in the event loop, in the main thread."""
 
     name = "netns"
-    capabilities = frozenset({Capability.SIGNAL, Capability.PAUSE, Capability.EXEC, Capability.FORWARD})
 
     def __init__(self, state: Path, spawn: Spawn, work_folder: Path, host: HostPorts) -> None:
         self._folders = Folders(state, work_folder)
@@ -45,6 +47,9 @@ class NetnsPlatform:
         self._followers: list[NamesFollower] = []
         self._resolver = Resolver()
         self.hub = Hub()
+        self.lacking: Mapping[Capability, str] = lacking()
+        self.capabilities = frozenset(Capability) - self.lacking.keys()
+        self._faults = NetworkFaults(functools.partial(self.hub.run, ["iptables-restore", "-n"]), self._resolver)
         self.launcher = Launcher(self._ledger)
         self._keeper = spawn(keep_small(self._folders.logs))
         self._resolving = spawn(self._resolver.start(self.hub.address))
@@ -86,9 +91,11 @@ class NetnsPlatform:
         self._pods[pod.name] = placed
         return running
 
-    def network(self, pod: RunningPod) -> PodNetwork:
-        """Where faults on the pod's network are laid: commands run in there, or in the `hub`, at its `link`."""
-        return self._pods[pod.pod.name].network
+    def disturb(
+        self, pod: RunningPod, effect: NetworkEffect | Dns, direction: Direction, others: Sequence[RunningPod] | None
+    ) -> LaidFault:
+        addresses = None if others is None else [other.pod.status.pod_ip for other in others]
+        return self._faults.lay(pod.pod.status.pod_ip, effect, direction, addresses)
 
     def log(self, pod: str, container: str) -> Path:
         return self._folders.log(pod, container)
@@ -105,6 +112,7 @@ class NetnsPlatform:
         for follower in self._followers:
             follower.close()
         await asyncio.wait([self._resolving])
+        self._faults.close()
         self._resolver.close()
         self._forwards.close_all()
         await asyncio.to_thread(self._ledger.sweep)

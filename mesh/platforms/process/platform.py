@@ -2,12 +2,22 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mesh.api.pod import Pod
+from mesh.api.pod_fault import Direction, Dns, NetworkEffect
 from mesh.client import MeshClient
-from mesh.platforms.base import Capability, PlatformError, RunningPod, Surroundings, port_taken
+from mesh.platforms.base import (
+    ON_NETWORK,
+    ON_PROCESSES,
+    Capability,
+    LaidFault,
+    PlatformError,
+    RunningPod,
+    Surroundings,
+    port_taken,
+)
 from mesh.platforms.process.addresses import take_block
 from mesh.platforms.process.container import Spawn
 from mesh.platforms.process.launcher import Launcher
@@ -17,12 +27,15 @@ from mesh.platforms.process.plan import Folders, LoopbackHabitat, PodPlan
 from mesh.platforms.process.pod import ProcessPod
 from mesh.platforms.process.refusals import refuse_what_is_lacking
 
+_NO_NETWORK = "on the `process` platform all pods share the host's loopback; use --platform netns"
+
 
 class ProcessPlatform:
     """Holds the address block while it is open. All of it runs in one event loop, in the main thread."""
 
     name = "process"
-    capabilities = frozenset({Capability.SIGNAL, Capability.PAUSE, Capability.EXEC, Capability.FORWARD})
+    capabilities = ON_PROCESSES
+    lacking: Mapping[Capability, str] = dict.fromkeys(ON_NETWORK, _NO_NETWORK)
 
     def __init__(self, state: Path, spawn: Spawn, work_folder: Path) -> None:
         self._folders = Folders(state, work_folder)
@@ -71,6 +84,11 @@ class ProcessPlatform:
 
     def forward(self, pod: RunningPod, port: int) -> tuple[str, int]:
         return pod.pod.status.pod_ip, port
+
+    def disturb(
+        self, pod: RunningPod, effect: NetworkEffect | Dns, direction: Direction, others: Sequence[RunningPod] | None
+    ) -> LaidFault:
+        raise PlatformError(_NO_NETWORK)
 
     async def end_pods(self, grace_s: float) -> None:
         await asyncio.gather(*(pod.stop(drain=False, grace_s=grace_s) for pod in list(self._pods.values())))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab_user import User, lab_user
 from meshdrill_command import Meshdrill, shop, why_no_netns
 
 
@@ -34,3 +35,10 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with command.up_in_front("-f", command.write("shop.yaml", shop()), "--proxy", engine, "--platform", platform):
         yield command
     assert not command.processes()
+
+
+@pytest.fixture(params=["root", "rootless"])
+def user(request: pytest.FixtureRequest) -> Iterator[User]:
+    """Who runs a lab."""
+    with lab_user(request.param) as someone:
+        yield someone

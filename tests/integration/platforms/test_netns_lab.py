@@ -2,87 +2,16 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from lab_user import User
 from meshdrill_command import until
 
-SCRIPTS = Path(__file__).parent / "lab_scripts.py"
-ROOT = Path(__file__).parents[3]
-NOBODY = 65534
 ALONE = [1, 2]  # the first process of the namespace, and the one that looks
-
-WHY_NOT = """
-from mesh.platforms.netns.availability import why_not
-print(why_not())
-"""
-
-
-@dataclass(frozen=True)
-class User:
-    """Somebody who runs labs: `command` comes before a script's arguments; `folder` is theirs to write in."""
-
-    command: list[str]
-    environment: dict[str, str]
-    folder: Path
-
-    def run(self, script: str, *arguments: str) -> Any:
-        done = subprocess.run(
-            self.of(script, *arguments), env=self.environment, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    def of(self, script: str, *arguments: str) -> list[str]:
-        return [*self.command, str(SCRIPTS), script, *arguments]
-
-    def begin(self, script: str, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            self.of(script, *arguments), env=self.environment, stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
-
-
-def unprivileged() -> list[str]:
-    """A Python of this version that an unprivileged user may run, as that user."""
-    if os.geteuid() != 0:
-        return [sys.executable]
-    prefix = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--bounding-set=-all"]
-    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    # By a shell in between: setpriv itself still has what it takes to reach into root's folders.
-    look = [*prefix, "/bin/sh", "-c", 'exec "$0" -c "import sys, encodings; print(sys.version_info[:2])"']
-    for candidate in (sys.executable, f"/usr/bin/{name}", f"/usr/local/bin/{name}"):
-        found = subprocess.run([*look, candidate], capture_output=True, text=True, timeout=20, check=False)
-        if found.stdout.strip() == str(tuple(sys.version_info[:2])):
-            return [*prefix, "/bin/sh", "-c", 'exec "$0" "$@"', candidate]
-    pytest.skip(f"no {name} that an unprivileged user may run")
-
-
-@pytest.fixture(params=["root", "rootless"])
-def user(request: pytest.FixtureRequest) -> Iterator[User]:
-    if request.param == "root" and os.geteuid() != 0:
-        pytest.skip("only root can run a lab as root")
-    folder = Path(tempfile.mkdtemp(prefix="lab-"))
-    command = [sys.executable] if request.param == "root" else unprivileged()
-    if request.param == "rootless" and os.geteuid() == 0:
-        os.chown(folder, NOBODY, NOBODY)
-    packages = os.pathsep.join([str(ROOT), *(path for path in sys.path if path.endswith("site-packages"))])
-    someone = User(command, {"PATH": os.defpath, "PYTHONPATH": packages, "HOME": str(folder)}, folder)
-    asked = subprocess.run(
-        [*command, "-c", WHY_NOT], env=someone.environment, capture_output=True, text=True, timeout=30, check=True
-    )
-    if reason := asked.stdout.strip():
-        pytest.skip(f"no lab can be made here: {reason}")
-    yield someone
-    shutil.rmtree(folder)
 
 
 def test_both_captures_know_the_original_destination_and_nothing_else_is_captured(user: User) -> None:

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from mesh.platforms.netns.dns import TTL_S, answer, look_up
+from mesh.platforms.netns.dns import SERVER_FAILURE, SILENCE, TTL_S, answer, look_up
 
 TABLE = {
     "reviews.default.svc.cluster.local": ["10.96.0.7"],
@@ -113,3 +113,18 @@ def test_no_bytes_whatever_raise_or_get_more_than_the_limit() -> None:
                 message[rng.randrange(len(message))] = rng.randrange(256)
         reply = answer(bytes(message), TABLE, 512)
         assert reply is None or len(reply) <= 512
+
+
+def test_a_fault_decides_by_the_name_before_the_table_does() -> None:
+    asked: list[str] = []
+
+    def spoiled(name: str) -> int | None:
+        asked.append(name)
+        return {"reviews.default.svc.cluster.local": SERVER_FAILURE, "slow.example": SILENCE}.get(name)
+
+    question = query("Reviews.default.svc.cluster.local")
+    assert read(answer(question, TABLE, 512, spoiled), question) == (SERVER_FAILURE, False, [])
+    assert answer(query("slow.example"), TABLE, 512, spoiled) == b""
+    other = query("one.wild.example")
+    assert read(answer(other, TABLE, 512, spoiled), other) == (NO_ERROR, False, ["240.240.0.2"])
+    assert asked == ["reviews.default.svc.cluster.local", "slow.example", "one.wild.example"]
