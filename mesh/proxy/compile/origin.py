@@ -24,6 +24,7 @@ SANITIZE, FORWARD_ONLY, APPEND_FORWARD, SANITIZE_SET, ALWAYS_FORWARD_ONLY = rang
 def compile_origin(config: Any, node: Node, place: Place) -> Mark:
     """What every request's head goes through. Raises Refused."""
     marks: list[Mark] = []
+    overwrites = config.scheme_header_transformation.scheme_to_overwrite
     if config.use_remote_address.value:
         marks.append(
             origin.edge(
@@ -32,12 +33,15 @@ def compile_origin(config: Any, node: Node, place: Place) -> Mark:
                 appends_port=config.append_x_forwarded_port,
             )
         )
+        if config.xff_num_trusted_hops and not overwrites:
+            marks.append(origin.want_scheme)
     else:
         if _detected(config, place)[1]:
             marks.append(origin.append_address)
-        marks.append(origin.mark_scheme)
-    if config.scheme_header_transformation.scheme_to_overwrite:
-        marks.append(origin.with_scheme(config.scheme_header_transformation.scheme_to_overwrite.encode()))
+        if not overwrites:
+            marks.append(origin.mark_scheme)
+    if overwrites:
+        marks.append(origin.with_scheme(overwrites.encode()))
     if config.add_user_agent.value:
         marks.append(origin.with_user_agent(node.cluster.encode(), node.id.encode()))
     mode = config.forward_client_cert_details

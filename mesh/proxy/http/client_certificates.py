@@ -10,17 +10,17 @@ from weakref import WeakKeyDictionary
 from mesh.proxy.tls.context import Context
 
 if TYPE_CHECKING:
-    from mesh.proxy.http.codec import ResponseEncoder
     from mesh.proxy.http.origin import Mark
-    from mesh.proxy.http1.head import RequestHead
+    from mesh.proxy.http.stream import Stream
     from mesh.proxy.tls.connection import Peer
 
 NAME = b"x-forwarded-client-cert"
 
 
-def forward_only(head: RequestHead, connection: ResponseEncoder) -> None:
+def forward_only(stream: Stream) -> None:
     """FORWARD_ONLY: what came stays, if its bearer has a certificate."""
-    if NAME in head.marked and _der(connection.peer) is None:
+    head = stream.head
+    if NAME in head.marked and _der(stream.connection.peer) is None:
         head.remove((NAME,))
 
 
@@ -28,8 +28,8 @@ def tell(*, appends: bool, details: frozenset[str]) -> Mark:
     """APPEND_FORWARD, or else SANITIZE_SET; `details` are the names of SetCurrentClientCertDetails."""
     elements: WeakKeyDictionary[ssl.SSLObject, bytes] = WeakKeyDictionary()
 
-    def mark(head: RequestHead, connection: ResponseEncoder) -> None:
-        peer = connection.peer
+    def mark(stream: Stream) -> None:
+        head, peer = stream.head, stream.connection.peer
         if peer is None or peer.session is None or (der := _der(peer)) is None:
             if NAME in head.marked:
                 head.remove((NAME,))

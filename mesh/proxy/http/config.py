@@ -113,6 +113,10 @@ class HttpConfig:
             )
         return variant
 
+    def without_routes(self) -> HttpConfig:
+        """This for a request that no route is to be looked for."""
+        return replace(self, table=None, route_name="")
+
     def is_internal(self, head: RequestHead, connection: ResponseEncoder) -> bool:
         """Whether the client may steer retries and timeouts by headers: only from the addresses named as internal."""
         if not self.internal_ranges:

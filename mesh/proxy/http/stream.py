@@ -102,7 +102,7 @@ class Stream(Timeouts):
                 return
         if not _TO_CLEAN.isdisjoint(marked) or config.cleans_always:
             clean(self)
-        config.mark_origin(head, self.connection)
+        config.mark_origin(self)
         if b"x-request-id" not in marked and config.generate_request_id:
             request_id = marked[b"x-request-id"] = new_request_id()
             head.lines.append(b"x-request-id: %b" % request_id)
