@@ -14,7 +14,8 @@ from typing import Any
 from mesh.proxy.observe.stats import HistogramValue, Sample, Tags
 
 _QUANTILES = (0, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 100)
-_SUMMARIES = ("summary", "none")
+SUMMARIES = ("summary", "none")  # the values of `histogram_buckets` that ask for quantiles
+_Shown = Callable[[str, str, HistogramValue], Iterator[str]]
 _UNFIT = re.compile(r"[^a-zA-Z0-9_:]")
 _CODE = re.compile(r"^(?P<stem>.*_rq)_(?:(?P<group>[1-5])xx|(?P<code>\d{3}))$")
 
@@ -32,7 +33,7 @@ def text(samples: Iterable[Sample], buckets: str = "summary") -> str:
     """`name: value` lines sorted by name, then histograms: their quantiles, or their counts with `buckets` `cumulative`
     or `disjoint`. Metrics with labels of their own are Prometheus' alone.
     """
-    shown = _quantile_text if buckets in _SUMMARIES else partial(_bucket_text, disjoint=buckets == "disjoint")
+    shown = _quantile_text if buckets in SUMMARIES else partial(_bucket_text, disjoint=buckets == "disjoint")
     mine = sorted((sample for sample in samples if not sample.is_plain), key=lambda sample: sample.name)
     numbers = [f"{sample.name}: {sample.value}\n" for sample in mine if isinstance(sample.value, int)]
     histograms = [f"{sample.name}: {shown(sample.value)}\n" for sample in mine if isinstance(sample.value, tuple)]
@@ -46,7 +47,7 @@ def to_json(samples: Iterable[Sample], buckets: str = "summary") -> str:
         {"name": sample.name, "value": sample.value} for sample in mine if isinstance(sample.value, int)
     ]
     histograms = [sample for sample in mine if isinstance(sample.value, tuple)]
-    if buckets not in _SUMMARIES:
+    if buckets not in SUMMARIES:
         counted = [_bucket_tree(sample, disjoint=buckets == "disjoint") for sample in histograms]
         return json.dumps({"stats": [*stats, {"histograms": counted}] if counted else stats}, separators=(",", ":"))
     computed = [
@@ -62,14 +63,17 @@ def to_json(samples: Iterable[Sample], buckets: str = "summary") -> str:
     return json.dumps({"stats": stats}, separators=(",", ":"))
 
 
-def prometheus(samples: Iterable[Sample], *, with_codes: bool = True) -> str:
+def prometheus(samples: Iterable[Sample], *, with_codes: bool = True, with_quantiles: bool = False) -> str:
     """Prometheus' text format 0.0.4: one `# TYPE` line a family, families sorted by name. `with_codes` takes response
-    codes out of names into a tag, as Envoy does by default.
+    codes out of names into a tag, as Envoy does by default; `with_quantiles` makes summaries of histograms.
     """
+    shown = _summary if with_quantiles else _histogram
     families: dict[tuple[str, str], list[Sample]] = {}
     for sample in map(_response_code, samples) if with_codes else samples:
         families.setdefault((_metric_name(sample), sample.kind), []).append(sample)
-    return "".join(line for (name, kind), found in sorted(families.items()) for line in _family(name, kind, found))
+    return "".join(
+        line for (name, kind), found in sorted(families.items()) for line in _family(name, kind, found, shown)
+    )
 
 
 def _is_used(sample: Sample) -> bool:
@@ -103,12 +107,12 @@ def _bound(bound: float) -> str:
     return f"{bound:.17g}"
 
 
-def _family(name: str, kind: str, samples: list[Sample]) -> Iterator[str]:
-    yield f"# TYPE {name} {kind}\n"
+def _family(name: str, kind: str, samples: list[Sample], shown: _Shown) -> Iterator[str]:
+    yield f"# TYPE {name} {'summary' if kind == 'histogram' and shown is _summary else kind}\n"
     for sample in samples:
         labels = _labels(sample.tags)
         if isinstance(sample.value, tuple):
-            yield from _histogram(name, labels, sample.value)
+            yield from shown(name, labels, sample.value)
         else:
             yield f"{name}{{{labels}}} {sample.value}\n"
 
@@ -119,8 +123,18 @@ def _histogram(name: str, labels: str, value: HistogramValue) -> Iterator[str]:
     for bound, cumulative in buckets:
         yield f'{name}_bucket{{{before}le="{_bound(bound)}"}} {cumulative}\n'
     yield f'{name}_bucket{{{before}le="+Inf"}} {count}\n'
-    yield f"{name}_sum{{{labels}}} {total:.17g}\n"
-    yield f"{name}_count{{{labels}}} {count}\n"
+    yield _ends(name, labels, count, total)
+
+
+def _summary(name: str, labels: str, value: HistogramValue) -> Iterator[str]:
+    before = f"{labels}," if labels else ""
+    for at, found in zip(_QUANTILES, _quantiles(value), strict=True):
+        yield f'{name}{{{before}quantile="{at / 100:g}"}} {"nan" if found is None else f"{found:.17g}"}\n'
+    yield _ends(name, labels, *value[:2])
+
+
+def _ends(name: str, labels: str, count: int, total: float) -> str:
+    return f"{name}_sum{{{labels}}} {total:.17g}\n{name}_count{{{labels}}} {count}\n"
 
 
 def _labels(tags: Tags) -> str:

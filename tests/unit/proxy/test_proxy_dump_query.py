@@ -10,12 +10,12 @@ from mesh.proxy.operations.admin.dump_query import UnknownResource, select
 from mesh.proxy.operations.admin.page import BadQuery
 
 ADMIN = "type.googleapis.com/envoy.admin.v3."
+PACKED = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 CLUSTERS: dict[str, Any] = {
     "@type": f"{ADMIN}ClustersConfigDump",
     "version_info": "7",
     "static_clusters": [
-        {"cluster": {"@type": "type.googleapis.com/c", "name": name, "type": "EDS"}, "last_updated": "now"}
-        for name in ("one", "two")
+        {"cluster": {"@type": PACKED, "name": name, "type": "EDS"}, "last_updated": "now"} for name in ("one", "two")
     ],
 }
 LISTENERS: dict[str, Any] = {
@@ -38,7 +38,7 @@ def test_a_resource_gives_its_elements_with_their_type() -> None:
 def test_a_mask_of_a_resource_reaches_into_its_elements() -> None:
     found = select(CONFIGS, {"resource": "static_clusters", "mask": "cluster.name", "name_regex": "t.o"})
     element = {"@type": f"{ADMIN}ClustersConfigDump.StaticCluster"}
-    assert found == [element | {"cluster": {"@type": "type.googleapis.com/c", "name": "two"}}]
+    assert found == [element | {"cluster": {"@type": PACKED, "name": "two"}}]
 
 
 def test_a_mask_alone_leaves_the_dumps_that_it_names() -> None:
@@ -47,6 +47,7 @@ def test_a_mask_alone_leaves_the_dumps_that_it_names() -> None:
         {"@type": f"{ADMIN}ListenersConfigDump"},
     ]
     assert select(CONFIGS, {"mask": "dynamic_listeners"}) == [LISTENERS]
+    assert select(CONFIGS, {"mask": "version_info,static_clusters"}) == [CLUSTERS]
 
 
 def test_names_match_as_a_whole() -> None:
@@ -60,6 +61,11 @@ def test_names_match_as_a_whole() -> None:
     [
         ({"resource": "version_info"}, "version_info is not a repeated field"),
         ({"resource": "static_clusters", "mask": "nope.x"}, "could not be successfully used"),
+        ({"resource": "static_clusters", "mask": "cluster"}, 'paths: "cluster"\n could not be successfully used'),
+        ({"resource": "static_clusters", "mask": "last_updated,cluster.nope"}, 'paths: "cluster.nope"\n could not be'),
+        ({"resource": "static_clusters", "mask": "cluster.name.x"}, "could not be successfully used"),
+        ({"mask": "nope"}, "FieldMask nope could not be successfully applied to any configs"),
+        ({"mask": "static_clusters.cluster"}, "could not be successfully applied to any configs"),
         ({"name_regex": "("}, "Error while parsing name_regex"),
     ],
 )

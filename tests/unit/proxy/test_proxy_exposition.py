@@ -69,6 +69,19 @@ def test_each_family_has_one_type_line(stats: Stats) -> None:
     assert len(types) == len(set(types))
 
 
+def test_quantiles_make_a_summary_of_a_histogram(stats: Stats) -> None:
+    tag = f'envoy_cluster_name="{NAME}"'
+    found = exposition.prometheus(stats.snapshot(), with_quantiles=True).splitlines()
+    mine = found[found.index("# TYPE envoy_cluster_upstream_rq_time summary") + 1 :][:12]
+    assert mine[0] == f'envoy_cluster_upstream_rq_time{{{tag},quantile="0"}} 1'
+    assert mine[7] == f'envoy_cluster_upstream_rq_time{{{tag},quantile="0.995"}} {1 + 4 * 0.995:.17g}'
+    assert mine[10:] == [
+        f"envoy_cluster_upstream_rq_time_sum{{{tag}}} 3",
+        f"envoy_cluster_upstream_rq_time_count{{{tag}}} 1",
+    ]
+    assert f'envoy_cluster_upstream_cx_connect_ms{{{tag},quantile="0.5"}} nan' in found
+
+
 def test_histogram_buckets_are_cumulative_and_end_in_infinity(stats: Stats) -> None:
     found = lines(stats, "envoy_cluster_upstream_rq_time_")
     tag = f'envoy_cluster_name="{NAME}"'

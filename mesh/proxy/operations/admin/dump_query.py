@@ -10,10 +10,13 @@ from typing import Any
 
 import re2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor_pool import Default
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from mesh.proxy.operations.admin.page import BadQuery
 
 _ADMIN = "type.googleapis.com/envoy.admin.v3."
+_PACKED = "google.protobuf.Any"
 _HOLDERS = ("cluster", "listener", "route_config", "endpoint_config", "secret")
 
 Tree = dict[str, Any]
@@ -31,14 +34,15 @@ def select(configs: Iterable[Tree], query: Mapping[str, str]) -> list[Tree]:
     resource = query.get("resource", "")
     trees = [_with_names(config, named) for config in configs] if named is not None else list(configs)
     if not resource:
-        return [kept for tree in trees if (kept := _masked_dump(tree, mask)) is not None] if mask else trees
+        return _masked_dumps(trees, mask) if mask else trees
     element = _element(resource)
     found = [{"@type": f"{_ADMIN}{_short(element)}", **each} for tree in trees for each in tree.get(resource, [])]
     if not mask:
         return found
-    for path in mask.split(","):
-        if path.partition(".")[0] not in element.fields_by_name:
-            raise BadQuery(f'FieldMask paths: "{path}"\n could not be successfully used.')
+    paths = mask.split(",")
+    if not all(_reaches(path, element, each) for each in found for path in paths):
+        said = "\n".join(f'paths: "{path}"' for path in paths)
+        raise BadQuery(f"FieldMask \n{said}\n could not be successfully used.")
     return [_masked(each, mask) for each in found]
 
 
@@ -76,11 +80,24 @@ def _is_repeated(field: FieldDescriptor) -> bool:
     return bool(field.is_repeated)
 
 
-def _masked_dump(tree: Tree, mask: str) -> Tree | None:
-    """What the mask leaves of a whole dump; None if it names nothing of it."""
-    fields = {name for dump in _dumps() if tree["@type"].endswith(_short(dump)) for name in dump.fields_by_name}
-    paths = [path for path in mask.split(",") if path.partition(".")[0] in fields]
-    return _masked(tree, ",".join(paths)) if paths else None
+def _masked_dumps(trees: Iterable[Tree], mask: str) -> list[Tree]:
+    """What the mask leaves of those dumps that have all which it names."""
+    messages = {f"{_ADMIN}{_short(dump)}": dump for dump in _dumps()}
+    masks = FieldMask(paths=mask.split(","))
+    kept = [_masked(tree, mask) for tree in trees if masks.IsValidForDescriptor(messages[tree["@type"]])]
+    if not kept:
+        raise BadQuery(f"FieldMask {mask} could not be successfully applied to any configs.")
+    return kept
+
+
+def _reaches(path: str, element: Descriptor, tree: Tree) -> bool:
+    """Whether a mask may name this of an element; of a resource in it, which is packed, only parts may be named."""
+    name, _, deeper = path.partition(".")
+    field = element.fields_by_name.get(name)
+    if field is None or field.message_type is None or field.message_type.full_name != _PACKED or name not in tree:
+        return FieldMask(paths=[path]).IsValidForDescriptor(element)
+    resource = Default().FindMessageTypeByName(tree[name]["@type"].rpartition("/")[2])
+    return bool(deeper) and FieldMask(paths=[deeper]).IsValidForDescriptor(resource)
 
 
 def _masked(tree: Tree, mask: str) -> Tree:

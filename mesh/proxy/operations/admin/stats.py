@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from mesh.proxy.observe import exposition
 from mesh.proxy.observe.stats import Sample
 from mesh.proxy.operations.admin.page import JSON, BadQuery, Page, Reply, Request, Sidecar, matcher
@@ -11,35 +14,38 @@ _PARAMETERS = {
     "usedonly": "Only include stats that have been written by system since restart",
     "filter": "Regular expression (Google re2) for filtering stats",
     "invert_filter": "Invert the filter regex",
-}
-_FORMATS = {
-    "format": "Format to use; One of (json, prometheus, text)",
     "type": "Stat types to include.; One of (All, Counters, Histograms, Gauges, TextReadouts)",
+    "hidden": "Whether to show hidden stats; One of (include, only, exclude)",
     "histogram_buckets": "Histogram bucket display mode; One of (cumulative, disjoint, summary)",
 }
-# There are no text readouts here, and so none to show.
+_FORMATS = {"format": "Format to use; One of (json, prometheus, text)"}
+# There are no text readouts and no hidden stats here, and so none to show.
 _KINDS = {"All": None, "Counters": "counter", "Gauges": "gauge", "Histograms": "histogram", "TextReadouts": ""}
 
 
 async def stats(sidecar: Sidecar, request: Request) -> Reply:
-    wanted = request.query.get("format", "text")
-    if wanted == "prometheus":
-        return await prometheus(sidecar, request)
-    if wanted not in ("text", "json"):
-        raise BadQuery("usage: /stats?format=(json|prometheus|text)\n\n")
-    buckets = request.query.get("histogram_buckets", "summary")
-    if buckets not in ("summary", "none", "cumulative", "disjoint"):
-        raise BadQuery("usage: /stats?histogram_buckets=(cumulative|disjoint|summary)\n\n")
-    samples = await _selected(sidecar, request)
-    if wanted == "json":
+    choice = _choice(request)
+    if choice.form == "prometheus":
+        return await _prometheus(sidecar, choice)
+    samples = await _selected(sidecar, choice)
+    buckets = choice.buckets or "summary"
+    if choice.form == "json":
         return Reply(exposition.to_json(samples, buckets), content_type=JSON)
     return Reply(exposition.text(samples, buckets))
 
 
 async def prometheus(sidecar: Sidecar, request: Request) -> Reply:
-    samples = await _selected(sidecar, request)
-    with_codes = sidecar.metrics.view.with_defaults
-    return Reply(exposition.prometheus(samples, with_codes=with_codes), content_type=_PROMETHEUS)
+    return await _prometheus(sidecar, _choice(request))
+
+
+async def _prometheus(sidecar: Sidecar, choice: _Choice) -> Reply:
+    if choice.buckets == "disjoint":
+        raise BadQuery("unsupported prometheus histogram bucket mode")
+    samples = await _selected(sidecar, choice)
+    shown = exposition.prometheus(
+        samples, with_codes=sidecar.metrics.view.with_defaults, with_quantiles=choice.buckets in exposition.SUMMARIES
+    )
+    return Reply(shown, content_type=_PROMETHEUS)
 
 
 async def reset(sidecar: Sidecar, _: Request) -> Reply:
@@ -48,23 +54,47 @@ async def reset(sidecar: Sidecar, _: Request) -> Reply:
     return Reply("OK\n")
 
 
-def _kind(request: Request) -> str | None:
-    """The kind of samples that `type` asks for; None for all."""
-    wanted = request.query.get("type", "All")
-    if wanted not in _KINDS:
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What is asked for; `buckets` is empty where nothing is said of them, `kind` None for all."""
+
+    form: str
+    buckets: str
+    kind: str | None
+    used_only: bool
+    matches: Callable[[str], object] | None
+
+
+def _choice(request: Request) -> _Choice:
+    """In Envoy's order, as the first that is wrong is told. Raises BadQuery."""
+    query = request.query
+    matches = _matches(request)
+    buckets = query.get("histogram_buckets", "")
+    if buckets not in ("", "none", "summary", "cumulative", "disjoint"):
+        raise BadQuery("usage: /stats?histogram_buckets=(cumulative|disjoint|summary)\n\n")
+    kind = query.get("type") or "All"
+    if kind not in _KINDS:
         raise BadQuery("invalid &type= param")
-    return _KINDS[wanted]
+    hidden = query.get("hidden") or "exclude"
+    if hidden not in ("include", "only", "exclude"):
+        raise BadQuery("usage: /stats?hidden=(include|only|exclude)\n\n")
+    form = query.get("format") or "text"
+    if form not in ("text", "json", "prometheus"):
+        raise BadQuery("usage: /stats?format=(json|prometheus|text)\n\n")
+    return _Choice(form, buckets, "" if hidden == "only" else _KINDS[kind], "usedonly" in query, matches)
 
 
-async def _selected(sidecar: Sidecar, request: Request) -> list[Sample]:
+def _matches(request: Request) -> Callable[[str], object] | None:
+    found = matcher(request)
+    if found is None or "invert_filter" not in request.query:
+        return found
+    return lambda name: not found(name)
+
+
+async def _selected(sidecar: Sidecar, choice: _Choice) -> list[Sample]:
     samples = await sidecar.metrics.samples()
-    kind = _kind(request)
-    matches = matcher(request)
-    if matches is not None and "invert_filter" in request.query:
-        found = matches
-        matches = lambda name: not found(name)  # noqa: E731
-    selected = exposition.select(samples, used_only="usedonly" in request.query, matches=matches)
-    return selected if kind is None else [sample for sample in selected if sample.kind == kind]
+    selected = exposition.select(samples, used_only=choice.used_only, matches=choice.matches)
+    return selected if choice.kind is None else [sample for sample in selected if sample.kind == choice.kind]
 
 
 PAGES = (
