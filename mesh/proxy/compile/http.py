@@ -25,7 +25,9 @@ from mesh.proxy.filters.steps import Steps, chain
 from mesh.proxy.filters.steps import Surroundings as FilterSurroundings
 from mesh.proxy.http import response_marks
 from mesh.proxy.http.config import Codec, HttpConfig
+from mesh.proxy.http.local_replies import LocalReplies
 from mesh.proxy.http.response_marks import ResponseMark
+from mesh.proxy.http.route import RouteTable
 from mesh.proxy.http1.names import proper_case
 from mesh.proxy.http2.stats import Http2Stats
 from mesh.proxy.observe.access_log import LogFiles
@@ -98,19 +100,10 @@ class Surroundings:
 
 def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
     """Raises Refused."""
-    config = unpack(packed, HttpConnectionManager, place)
-    check(config, SUPPORTED, place)
-    if config.codec_type not in _CODECS:
-        raise place.refuse("only AUTO, HTTP1 and HTTP2 are supported", "codec_type")
-    if not value_or(config.http_protocol_options, "allow_absolute_url", True):
-        raise place.refuse("only true is supported by this sidecar", "http_protocol_options.allow_absolute_url")
+    # Long, because it is a table: one line for each thing that a manager is told.
+    config = _checked(packed, place)
     prefix = config.stat_prefix
     stats = around.stats.group(HttpStats, f"http.{prefix}", (("envoy.http_conn_manager_prefix", prefix),))
-    table = None
-    if config.HasField("route_config"):
-        table = compile_routes(config.route_config, place.at("route_config"), is_inline=True)
-    elif not config.HasField("rds"):
-        raise place.refuse("one of rds, route_config is required")
     before, after = tracing.steps(config, around, stats, place)
     filters = (*before, *_filters(config, around, stats, place), *after)
     request, response, finish = chain(filters, {})
@@ -120,7 +113,7 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
     max_headers = value_or(common, "max_headers_count", 100)
     return HttpConfig(
         stats=stats,
-        table=table,
+        table=_table(config, place),
         route_name=config.rds.route_config_name,
         request_steps=request,
         response_steps=response,
@@ -154,9 +147,7 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         accepts_http_10=config.http_protocol_options.accept_http_10,
         http_10_host=config.http_protocol_options.default_host_for_http_10.encode(),
         header_case=_header_case(config.http_protocol_options.header_key_format, place),
-        local_replies=local_replies.compile_local_replies(config.local_reply_config, place.at("local_reply_config"))
-        if config.HasField("local_reply_config")
-        else None,
+        local_replies=_local_replies(config, place),
         delayed_close=seconds_or(config, "delayed_close_timeout", 1.0),
         suppresses_envoy_headers=any(steps.suppresses_envoy_headers for steps in filters),
         upgrades=upgrades(config.upgrade_configs, place),
@@ -176,6 +167,31 @@ def compile_http(packed: Any, around: Surroundings, place: Place) -> HttpConfig:
         http2_stats=around.stats.group(Http2Stats, "http2"),
         keepalive=keepalive(config.http2_protocol_options, place.at("http2_protocol_options")),
     )
+
+
+def _checked(packed: Any, place: Place) -> HttpConnectionManager:
+    config = unpack(packed, HttpConnectionManager, place)
+    check(config, SUPPORTED, place)
+    if config.codec_type not in _CODECS:
+        raise place.refuse("only AUTO, HTTP1 and HTTP2 are supported", "codec_type")
+    if not value_or(config.http_protocol_options, "allow_absolute_url", True):
+        raise place.refuse("only true is supported by this sidecar", "http_protocol_options.allow_absolute_url")
+    return config
+
+
+def _table(config: HttpConnectionManager, place: Place) -> RouteTable | None:
+    """The routes that stand in the configuration itself; None of those that come by RDS."""
+    if config.HasField("route_config"):
+        return compile_routes(config.route_config, place.at("route_config"), is_inline=True)
+    if not config.HasField("rds"):
+        raise place.refuse("one of rds, route_config is required")
+    return None
+
+
+def _local_replies(config: HttpConnectionManager, place: Place) -> LocalReplies | None:
+    if not config.HasField("local_reply_config"):
+        return None
+    return local_replies.compile_local_replies(config.local_reply_config, place.at("local_reply_config"))
 
 
 def _header_case(form: Any, place: Place) -> Callable[[list[bytes]], list[bytes]] | None:

@@ -1,4 +1,4 @@
-"""Status lines, dates and whole local replies, as Envoy words them."""
+"""Status lines, dates, and what is answered to what is no request, as Envoy words them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens connections to hosts, with the socket options that a cluster wants."""
+"""Opens connections to hosts, from the address and with the socket options that a cluster wants."""
 
 from __future__ import annotations
 

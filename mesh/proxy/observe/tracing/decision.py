@@ -7,7 +7,6 @@ draws alike, and its 15th letter keeps the decision.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -90,6 +89,3 @@ def _rewrite(head: RequestHead, before: bytes, after: bytes) -> None:
         head.marked[b"x-request-id"] = after
     else:
         head.set(b"x-request-id", after)
-
-
-Decide = Callable[["Stream", Sampling], Reason]
