@@ -27,6 +27,18 @@ class Resources:
     expected: Mapping[str, Cluster] = field(default_factory=dict)
 
 
+def differ_in_chains_only(one: Listener, two: Listener) -> bool:
+    """Whether a listener may go from one to the other without its other chains' connections noticing."""
+    if one is two:
+        return True
+    pair = Listener(), Listener()
+    for copy, original in zip(pair, (one, two), strict=True):
+        copy.CopyFrom(original)
+        copy.ClearField("filter_chains")
+        copy.ClearField("default_filter_chain")
+    return pair[0] == pair[1]
+
+
 class Refused(Exception):
     """A resource that the sidecar cannot honour. Its text is what a NACK says.
 

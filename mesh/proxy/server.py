@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import IO, Any
+from dataclasses import replace
+from typing import IO
 
 from envoy.config.core.v3.base_pb2 import INBOUND, Node
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -18,54 +17,23 @@ from mesh.proxy.compile.clusters import CompiledCluster, compile_cluster
 from mesh.proxy.compile.endpoints import compile_endpoints
 from mesh.proxy.compile.listeners import CompiledListener, compile_listener
 from mesh.proxy.compile.routes import compile_routes
-from mesh.proxy.compile.tls import ContextPlan, check_secret
+from mesh.proxy.compile.tls import check_secret
 from mesh.proxy.compile.values import value_or
 from mesh.proxy.downstream.connection_info import Address
 from mesh.proxy.downstream.connection_limits import ConnectionLimits
 from mesh.proxy.downstream.filter_chain import ListenerConfig
 from mesh.proxy.downstream.listener import REPLACED_DRAIN_S, ActiveListener
 from mesh.proxy.fields import Place
-from mesh.proxy.http.config import HttpConfig
-from mesh.proxy.http.route import RouteTable
 from mesh.proxy.observe.stats import Stats
 from mesh.proxy.observe.upstream_counters import ClusterStats
-from mesh.proxy.resources import Refused, Resources
+from mesh.proxy.plan import Plan, Turn, changed, check_clusters
+from mesh.proxy.resources import Refused, Resources, differ_in_chains_only
 from mesh.proxy.runtime import Runtime, Worker
-from mesh.proxy.tls.context import Material
 from mesh.proxy.upstream.cluster import Cluster
 from mesh.proxy.upstream.dialling import SocketOption
 from mesh.proxy.upstream.endpoint import Assignment
 
 _NO_LIMITS = ConnectionLimits()
-_TURN_S = 0.003  # how long requests may wait for a piece of an update
-
-
-@dataclass(slots=True)
-class _Plan:
-    """An update that compiled: nothing of it is in force yet, and putting it in force cannot fail."""
-
-    resources: Resources
-    listeners: dict[str, CompiledListener] = field(default_factory=dict)
-    routes: dict[str, RouteTable] = field(default_factory=dict)
-    clusters: dict[str, CompiledCluster] = field(default_factory=dict)
-    endpoints: dict[str, Assignment] = field(default_factory=dict)
-    contexts: list[tuple[ContextPlan, Material | None]] = field(default_factory=list)
-    made: dict[str, Cluster] = field(default_factory=dict)
-    opened: dict[str, ActiveListener] = field(default_factory=dict)
-
-
-class _Turn:
-    """Lets the event loop serve requests once an update has kept it for long enough."""
-
-    __slots__ = ("_ends",)
-
-    def __init__(self) -> None:
-        self._ends = time.monotonic() + _TURN_S
-
-    async def over(self) -> None:
-        if time.monotonic() >= self._ends:
-            await asyncio.sleep(0)
-            self._ends = time.monotonic() + _TURN_S
 
 
 class Server:
@@ -112,7 +80,7 @@ class Server:
 
     async def check(self, resources: Resources) -> None:
         """Raise Refused if `resources` could not be served; change nothing. Ports are not tried."""
-        await self._compile(_Plan(resources))
+        await self._compile(Plan(resources))
 
     async def apply(self, resources: Resources) -> None:
         """Serve `resources` from now on. Raises Refused, and then nothing has changed.
@@ -120,7 +88,7 @@ class Server:
         Requests are served meanwhile: the update is compiled in small pieces, and put in force in one. Only one at a
         time: the caller waits for the end of the one before.
         """
-        plan = _Plan(resources)
+        plan = Plan(resources)
         try:
             await self._compile(plan)
             await self._make_clusters(plan)
@@ -138,28 +106,28 @@ class Server:
 
     # Compiling
 
-    async def _compile(self, plan: _Plan) -> None:
-        before, resources, turn = self.runtime.resources, plan.resources, _Turn()
-        for name, secret in _changed(before.secrets, resources.secrets):
+    async def _compile(self, plan: Plan) -> None:
+        before, resources, turn = self.runtime.resources, plan.resources, Turn()
+        for name, secret in changed(before.secrets, resources.secrets):
             check_secret(secret, Place("Secret", name))
             await turn.over()
-        for name, cluster in _changed(before.clusters, resources.clusters):
+        for name, cluster in changed(before.clusters, resources.clusters):
             plan.clusters[name] = compile_cluster(cluster, Place("Cluster", name), self._upstream_options)
             await turn.over()
-        for name, assignment in _changed(before.endpoints, resources.endpoints):
+        for name, assignment in changed(before.endpoints, resources.endpoints):
             plan.endpoints[name] = compile_endpoints(assignment, Place("ClusterLoadAssignment", name))
             await turn.over()
-        for name, routes in _changed(before.routes, resources.routes):
+        for name, routes in changed(before.routes, resources.routes):
             plan.routes[name] = compile_routes(routes, Place("RouteConfiguration", name))
             await turn.over()
-        for name, listener in _changed(before.listeners, resources.listeners):
+        for name, listener in changed(before.listeners, resources.listeners):
             self._check_sharing(name, listener)
             plan.listeners[name] = compile_listener(
                 listener, self._node, self.stats, self.worker.logs, Place("Listener", name)
             )
             await turn.over()
         self._make_contexts(plan, before)
-        _check_clusters(plan)
+        check_clusters(plan)
 
     def _check_sharing(self, name: str, listener: Listener) -> None:
         """Workers that share ports do so by SO_REUSEPORT: they have no socket in common."""
@@ -167,16 +135,16 @@ class Server:
             reason = "false is supported with --concurrency 1 alone"
             raise Refused("Listener", name, "enable_reuse_port", reason)
 
-    async def _make_clusters(self, plan: _Plan) -> None:
-        turn = _Turn()
+    async def _make_clusters(self, plan: Plan) -> None:
+        turn = Turn()
         for name, compiled in plan.clusters.items():
             plan.made[name] = self._new_cluster(compiled, plan.resources)
             await turn.over()
 
-    def _make_contexts(self, plan: _Plan, before: Resources) -> None:
+    def _make_contexts(self, plan: Plan, before: Resources) -> None:
         """TLS contexts of what is new, and of what refers to a secret that changed."""
         secrets = plan.resources.secrets
-        changed = {name for name, _ in _changed(before.secrets, secrets)} | (before.secrets.keys() - secrets.keys())
+        renewed = {name for name, _ in changed(before.secrets, secrets)} | (before.secrets.keys() - secrets.keys())
         new: list[CompiledListener | CompiledCluster] = [*plan.listeners.values(), *plan.clusters.values()]
         old: list[CompiledListener | CompiledCluster] = [
             compiled
@@ -193,18 +161,18 @@ class Server:
             plan.contexts += [
                 (context, context.build(secrets))
                 for context in compiled.contexts
-                if not changed.isdisjoint(context.secret_names)
+                if not renewed.isdisjoint(context.secret_names)
             ]
         plan.contexts += [
             (context, context.build(secrets))
             for context in self.warming.contexts_of_serving(plan.resources.clusters)
             # Its secret may be gone with the reference to it: then it goes on with what it has.
-            if not changed.isdisjoint(context.secret_names) and context.secret_names <= secrets.keys()
+            if not renewed.isdisjoint(context.secret_names) and context.secret_names <= secrets.keys()
         ]
 
     # Ports
 
-    def _open(self, plan: _Plan) -> None:
+    def _open(self, plan: Plan) -> None:
         """Bind the ports of new listeners. Raises Refused, and then none of them is open."""
         staying = {
             name for name in plan.resources.listeners if name not in plan.listeners or self._keeps_ports(name, plan)
@@ -230,7 +198,7 @@ class Server:
                 raise Refused("Listener", name, "address", reason) from error
             plan.opened[name] = opened
 
-    def _keeps_ports(self, name: str, plan: _Plan) -> bool:
+    def _keeps_ports(self, name: str, plan: Plan) -> bool:
         active = self._active.get(name)
         if active is None:
             return False
@@ -248,20 +216,20 @@ class Server:
 
     # Putting in force
 
-    def _commit(self, plan: _Plan) -> None:
+    def _commit(self, plan: Plan) -> None:
         for context_plan, material in plan.contexts:
             context_plan.owner.use(material)
         resources = plan.resources
         clusters = self._commit_clusters(plan)
         routes = {name: plan.routes.get(name) or self.runtime.routes[name] for name in resources.routes}
         self._listeners = {name: plan.listeners.get(name) or self._listeners[name] for name in resources.listeners}
+        self._commit_listeners(plan)
         self.worker.runtime = Runtime(
             resources, {name: compiled.config for name, compiled in self._listeners.items()}, routes, clusters
         )
-        self._commit_listeners(plan)
         self.worker.logs.keep_services({each for found in self._listeners.values() for each in found.log_services})
 
-    def _commit_clusters(self, plan: _Plan) -> dict[str, Cluster]:
+    def _commit_clusters(self, plan: Plan) -> dict[str, Cluster]:
         """The clusters that serve from now on: as with Envoy, what is replaced does until its successor is warm."""
         before = self.runtime.clusters
         clusters: dict[str, Cluster] = {}
@@ -318,7 +286,7 @@ class Server:
             cluster.discover()
         return cluster
 
-    def _update_endpoints(self, cluster: Cluster, plan: _Plan) -> None:
+    def _update_endpoints(self, cluster: Cluster, plan: Plan) -> None:
         name = cluster.config.eds_name
         if name and name in plan.endpoints:
             cluster.replace_endpoints(plan.endpoints[name])
@@ -329,14 +297,15 @@ class Server:
         """Whether it is as configured. What serves in place of one that warms keeps the endpoints that it has."""
         return self.warming.get(cluster.name) in (None, cluster)
 
-    def _commit_listeners(self, plan: _Plan) -> None:
+    def _commit_listeners(self, plan: Plan) -> None:
         for name, active in list(self._active.items()):
             if name in plan.opened or name not in self._listeners:
                 del self._active[name]
                 active.drain(REPLACED_DRAIN_S)
                 self._draining = [each for each in (*self._draining, active) if each.connections]
             elif name in plan.listeners:
-                active.replace(plan.listeners[name].config)
+                before, after = self.runtime.resources.listeners[name], plan.resources.listeners[name]
+                active.replace(plan.listeners[name].config, keeps_connections=differ_in_chains_only(before, after))
         for name, opened in plan.opened.items():
             self._active[name] = opened
             self.worker.spawn(self._accept(opened))
@@ -390,25 +359,3 @@ class Server:
             cluster.close()
         self.warming.close()
         await self.worker.close()
-
-
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """What is new or not the same message any more. Identity is asked first: it is the common case."""
-    return [
-        (name, message)
-        for name, message in after.items()
-        if (old := before.get(name)) is not message and (old is None or old != message)
-    ]
-
-
-def _check_clusters(plan: _Plan) -> None:
-    """Raise Refused if a new route table needs a cluster that is not there."""
-    there = plan.resources.clusters.keys() | plan.resources.expected.keys()
-    tables = [(Place("RouteConfiguration", name), table) for name, table in plan.routes.items()]
-    for name, listener in plan.listeners.items():
-        configs = (chain.config for chain in listener.config.chains)
-        inline = (config.table for config in configs if isinstance(config, HttpConfig) and config.table is not None)
-        tables += [(Place("Listener", name), table) for table in inline]
-    for place, table in tables:
-        for missing in sorted(table.needed - there):
-            raise place.refuse(f"route: unknown cluster {missing!r}")

@@ -33,8 +33,8 @@ class Http2Downstream(DownstreamConnection):
     """
 
     __slots__ = (
-        "_begun", "_error", "_is_announced", "_is_leaving", "_keepalive", "_requests", "_young_resets", "codec",
-        "is_write_blocked",
+        "_begun", "_error", "_is_announced", "_is_leaving", "_is_uncounted", "_keepalive", "_requests",
+        "_young_resets", "codec", "is_write_blocked",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, config: HttpConfig, peer: Peer | None, on_lost: Callable[[Any], None]) -> None:
@@ -43,6 +43,7 @@ class Http2Downstream(DownstreamConnection):
         self.is_write_blocked = False
         self._error = False
         self._is_announced = False  # the first GOAWAY is out
+        self._is_uncounted = False  # it is out, and the response that would have brought it is still to come
         self._is_leaving = False  # the second is
         self._keepalive: Keepalive | None = None
         self._requests = 0  # that are over
@@ -174,13 +175,15 @@ class Http2Downstream(DownstreamConnection):
         if self._ended or self._is_leaving:
             return
         if idle_s:
+            self._is_uncounted = self.is_draining and not self._is_announced
             self._announce_drain()
         else:
             self._leave()
 
     def drain_with_response(self) -> None:
         """A response is about to be sent while its listener drains."""
-        if not self._is_announced and not self._ended:
+        if not self._ended and (self._is_uncounted or not self._is_announced):
+            self._is_uncounted = False
             self.config.stats.downstream_cx_drain_close += 1
             self._announce_drain()
 

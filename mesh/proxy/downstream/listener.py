@@ -58,6 +58,7 @@ class ActiveListener:
         self._is_full = is_full
         self.connections: dict[Connection, FilterChain] = {}
         self._was_asked_to_leave = False
+        self._left: set[Connection] = set()  # those whose chain, or the whole configuration, was replaced
         self._reuse_port = reuse_port
         self._servers: list[asyncio.Server] = []
         self._sockets: list[socket.socket] = []
@@ -101,13 +102,18 @@ class ActiveListener:
         """Where it listens; port 0 resolved."""
         return [each.getsockname()[:2] for each in self._sockets]
 
-    def replace(self, config: ListenerConfig) -> None:
-        """New connections get `config`; those of chains that changed end with their next response."""
-        kept = {chain.source for chain in (*config.chains, config.default_chain) if chain is not None}
+    def replace(self, config: ListenerConfig, *, keeps_connections: bool) -> None:
+        """New connections get `config`. Those of chains that changed end with their next response; without
+        `keeps_connections`, as more than chains has changed, all do.
+        """
         self.config = config
-        for connection, chain in list(self.connections.items()):
-            if chain.source not in kept:
-                connection.drain(REPLACED_DRAIN_S)
+        if not keeps_connections:
+            self._left = set(self.connections)
+        kept = {chain.source for chain in (*config.chains, config.default_chain) if chain is not None}
+        self._left.update(each for each, chain in self.connections.items() if chain.source not in kept)
+        self.judge_drain()
+        for connection in list(self._left):
+            connection.drain(REPLACED_DRAIN_S)
 
     def stop(self) -> None:
         """Accept no more."""
@@ -138,7 +144,7 @@ class ActiveListener:
         is_draining = self.is_draining
         for connection in self.connections:
             if isinstance(connection, DownstreamConnection):
-                connection.is_draining = is_draining
+                connection.is_draining = is_draining or connection in self._left
 
     async def wait_empty(self) -> None:
         """Until the last connection is gone. Not before `stop`."""
@@ -226,12 +232,14 @@ class ActiveListener:
 
     def _become_http2(self, before: Downstream, data: bytes) -> None:
         chain = self.connections.pop(before)
+        self._left.discard(before)
         connection = Http2Downstream(self.worker, before.config, before.peer, self._lost)
         self.connections[connection] = chain
         connection.continue_from(before, data)
 
     def _lost(self, connection: Connection) -> None:
         chain = self.connections.pop(connection)
+        self._left.discard(connection)
         for each in chain.filters:
             each.released()
         if not self.connections:

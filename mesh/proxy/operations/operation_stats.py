@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, ClassVar
 
+from mesh.proxy.downstream.listener import REPLACED_DRAIN_S
 from mesh.proxy.observe.stats import Group, Stats, Tags
 from mesh.proxy.operations.configuration import Configuration
 from mesh.proxy.operations.references import CLUSTER, LISTENER, Kind, Reference
+from mesh.proxy.resources import differ_in_chains_only
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +70,13 @@ class ListenerManagerStats(Group):
     """`listener_manager.*`"""
 
     GAUGES: ClassVar[frozenset[str]] = frozenset(
-        {"total_listeners_active", "total_listeners_warming", "total_listeners_draining", "workers_started"}
+        {
+            "total_listeners_active",
+            "total_listeners_warming",
+            "total_listeners_draining",
+            "total_filter_chains_draining",
+            "workers_started",
+        }
     )
 
     listener_added: int = 0
@@ -78,6 +87,7 @@ class ListenerManagerStats(Group):
     total_listeners_active: int = 0
     total_listeners_warming: int = 0
     total_listeners_draining: int = 0
+    total_filter_chains_draining: int = 0
     workers_started: int = 0
 
     def changed(self, before: Mapping[str, Any], after: Mapping[str, Any], warming: int) -> None:
@@ -88,6 +98,25 @@ class ListenerManagerStats(Group):
         self.listener_removed += len(before.keys() - after.keys())
         self.listener_create_success += added + modified
         self.total_listeners_active, self.total_listeners_warming = len(after), warming
+        self._drain(before, after)
+
+    def _drain(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """What leaves drains for a while, connections or not."""
+        listeners = chains = 0
+        for name, old in before.items():
+            new = after.get(name)
+            if new is None or not differ_in_chains_only(old, new):
+                listeners += 1
+            elif new is not old:
+                kept = {chain.SerializeToString(deterministic=True) for chain in new.filter_chains}
+                chains += sum(chain.SerializeToString(deterministic=True) not in kept for chain in old.filter_chains)
+        if listeners or chains:
+            self._drained(-listeners, -chains)
+            asyncio.get_running_loop().call_later(REPLACED_DRAIN_S, self._drained, listeners, chains)
+
+    def _drained(self, listeners: int, chains: int) -> None:
+        self.total_listeners_draining -= listeners
+        self.total_filter_chains_draining -= chains
 
 
 def _modified(before: Mapping[str, Any], after: Mapping[str, Any]) -> int:

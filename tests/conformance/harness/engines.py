@@ -40,8 +40,10 @@ def command(engine: str, bootstrap: Path) -> list[str]:
             "--log-level",
             "warning",
         ]
+    # As Istio starts it: what drains says so with each response, not with more and more of them.
+    drain = ["--drain-strategy", "immediate"]
     options = ["--concurrency", "1", "--disable-hot-restart", "--file-flush-interval-msec", "20", "-l", "warning"]
-    return [real_envoy(), "-c", str(bootstrap), *options]
+    return [real_envoy(), "-c", str(bootstrap), *options, *drain]
 
 
 class Engine:
