@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import add
 
 from mesh.telemetry.records import Labels, Record
 
@@ -13,6 +14,12 @@ BUCKETS = (
 """Upper bounds, inclusive; milliseconds for durations, bytes for sizes. Source: Envoy's default histogram buckets."""
 
 _HISTOGRAMS = ("istio_request_duration_milliseconds", "istio_request_bytes", "istio_response_bytes")
+_TCP = (
+    "istio_tcp_connections_opened_total",
+    "istio_tcp_connections_closed_total",
+    "istio_tcp_received_bytes_total",
+    "istio_tcp_sent_bytes_total",
+)
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
@@ -27,13 +34,22 @@ class _Histogram:
 
 
 class IstioMetrics:
-    """Adds records up, by their labels."""
+    """Adds records up, by their labels.
+
+    A connection has its record when it ends, so it is counted as opened only then.
+    """
 
     def __init__(self) -> None:
         self._requests: dict[Labels, int] = {}
         self._histograms: dict[Labels, tuple[_Histogram, ...]] = {}
+        self._connections: dict[Labels, tuple[float, ...]] = {}
 
     def add(self, record: Record) -> None:
+        if record.is_tcp:
+            before = self._connections.get(record.labels, (0, 0, 0, 0))
+            more = (1, 1, record.request_bytes, record.response_bytes)
+            self._connections[record.labels] = tuple(map(add, before, more))
+            return
         self._requests[record.labels] = self._requests.get(record.labels, 0) + 1
         histograms = self._histograms.get(record.labels)
         if histograms is None:
@@ -44,9 +60,11 @@ class IstioMetrics:
 
     def prometheus(self) -> str:
         """The text exposition format, version 0.0.4."""
-        return "\n".join(self._lines()) + "\n" if self._requests else ""
+        return "".join(f"{line}\n" for line in (*self._request_lines(), *self._connection_lines()))
 
-    def _lines(self) -> Iterator[str]:
+    def _request_lines(self) -> Iterator[str]:
+        if not self._requests:
+            return
         yield "# TYPE istio_requests_total counter"
         for labels, count in self._requests.items():
             yield f"istio_requests_total{{{_text(labels)}}} {count}"
@@ -54,6 +72,12 @@ class IstioMetrics:
             yield f"# TYPE {name} histogram"
             for labels, histograms in self._histograms.items():
                 yield from _histogram_lines(name, _text(labels), histograms[index])
+
+    def _connection_lines(self) -> Iterator[str]:
+        for index, name in enumerate(_TCP if self._connections else ()):
+            yield f"# TYPE {name} counter"
+            for labels, values in self._connections.items():
+                yield f"{name}{{{_text(labels)}}} {values[index]:.0f}"
 
 
 def _histogram_lines(name: str, labels: str, histogram: _Histogram) -> Iterator[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 UNKNOWN = "unknown"
+_TCP = "tcp"
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -50,12 +51,13 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A request as the metrics see it."""
+    """A request as the metrics see it, or a TCP connection (`is_tcp`) at its end."""
 
     labels: Labels
     duration_ms: float
     request_bytes: float
     response_bytes: float
+    is_tcp: bool = False
 
 
 def read_record(line: str, own: Workload) -> Record:
@@ -68,6 +70,7 @@ def read_record(line: str, own: Workload) -> Record:
         duration_ms=_number(fields, "duration_ms"),
         request_bytes=_number(fields, "bytes_received"),
         response_bytes=_number(fields, "bytes_sent"),
+        is_tcp=fields.get("request_protocol") == _TCP,
     )
 
 
@@ -83,11 +86,19 @@ def _labels(fields: Mapping[str, Any], own: Workload) -> dict[str, str]:
         **source.labels("source"),
         **destination.labels("destination"),
         **_service(fields, own.namespace),
+        **_answer(fields),
+        "response_flags": _text(fields, "response_flags", "-"),
+        "connection_security_policy": _policy(at_source, peer),
+    }
+
+
+def _answer(fields: Mapping[str, Any]) -> dict[str, str]:
+    if fields.get("request_protocol") == _TCP:
+        return {"request_protocol": _TCP}
+    return {
         "request_protocol": "grpc" if _text(fields, "grpc_status", "") else "http",
         "response_code": _text(fields, "response_code", "0"),
         "grpc_response_status": _text(fields, "grpc_status", ""),
-        "response_flags": _text(fields, "response_flags", "-"),
-        "connection_security_policy": _policy(at_source, peer),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
@@ -30,6 +30,8 @@ from mesh.xds.compile.proxy import Engine
 SOURCE: Final = "source"
 DESTINATION: Final = "destination"
 _SERVER_NAME: Final = "istio-envoy"
+_STATS: Final = "istio.stats"
+_STATS_TYPE: Final = "type.googleapis.com/stats.PluginConfig"
 _ISTIO_FORMAT: Final = (
     '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
     "%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "
@@ -85,31 +87,40 @@ def http_filter(
     return Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))
 
 
-def tcp_filter(
+def tcp_filters(
     stat_prefix: str,
     engine: Engine,
     reporter: str,
     clusters: Sequence[tuple[str, int]],
     hashes_source_ip: bool = False,
-) -> Filter:
-    """The TCP proxy to one cluster, or to several by weight."""
-    proxy = TcpProxy(stat_prefix=stat_prefix, access_log=access_logs(engine, reporter))
+) -> list[Filter]:
+    """The TCP proxy to one cluster, or to several by weight, and what counts its connections.
+
+    A network filter that Envoy does not know cannot be optional, so Envoy gets none: its agent counts by the log.
+    """
+    proxy = TcpProxy(stat_prefix=stat_prefix, access_log=access_logs(engine, reporter, {"request_protocol": "tcp"}))
     if hashes_source_ip:
         proxy.hash_policy.add().source_ip.SetInParent()
     if len(clusters) == 1:
         proxy.cluster = clusters[0][0]
     for name, weight in clusters if len(clusters) > 1 else ():
         proxy.weighted_clusters.clusters.add(name=name, weight=weight)
-    return Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
+    passing = Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
+    if engine is Engine.ENVOY:
+        return [passing]
+    return [Filter(name=_STATS, typed_config=typed_struct(_STATS_TYPE)), passing]
 
 
-def access_logs(engine: Engine, reporter: str) -> list[AccessLog]:
-    """Istio's default format to stdout; a real Envoy also feeds the agent, who derives `istio_*` metrics from it."""
+def access_logs(engine: Engine, reporter: str, telemetry: Mapping[str, str] | None = None) -> list[AccessLog]:
+    """Istio's default format to stdout; a real Envoy also feeds the agent, who derives `istio_*` metrics from it.
+
+    `telemetry` are further fields for the agent.
+    """
     text = SubstitutionFormatString(text_format_source=DataSource(inline_string=_ISTIO_FORMAT))
     logs = [_file_log("/dev/stdout", text)]
     if engine is Engine.ENVOY:
         fields = Struct()
-        fields.update({"reporter": reporter, **_TELEMETRY_FORMAT})
+        fields.update({"reporter": reporter, **_TELEMETRY_FORMAT, **(telemetry or {})})
         logs.append(_file_log(_TELEMETRY_PIPE, SubstitutionFormatString(json_format=fields)))
     return logs
 
@@ -131,9 +142,9 @@ def _http_filters(guards: Sequence[HttpFilter]) -> list[HttpFilter]:
         HttpFilter(name="envoy.filters.http.fault", typed_config=packed(HTTPFault())),
         HttpFilter(name="envoy.filters.http.cors", typed_config=packed(Cors())),
         HttpFilter(
-            name="istio.stats",
+            name=_STATS,
             is_optional=True,
-            typed_config=typed_struct("type.googleapis.com/stats.PluginConfig"),
+            typed_config=typed_struct(_STATS_TYPE),
         ),
         HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router())),
     ]

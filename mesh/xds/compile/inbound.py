@@ -20,7 +20,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from mesh.api.peer_authentication import MutualTLSMode
 from mesh.xds.compile import names, tls
-from mesh.xds.compile.filters import DESTINATION, http_filter, tcp_filter
+from mesh.xds.compile.filters import DESTINATION, http_filter, tcp_filters
 from mesh.xds.compile.messages import address, packed
 from mesh.xds.compile.ports import InboundPort
 from mesh.xds.compile.proxy import Engine
@@ -81,8 +81,8 @@ def inbound_filters(port: InboundPort, engine: Engine) -> list[Filter]:
     """What speaks with the app, behind the workload's policies: HTTP where the port says so, else bytes."""
     cluster = names.inbound_cluster(port.number)
     if not port.protocol.is_http:
-        passing = tcp_filter(cluster, engine, DESTINATION, [(cluster, 1)])
-        return [*port.guard.network_filters(port.aliases), passing]
+        passing = tcp_filters(cluster, engine, DESTINATION, [(cluster, 1)])
+        return [*port.guard.network_filters(port.aliases), *passing]
     operation = f"{port.services[0].host}:{port.number}" if port.services else cluster
     route = rc.Route(
         name="default",

@@ -15,7 +15,7 @@ from mesh.registry.types import Service, ServicePort, by_age
 from mesh.snapshot.virtual_services import BoundVirtualService
 from mesh.xds.compile import names
 from mesh.xds.compile.destinations import Destinations
-from mesh.xds.compile.filters import SOURCE, http_filter, tcp_filter
+from mesh.xds.compile.filters import SOURCE, http_filter, tcp_filters
 from mesh.xds.compile.inbound import tls_inspector
 from mesh.xds.compile.matching import Listening, applies
 from mesh.xds.compile.messages import address
@@ -69,9 +69,9 @@ def named_chains(port: TcpPort, engine: Engine) -> Iterator[FilterChain]:
 
 def tcp_chain(port: TcpPort, hop: Hop, engine: Engine, server_names: Sequence[str] = ()) -> FilterChain:
     stat_prefix = names.outbound_cluster(port.number, "", port.service.host)
-    network_filter = tcp_filter(stat_prefix, engine, SOURCE, hop.clusters, hop.hashes_source_ip)
+    network_filters = tcp_filters(stat_prefix, engine, SOURCE, hop.clusters, hop.hashes_source_ip)
     match = FilterChainMatch(server_names=server_names) if server_names else None
-    return FilterChain(filter_chain_match=match, filters=[network_filter])
+    return FilterChain(filter_chain_match=match, filters=network_filters)
 
 
 def tcp_claims(services: Iterable[Service], namespace: str) -> dict[int, tuple[Service, ServicePort]]:

@@ -21,7 +21,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 from mesh.api.peer_authentication import MutualTLSMode
 from mesh.registry.protocol import Protocol
 from mesh.xds.compile import names
-from mesh.xds.compile.filters import DESTINATION, SOURCE, http_filter, tcp_filter
+from mesh.xds.compile.filters import DESTINATION, SOURCE, http_filter, tcp_filters
 from mesh.xds.compile.guard import NO_GUARD, Guard
 from mesh.xds.compile.inbound import chains, inbound_filters, tls_inspector
 from mesh.xds.compile.messages import address, packed
@@ -88,7 +88,7 @@ def virtual_outbound(port: VirtualOutbound, engine: Engine) -> Listener:
             _black_hole(names.VIRTUAL_OUTBOUND, own, engine, SOURCE),
             FilterChain(
                 name=f"{names.VIRTUAL_OUTBOUND}-catchall-tcp",
-                filters=[_rest(port.registry_only, engine)],
+                filters=_rest(port.registry_only, engine),
             ),
         ],
     )
@@ -123,7 +123,7 @@ def captured_tls(name: str, own: CapturedTls, engine: Engine) -> Listener:
     """`0.0.0.0_<port>`. What begins otherwise is passed on as it is, or ended."""
     chains_ = [tcp_chain(port, hop, engine, [server_name]) for server_name, port, hop in own.named]
     listener = _unbound(name, names.ANY_ADDRESS, own.number, chains_)
-    listener.default_filter_chain.CopyFrom(FilterChain(filters=[_rest(own.registry_only, engine)]))
+    listener.default_filter_chain.CopyFrom(FilterChain(filters=_rest(own.registry_only, engine)))
     _inspect(listener, [tls_inspector()])
     return listener
 
@@ -134,7 +134,7 @@ def virtual_inbound(inbound: VirtualInbound, engine: Engine, trust_domain: str) 
     other = InboundPort(0, ("", 0), Protocol.TCP, (), inbound.other, Policy(), ())
     passing = [
         *inbound.guard.network_filters(),
-        tcp_filter(names.INBOUND_PASSTHROUGH, engine, DESTINATION, [(names.INBOUND_PASSTHROUGH, 1)]),
+        *tcp_filters(names.INBOUND_PASSTHROUGH, engine, DESTINATION, [(names.INBOUND_PASSTHROUGH, 1)]),
     ]
     listener = Listener(
         name=names.VIRTUAL_INBOUND,
@@ -151,10 +151,10 @@ def virtual_inbound(inbound: VirtualInbound, engine: Engine, trust_domain: str) 
     return listener
 
 
-def _rest(registry_only: bool, engine: Engine) -> Filter:
+def _rest(registry_only: bool, engine: Engine) -> list[Filter]:
     """What becomes of connections that the mesh knows nothing of."""
     cluster = names.BLACK_HOLE if registry_only else names.PASSTHROUGH
-    return tcp_filter(cluster, engine, SOURCE, [(cluster, 1)])
+    return tcp_filters(cluster, engine, SOURCE, [(cluster, 1)])
 
 
 def _unbound(name: str, host: str, port: int, filter_chains: Sequence[FilterChain]) -> Listener:
@@ -178,5 +178,5 @@ def _black_hole(name: str, port: int, engine: Engine, reporter: str) -> FilterCh
     return FilterChain(
         name=f"{name}-blackhole",
         filter_chain_match=FilterChainMatch(destination_port=UInt32Value(value=port)),
-        filters=[tcp_filter(names.BLACK_HOLE, engine, reporter, [(names.BLACK_HOLE, 1)])],
+        filters=tcp_filters(names.BLACK_HOLE, engine, reporter, [(names.BLACK_HOLE, 1)]),
     )

@@ -94,6 +94,21 @@ def test_requests_add_up_in_a_text_that_prometheus_reads() -> None:
     assert found.value(f"{name}_bucket", response_code="200", le="+Inf") == 2
 
 
+def test_connections_are_counted_beside_requests_with_tcps_own_labels() -> None:
+    metrics = IstioMetrics()
+    cluster = "outbound|3306||mysqldb.default.svc.cluster.local"
+    connection = SUCCESS | {"request_protocol": "tcp", "response_code": 0, "cluster": cluster, "bytes_received": 5e9}
+    for fields in (connection, SUCCESS, connection):
+        metrics.add(read_record(json.dumps(fields), OWN))
+    found = parse_metrics(metrics.prometheus())
+    assert found.value("istio_requests_total") == 1
+    for name, value in (("connections_opened", 2), ("connections_closed", 2), ("received_bytes", 1e10)):
+        assert found.value(f"istio_tcp_{name}_total", destination_service_name="mysqldb", reporter="source") == value
+    (sent,) = found.samples("istio_tcp_sent_bytes_total")
+    assert (sent.value, sent.labels["request_protocol"]) == (162, "tcp")
+    assert not {"response_code", "grpc_response_status"} & sent.labels.keys()
+
+
 def test_a_label_with_odd_characters_survives() -> None:
     metrics = IstioMetrics()
     metrics.add(read_record(json.dumps({"reporter": "source", "authority": 'a"b\\c\nd'}), OWN))
