@@ -86,7 +86,7 @@ def compile_cluster(cluster: Any, place: Place, options: tuple[SocketOption, ...
             thresholds=breakers.compile_thresholds(cluster, 0, place),
             high_thresholds=breakers.compile_thresholds(cluster, 1, place),
             outlier=compile_outlier(cluster),
-            health_check=health_checks.compile_health_check(cluster, place),
+            health_check=health_checks.compile_health_check(cluster, http.protocols, place),
             ignores_new_hosts=cluster.common_lb_config.ignore_new_hosts_until_first_hc,
             removes_healthy_hosts=cluster.ignore_health_on_host_removal,
             socket_options=_socket_options(cluster, options),

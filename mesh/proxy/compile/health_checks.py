@@ -8,17 +8,19 @@ from typing import Any
 from mesh.proxy.compile.values import seconds, seconds_or, value_or
 from mesh.proxy.fields import Place
 from mesh.proxy.upstream.health.checker import HealthCheckConfig
+from mesh.proxy.upstream.health.grpc import GrpcCheck, GrpcProbe
 from mesh.proxy.upstream.health.http import HttpCheck, HttpProbe
 from mesh.proxy.upstream.health.session import Pace
 from mesh.proxy.upstream.health.tcp import TcpCheck, TcpProbe
+from mesh.proxy.upstream.http_options import Protocols
 
 _H = "envoy.config.core.v3.HealthCheck"
 SUPPORTED = {
     _H: frozenset(
         ("timeout", "interval", "initial_jitter", "interval_jitter", "interval_jitter_percent", "unhealthy_threshold",
          "healthy_threshold", "alt_port", "reuse_connection", "http_health_check", "tcp_health_check",
-         "no_traffic_interval", "no_traffic_healthy_interval", "unhealthy_interval", "unhealthy_edge_interval",
-         "healthy_edge_interval")
+         "grpc_health_check", "no_traffic_interval", "no_traffic_healthy_interval", "unhealthy_interval",
+         "unhealthy_edge_interval", "healthy_edge_interval")
     ),
     _H + ".Payload": frozenset(("text", "binary")),
     _H + ".HttpHealthCheck": frozenset(
@@ -26,16 +28,18 @@ SUPPORTED = {
          "retriable_statuses", "codec_client_type", "method")
     ),
     _H + ".TcpHealthCheck": frozenset(("send", "receive")),
+    _H + ".GrpcHealthCheck": frozenset(("service_name", "authority", "initial_metadata")),
     "envoy.type.v3.Int64Range": frozenset(("start", "end")),
     "envoy.config.core.v3.HeaderValueOption": frozenset(("header", "append", "append_action", "keep_empty_value")),
     "envoy.config.core.v3.HeaderValue": frozenset(("key", "value", "raw_value")),
 }  # fmt: skip
 _CONNECT = 6
+_HTTP1, _HTTP2 = 0, 1
 _METHODS = {0: b"GET", 1: b"GET", 2: b"HEAD", 3: b"POST", 4: b"PUT", 5: b"DELETE", 7: b"OPTIONS", 8: b"TRACE",
             9: b"PATCH"}  # fmt: skip
 
 
-def compile_health_check(cluster: Any, place: Place) -> HealthCheckConfig | None:
+def compile_health_check(cluster: Any, protocols: Protocols, place: Place) -> HealthCheckConfig | None:
     """The health check of a Cluster whose fields have been checked; None without one. Raises Refused."""
     if not cluster.health_checks:
         return None
@@ -49,12 +53,14 @@ def compile_health_check(cluster: Any, place: Place) -> HealthCheckConfig | None
         http = _http(check, inside.at("http_health_check"))
         return HealthCheckConfig(pace, partial(HttpProbe, http))
     if kind == "tcp_health_check":
-        tcp = check.tcp_health_check
-        payload = _payload(tcp.send, inside.at("tcp_health_check.send"))
-        wanted = [_payload(each, inside.at(f"tcp_health_check.receive[{i}]")) for i, each in enumerate(tcp.receive)]
-        keeps, port = value_or(check, "reuse_connection", True), value_or(check, "alt_port", 0)
-        return HealthCheckConfig(pace, partial(TcpProbe, TcpCheck(payload, tuple(wanted), keeps, port)))
-    raise inside.refuse("one of http_health_check, tcp_health_check is required")
+        tcp = _tcp(check, inside.at("tcp_health_check"))
+        return HealthCheckConfig(pace, partial(TcpProbe, tcp))
+    if kind == "grpc_health_check":
+        if protocols is Protocols.HTTP1:
+            raise place.refuse("must support HTTP/2 for gRPC healthchecking", "health_checks")
+        grpc = _grpc(check, inside.at("grpc_health_check"))
+        return HealthCheckConfig(pace, partial(GrpcProbe, grpc))
+    raise inside.refuse("one of http_health_check, tcp_health_check, grpc_health_check is required")
 
 
 def _pace(check: Any, place: Place) -> Pace:
@@ -87,27 +93,51 @@ def _http(check: Any, place: Place) -> HttpCheck:
     http = check.http_health_check
     if not http.path:
         raise place.refuse("required", "path")
-    if http.codec_client_type != 0:
-        raise place.refuse("only HTTP1 is supported", "codec_client_type")
+    if http.codec_client_type not in (_HTTP1, _HTTP2):
+        raise place.refuse("only HTTP1 and HTTP2 are supported", "codec_client_type")
     if http.method == _CONNECT:
         raise place.refuse("CONNECT is not allowed", "method")
     return HttpCheck(
         path=http.path.encode(),
         method=_METHODS[http.method],
         host=http.host,
-        lines=_lines(http, place),
+        lines=_lines(http, "request_headers_to_add", http.request_headers_to_remove, place),
         expected=_statuses(http.expected_statuses, place.at("expected_statuses")) or frozenset((200,)),
         retriable=_statuses(http.retriable_statuses, place.at("retriable_statuses")),
+        keeps_connection=value_or(check, "reuse_connection", True),
+        port=value_or(check, "alt_port", 0),
+        is_http2=http.codec_client_type == _HTTP2,
+    )
+
+
+def _tcp(check: Any, place: Place) -> TcpCheck:
+    tcp = check.tcp_health_check
+    return TcpCheck(
+        send=_payload(tcp.send, place.at("send")),
+        receive=tuple(_payload(each, place.at(f"receive[{i}]")) for i, each in enumerate(tcp.receive)),
         keeps_connection=value_or(check, "reuse_connection", True),
         port=value_or(check, "alt_port", 0),
     )
 
 
-def _lines(http: Any, place: Place) -> tuple[bytes, ...]:
-    removed = frozenset(name.lower().encode() for name in http.request_headers_to_remove)
+def _grpc(check: Any, place: Place) -> GrpcCheck:
+    grpc = check.grpc_health_check
+    metadata = _lines(grpc, "initial_metadata", (), place)
+    timeout = b"grpc-timeout: %dm" % (seconds(check.timeout) * 1000)
+    return GrpcCheck(
+        service=grpc.service_name,
+        authority=grpc.authority,
+        lines=(b"te: trailers", b"content-type: application/grpc", timeout, *metadata),
+        keeps_connection=value_or(check, "reuse_connection", True),
+        port=value_or(check, "alt_port", 0),
+    )
+
+
+def _lines(config: Any, field: str, removals: Any, place: Place) -> tuple[bytes, ...]:
+    removed = frozenset(name.lower().encode() for name in removals)
     headers = [header for header in ((b"user-agent", b"Envoy/HC"),) if header[0] not in removed]
-    for index, option in enumerate(http.request_headers_to_add):
-        inside = place.at(f"request_headers_to_add[{index}]")
+    for index, option in enumerate(getattr(config, field)):
+        inside = place.at(f"{field}[{index}]")
         name = option.header.key.lower().encode()
         value = option.header.value.encode() or option.header.raw_value
         if b"%" in value.replace(b"%%", b""):

@@ -6,8 +6,10 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, cast
 
+import grpc
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
@@ -28,6 +30,9 @@ from harness.case import Reply, pairs
 from harness.upstream import Record
 from harness.wire import Message
 
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+_SERVING_STATUS = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")  # grpc.health.v1, in order
+
 
 class Http2Upstream:
     """One address of a cluster. `replies` are used in order and the last one repeats; none means 200 with its name.
@@ -39,6 +44,7 @@ class Http2Upstream:
         self.name = name
         self.records = records
         self.held = 0
+        self.checks: list[Record] = []
         self.health = Reply()
         self.settings = {SettingCodes[key]: value for key, value in settings.items()}
         self.gate = asyncio.Event()
@@ -154,8 +160,12 @@ class Connection(asyncio.Protocol):
         start = f"{pseudo[':method']} {pseudo.get(':path', pseudo.get(':authority'))} HTTP/2"
         record = Record(self._upstream.name, self._number, Message(start, headers), complete=False)
         self._records[event.stream_id] = record
-        self._upstream.records.append(record)
-        reply = self._replies[event.stream_id] = self._upstream.next_reply()
+        is_check = record.message.first("user-agent") == "envoy/hc"
+        (self._upstream.checks if is_check else self._upstream.records).append(record)
+        reply = self._upstream.health if is_check else self._upstream.next_reply()
+        if is_check and (reply == Reply() or reply.grpc is not None) and pseudo[":path"] == HEALTH_CHECK:
+            reply = _health_reply(reply)
+        self._replies[event.stream_id] = reply
         if reply.early or reply.tunnel is not None:
             self._answer_soon(event.stream_id)
 
@@ -229,3 +239,15 @@ class Connection(asyncio.Protocol):
         data = self._h2.data_to_send()
         if data and not self._transport.is_closing():
             self._transport.write(data)
+
+
+def _health_reply(reply: Reply) -> Reply:
+    """What gRPC's health service answers: by default that it is SERVING, else a status of a service or of gRPC."""
+    said = "SERVING" if reply.grpc is None else reply.grpc
+    headers = {"content-type": "application/grpc"}
+    if said not in _SERVING_STATUS:
+        code = grpc.StatusCode[said].value[0]
+        return replace(reply, headers={**headers, "grpc-status": str(code)})
+    message = bytes((8, _SERVING_STATUS.index(said))) if said != "UNKNOWN" else b""
+    body = b"\0" + len(message).to_bytes(4, "big") + message
+    return replace(reply, headers=headers, body=body.decode("latin-1"), trailers={"grpc-status": "0"})

@@ -29,8 +29,8 @@ def matches(wanted: Any, seen: str | None) -> bool:
 
 def differ(what: str, wanted: Any, seen: Any) -> Iterator[str]:
     """A difference, if there is one, in words."""
-    if isinstance(wanted, str) and isinstance(seen, str | None):
-        if not matches(wanted, seen):
+    if isinstance(wanted, str) and isinstance(seen, str | int | None):
+        if not matches(wanted, None if seen is None else str(seen)):
             yield f"{what}: wanted {wanted!r}, saw {seen!r}"
     elif wanted != seen:
         yield f"{what}: wanted {wanted!r}, saw {seen!r}"

@@ -184,8 +184,18 @@ def test_routes_that_cannot_be_honoured_are_refused_by_field(text: str, message:
         ("common_lb_config: {update_merge_window: 1s}", "common_lb_config.update_merge_window: only 0s is supported"),
         ("track_cluster_stats: {timeout_budgets: true}", "track_cluster_stats.timeout_budgets: not supported"),
         (
-            "health_checks: [{timeout: 1s, interval: 1s, grpc_health_check: {}}]",
-            "health_checks[0].grpc_health_check: not supported",
+            "health_checks: [{timeout: 1s, interval: 1s, custom_health_check: {name: envoy.health_checkers.redis}}]",
+            "health_checks[0].custom_health_check: not supported",
+        ),
+        (
+            "health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1,"
+            " grpc_health_check: {}}]",
+            "health_checks: must support HTTP/2 for gRPC healthchecking",
+        ),
+        (
+            "http2_protocol_options: {}\nhealth_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1,"
+            " healthy_threshold: 1, grpc_health_check: {initial_metadata: [{header: {key: a, value: '%REQ(b)%'}}]}}]",
+            "health_checks[0].grpc_health_check.initial_metadata[0].header.value: formatted values are not supported",
         ),
         (
             "circuit_breakers: {per_host_thresholds: [{max_requests: 1}]}",
