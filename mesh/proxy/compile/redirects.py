@@ -56,13 +56,13 @@ def _prefix_rewrite(new: bytes, match: Any, place: Place) -> Callable[[bytes], b
     return lambda path: new + path[matched:]
 
 
-def _location(action: Any, match: Any, place: Place) -> Callable[[RequestHead, bytes], bytes]:
+def _location(action: Any, match: Any, place: Place) -> Callable[[RequestHead], bytes]:
     scheme = b"https" if action.https_redirect else action.scheme_redirect.encode()
     host, port = action.host_redirect.encode(), action.port_redirect
     fixed, strips = action.path_redirect.encode(), action.strip_query
     rewrite = path_rewrite(action, match, place)
 
-    def location(head: RequestHead, own_scheme: bytes) -> bytes:
+    def location(head: RequestHead) -> bytes:
         path, question, query = head.target.partition(b"?")
         if strips:
             question = query = b""

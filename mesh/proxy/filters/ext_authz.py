@@ -19,7 +19,7 @@ from mesh.proxy.http.rescue import RequestTooLarge
 from mesh.proxy.observe.counters import NamedCounters
 from mesh.proxy.observe.stats import Stats
 from mesh.proxy.policy.ext_authz.http import HttpAuthorization, NameMatch
-from mesh.proxy.policy.ext_authz.verdict import DENIED, OK, Edit, Question, Service, Verdict, edit
+from mesh.proxy.policy.ext_authz.verdict import DENIED, OK, Edit, Question, Service, Verdict, edit, edit_request
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Steps, Surroundings
@@ -151,12 +151,18 @@ class _Filter:
             self._fail(stream, verdict)
 
     def _pass(self, stream: Stream, verdict: Verdict) -> None:
-        edit(stream.head, verdict.upstream)
+        if verdict.unsound:
+            details = f"filter_removed_required_request_headers{{{verdict.unsound.replace(' ', '_')}}}"
+            stream.reply(503, verdict.unsound.encode(), "DPE", details)
+            return
+        edit_request(stream.head, verdict.upstream)
         if verdict.removed:
             stream.head.remove(verdict.removed)
+        if verdict.query is not None:
+            stream.head.target = verdict.query.apply(stream.head.target)
         if verdict.client:
             stream.on_response(lambda head, _: edit(head, verdict.client))
-        if self.clears_route and (verdict.upstream or verdict.removed):
+        if self.clears_route and (verdict.upstream or verdict.removed or verdict.query is not None):
             stream.find_route()
         stream.go_on()
 

@@ -83,7 +83,7 @@ class Exchange(Relay):
             self.response_edits = (route.response_edit, *self.response_edits)
         if type(action) is Redirect:
             stats.rq_direct_response += 1  # as Envoy counts redirects, too
-            location = action.location(self.head, self.connection.scheme)
+            location = action.location(self.head)
             self.reply(action.status, b"", "", "direct_response", b"location: %b\r\n" % location)
         elif type(action) is DirectResponse:
             stats.rq_direct_response += 1

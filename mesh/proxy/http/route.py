@@ -112,7 +112,7 @@ class Redirect:
     """`RedirectAction`: `location` makes the URL from the request."""
 
     status: int
-    location: Callable[[RequestHead, bytes], bytes]
+    location: Callable[[RequestHead], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +267,7 @@ def _wants_tls(host: VirtualHost, head: RequestHead) -> bool:
     return host.requires_tls == "ALL" or b"x-envoy-internal" not in head.marked
 
 
-def _to_tls(head: RequestHead, scheme: bytes) -> bytes:
+def _to_tls(head: RequestHead) -> bytes:
     return b"https://%b%b" % (head.authority, head.target)
 
 

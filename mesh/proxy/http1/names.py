@@ -8,7 +8,7 @@ from functools import lru_cache
 from mesh.proxy.http1.errors import MalformedError
 
 _LONGEST_KNOWN = 64
-_TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 # Marked request headers. The value is the key in `Head.marked`.
 _REQUEST_MARKS: tuple[bytes, ...] = (
@@ -136,7 +136,7 @@ class Names:
 
     def learn(self, name: bytes) -> bytes | None:
         """The mark of a name that is not known yet. Raises MalformedError if it is no header name."""
-        if not name or not _TOKEN.issuperset(name):
+        if not name or not TOKEN.issuperset(name):
             raise MalformedError("http1.codec_error")
         lower = name.lower()
         mark = lower if lower in self.marks else None

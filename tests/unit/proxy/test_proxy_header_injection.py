@@ -22,7 +22,8 @@ SAID = [{"header": {"key": "x-user", "value": INJECTED}}]
 def test_line_ends_of_an_authorization_service_do_not_reach_the_upstream_or_client() -> None:
     answer = {"ok_response": {"headers": SAID, "response_headers_to_add": SAID}}
     verdict = judge(ParseDict(answer, CheckResponse()))
-    assert [edit[:2] for edit in (*verdict.upstream, *verdict.client)] == [(b"x-user", b"ax-evil: 1")] * 2
+    assert verdict.unsound == "invalid header value for: x-user"
+    assert [edit[:2] for edit in verdict.client] == [(b"x-user", b"ax-evil: 1")]
 
 
 def test_line_ends_of_a_denial_do_not_reach_the_client() -> None:

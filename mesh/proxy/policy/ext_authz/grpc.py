@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
 from mesh.proxy.downstream.connection_info import Address
-from mesh.proxy.http1.parse import CONTROLS
+from mesh.proxy.http1.names import HOP, TOKEN
+from mesh.proxy.http1.parse import CONTROLS, METHODS
 from mesh.proxy.policy.ext_authz.http import NameMatch
 from mesh.proxy.policy.ext_authz.verdict import (
     ADD_IF_ABSENT,
@@ -26,6 +28,7 @@ from mesh.proxy.policy.ext_authz.verdict import (
     OVERWRITE_IF_PRESENT,
     SET,
     Edit,
+    QueryEdit,
     Question,
     Verdict,
 )
@@ -36,6 +39,7 @@ _PATH = "/envoy.service.auth.v3.Authorization/Check"
 _PARTIAL = "x-envoy-auth-partial-body"
 _ACTIONS = (APPEND, ADD_IF_ABSENT, SET, OVERWRITE_IF_PRESENT)  # by the value of append_action
 _FORBIDDEN = 403
+_NO_TARGET = re.compile(rb"[^!-~]|#")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,20 +138,21 @@ def judge(answer: CheckResponse) -> Verdict:
     metadata = MessageToDict(answer.dynamic_metadata)
     if answer.status.code == 0:
         ok = answer.ok_response
+        upstream = _upstream_edits(ok.headers)
+        removed = frozenset(name.lower().encode() for name in ok.headers_to_remove if not name.startswith(":"))
         return Verdict(
             OK,
-            upstream=_upstream_edits(ok.headers),
-            removed=frozenset(
-                name.lower().encode() for name in ok.headers_to_remove if not name.startswith(":") and name != "host"
-            ),
-            client=_client_edits(ok.response_headers_to_add),
+            upstream=upstream,
+            removed=removed - {b"host"},
+            client=_for_client(_client_edits(ok.response_headers_to_add)),
             metadata=metadata,
+            query=_query(ok),
+            unsound=next(filter(None, map(_unsound, upstream)), ""),
         )
     denied = answer.denied_response
     status = denied.status.code or _FORBIDDEN
-    return Verdict(
-        DENIED, client=_upstream_edits(denied.headers), status=status, body=denied.body.encode(), metadata=metadata
-    )
+    client = _for_client(_upstream_edits(denied.headers))
+    return Verdict(DENIED, client=client, status=status, body=denied.body.encode(), metadata=metadata)
 
 
 def _upstream_edits(options: Iterable[Any]) -> tuple[Edit, ...]:
@@ -167,6 +172,38 @@ def _client_edits(options: Iterable[Any]) -> tuple[Edit, ...]:
 
 
 def _header(option: Any) -> tuple[bytes, bytes]:
-    """Without control characters: the service may repeat what the client said, and that must not end the header."""
-    name, value = option.header.key.lower().encode(), option.header.raw_value or option.header.value.encode()
-    return name.translate(None, CONTROLS), value.translate(None, CONTROLS)
+    return option.header.key.lower().encode(), option.header.raw_value or option.header.value.encode()
+
+
+def _unsound(change: Edit) -> str:
+    """What is wrong with a header of a request, in the words of Envoy's router; empty if nothing is."""
+    name, value, _ = change
+    if not name.removeprefix(b":") or not TOKEN.issuperset(name.removeprefix(b":")):
+        return f"invalid header name: {name.decode().encode('unicode_escape').decode()}"
+    is_bad = value.translate(None, CONTROLS) != value
+    if name == b":method":
+        is_bad = value not in METHODS
+    elif name == b":path":
+        is_bad = _NO_TARGET.search(value) is not None or value[:1] != b"/"
+    elif name in (b":authority", b"host"):
+        is_bad = not value or _NO_TARGET.search(value) is not None
+    return f"invalid header value for: {name.decode()}" if is_bad else ""
+
+
+def _for_client(edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
+    """Without control characters: the service may repeat what the client said, and that must not end the header. How
+    the response is framed is not for the service to say.
+    """
+    sound = ((name, value.translate(None, CONTROLS), action) for name, value, action in edits)
+    return tuple(each for each in sound if each[0] not in HOP and each[0] and TOKEN.issuperset(each[0]))
+
+
+def _query(ok: Any) -> QueryEdit | None:
+    sets = tuple((_escaped(each.key), _escaped(each.value)) for each in ok.query_parameters_to_set)
+    removals = frozenset(name.encode() for name in ok.query_parameters_to_remove)
+    return QueryEdit(sets, removals) if sets or removals else None
+
+
+def _escaped(text: str) -> bytes:
+    """What would end the target or the header is escaped; the rest stands as the service says it."""
+    return _NO_TARGET.sub(lambda found: b"%%%02X" % found[0][0], text.encode())
