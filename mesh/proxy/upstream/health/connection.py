@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
-    from mesh.proxy.upstream.cluster import Host
+    from mesh.proxy.upstream.host import Host
 
 AnswerT = TypeVar("AnswerT")
 

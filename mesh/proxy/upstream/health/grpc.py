@@ -14,7 +14,7 @@ from mesh.proxy.upstream.health.http2 import Answer, Http2Connection
 from mesh.proxy.upstream.health.session import Outcome
 
 if TYPE_CHECKING:
-    from mesh.proxy.upstream.cluster import Host
+    from mesh.proxy.upstream.host import Host
 
 # On the wire they are the service's messages: `string service = 1` and `ServingStatus status = 1`.
 HealthCheckRequest, HealthCheckResponse = StringValue, Int32Value

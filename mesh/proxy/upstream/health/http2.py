@@ -16,7 +16,7 @@ from mesh.proxy.http2.stream import ClientStream
 from mesh.proxy.upstream.health.connection import CheckConnection
 
 if TYPE_CHECKING:
-    from mesh.proxy.upstream.cluster import Host
+    from mesh.proxy.upstream.host import Host
 
 _LONGEST_BODY = 64 * 1024  # no check looks at more
 
