@@ -16,6 +16,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 
 from mesh.proxy.compile.values import STRING_MATCHER, string_match, unpack, value_or
 from mesh.proxy.fields import OPAQUE, Place, check
+from mesh.proxy.tls import names
 from mesh.proxy.tls.context import ContextError, ContextOptions, Material, Pair, Trust, Verify, make_material
 from mesh.proxy.tls.transport_socket import ClientTls, ServerTls
 
@@ -54,7 +55,7 @@ SUPPORTED = {
 _VERSIONS = {
     1: ssl.TLSVersion.TLSv1, 2: ssl.TLSVersion.TLSv1_1, 3: ssl.TLSVersion.TLSv1_2, 4: ssl.TLSVersion.TLSv1_3
 }  # fmt: skip
-_SAN_KINDS = {1: "email", 2: "DNS", 3: "URI", 4: "IP Address"}
+_SAN_KINDS = {1: "email", 2: names.DNS, 3: "URI", 4: names.IP}
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 Secrets = Mapping[str, Any]
@@ -123,7 +124,9 @@ def _verify(validation: Any, place: Place) -> Verify:
         inside = place.at(f"match_typed_subject_alt_names[{index}]")
         if matcher.san_type not in _SAN_KINDS:
             raise inside.refuse("one of EMAIL, DNS, URI, IP_ADDRESS is required", "san_type")
-        matchers.append(_san_match(_SAN_KINDS[matcher.san_type], string_match(matcher.matcher, inside.at("matcher"))))
+        kind, match = _SAN_KINDS[matcher.san_type], string_match(matcher.matcher, inside.at("matcher"))
+        is_host = kind == names.DNS and matcher.matcher.HasField("exact")
+        matchers.append(names.of_host(matcher.matcher.exact) if is_host else names.of_kind(kind, match))
     hashes = frozenset(each.replace(":", "").lower() for each in validation.verify_certificate_hash)
     if any(_HASH.fullmatch(each) is None for each in hashes):
         raise place.refuse("not a SHA-256 in hexadecimal digits", "verify_certificate_hash")
@@ -134,15 +137,11 @@ def _verify(validation: Any, place: Place) -> Verify:
     return Verify(tuple(matchers), hashes, keys)
 
 
-def _san_match(kind: str, match: Callable[[bytes], bool]) -> Callable[[str, str], bool]:
-    return lambda theirs, value: theirs == kind and match(value.encode())
-
-
 def _plan(owner: ServerTls | ClientTls, common: Any, place: Place, options: ContextOptions) -> ContextPlan:
     many = len(common.tls_certificates) + len(common.tls_certificate_sds_secret_configs)
     if many > 1 and not options.server:
         raise place.refuse("only one certificate is supported for a client", "tls_certificates")
-    names = frozenset(config.name for config in (*common.tls_certificate_sds_secret_configs, *_validation_sds(common)))
+    wanted = frozenset(config.name for config in (*common.tls_certificate_sds_secret_configs, *_validation_sds(common)))
     params = common.tls_params
     options = replace(
         options,
@@ -153,7 +152,7 @@ def _plan(owner: ServerTls | ClientTls, common: Any, place: Place, options: Cont
     )
 
     def build(secrets: Secrets) -> Material | None:
-        if not all(name in secrets for name in names):
+        if not all(name in secrets for name in wanted):
             return None
         pairs = _pairs(common, secrets, place)
         if options.server and not all(pair.key for pair in pairs):
@@ -168,12 +167,12 @@ def _plan(owner: ServerTls | ClientTls, common: Any, place: Place, options: Cont
             raise inside.refuse("only with a trusted_ca is it supported by this sidecar", "verify_certificate_hash")
         try:
             # As in Envoy, whose name or key is wanted must show one.
-            wanted = replace(options, require_peer=True) if verify.sans or verify.pins else options
-            return make_material(pairs, trust, verify, wanted)
+            asking = replace(options, require_peer=True) if verify.sans or verify.pins else options
+            return make_material(pairs, trust, verify, asking)
         except ContextError as error:
             raise place.refuse(f"OpenSSL does not take it: {error}") from error
 
-    return ContextPlan(owner, names, build)
+    return ContextPlan(owner, wanted, build)
 
 
 def _validation_sds(common: Any) -> list[Any]:

@@ -154,13 +154,13 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             self._stats.ssl__fail_verify_error += 1
         elif error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
             self._stats.ssl__fail_verify_no_cert += 1
-        self._stats.ssl__connection_error += 1
+        else:
+            self._stats.ssl__connection_error += 1
 
     def _shaken(self) -> None:
         engine = self._engine
         certificate: dict[str, Any] = engine.getpeercert() or {}
         if not self._is_accepted(certificate):
-            self._stats.ssl__connection_error += 1
             self._refuse(_envoy_words("CERTIFICATE_VERIFY_FAILED"))
             return
         self._stats.ssl__handshake += 1
@@ -223,7 +223,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         if self._outgoing.pending:
             self._flush()
         if self._client is not None and pieces:
-            self._client.remember(engine.context, engine.session, engine.server_hostname or "")
+            self._client.remember(engine)
             self._client = None
         inner = self._inner
         if inner is not None and pieces:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from mesh.proxy.tls.names import Matcher
 from mesh.proxy.tls.x509 import CertificateError, certificates, public_key
 
 
@@ -36,7 +37,7 @@ class Verify:
     a certificate or a key whose SHA-256, in hexadecimal digits, is pinned. What is empty accepts all.
     """
 
-    sans: tuple[Callable[[str, str], bool], ...] = ()
+    sans: tuple[Matcher, ...] = ()
     hashes: frozenset[str] = frozenset()
     keys: frozenset[str] = frozenset()
 
@@ -139,6 +140,7 @@ def make_context(pairs: Sequence[Pair], trust: Trust, options: ContextOptions) -
 def _set_options(context: ssl.SSLContext, options: ContextOptions) -> None:
     context.minimum_version = options.minimum
     context.maximum_version = options.maximum
+    context.options |= ssl.OP_NO_RENEGOTIATION  # nobody would look at the other certificate that it may bring
     if options.ciphers:
         context.set_ciphers(options.ciphers)
     if options.alpn:

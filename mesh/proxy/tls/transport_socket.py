@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import inf
 
 from mesh.proxy.observe.upstream_counters import ClusterStats
+from mesh.proxy.tls import names
 from mesh.proxy.tls.connection import TlsConnection, TlsFailed
 from mesh.proxy.tls.context import Material, Verify
 from mesh.proxy.upstream.dialling import Dial
@@ -48,6 +51,20 @@ class ServerName:
     san: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A session, and until when (seconds since 1970) the certificate holds that it began with. OpenSSL does not look at
+    that again where a session is resumed; Envoy does.
+    """
+
+    context: ssl.SSLContext
+    session: ssl.SSLSession
+    expiry: float
+
+    def may_serve(self, context: ssl.SSLContext) -> bool:
+        return self.context is context and time.time() < self.expiry
+
+
 class ClientTls:
     """An UpstreamTlsContext. `context` is swapped when its secrets change, None until they have come.
 
@@ -62,7 +79,7 @@ class ClientTls:
         self.names_host = names_host
         self.checks_sni = checks_sni
         self._most_sessions = most_sessions
-        self._sessions: dict[str, tuple[ssl.SSLContext, ssl.SSLSession]] = {}  # by the name asked for
+        self._sessions: dict[str, _Known] = {}  # by the name asked for
         self.use(None)
 
     def use(self, material: Material | None) -> None:
@@ -88,14 +105,14 @@ class ClientTls:
         sni = (name.sni if name is not None else "") or (hostname if self.names_host else "") or self.sni
         san = (name.san if name is not None else "") or (sni if self.checks_sni else "")
         known = self._sessions.get(sni)
-        session = known[1] if known is not None and known[0] is context else None
+        session = known.session if known is not None and known.may_serve(context) else None
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         engine = context.wrap_bio(incoming, outgoing, server_hostname=sni or None, session=session)
         connection = TlsConnection(
             engine,
             incoming,
             outgoing,
-            verify=self.verify if not san else replace(self.verify, sans=(_names(san),)),
+            verify=self.verify if not san else replace(self.verify, sans=(names.of_any_kind(san),)),
             stats=stats,
             make_inner=lambda _: inner,
             ready=ready,
@@ -108,24 +125,13 @@ class ClientTls:
             connection.abort()
             raise
 
-    def remember(self, context: ssl.SSLContext, session: ssl.SSLSession | None, sni: str) -> None:
+    def remember(self, engine: ssl.SSLObject) -> None:
         """Keep the session to resume the next connection with, for at most `max_session_keys` names."""
+        session, sni = engine.session, engine.server_hostname or ""
         if session is None or not session.has_ticket or not self._most_sessions:
             return
         self._sessions.pop(sni, None)
         if len(self._sessions) >= self._most_sessions:
             del self._sessions[next(iter(self._sessions))]
-        self._sessions[sni] = (context, session)
-
-
-def _names(wanted: str) -> Callable[[str, str], bool]:
-    """Whether a SAN names `wanted`; a wildcard of DNS stands for one label."""
-    wanted = wanted.lower()
-
-    def matches(kind: str, value: str) -> bool:
-        value = value.lower()
-        if value == wanted:
-            return True
-        return kind == "DNS" and value.startswith("*.") and "." in wanted and value[2:] == wanted.partition(".")[2]
-
-    return matches
+        expiry = (engine.getpeercert() or {}).get("notAfter")
+        self._sessions[sni] = _Known(engine.context, session, ssl.cert_time_to_seconds(str(expiry)) if expiry else inf)

@@ -5,19 +5,31 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 IDENTITY = "spiffe://cluster.local/ns/default/sa/"
 DAY = timedelta(days=1)
+SANS = {
+    "dns": x509.DNSName("B.Test"),
+    "wildcard": x509.DNSName("*.a.test"),
+    "part": x509.DNSName("f*.a.test"),
+    "star": x509.DNSName("*"),
+    "dns-uri": x509.DNSName(IDENTITY + "client"),
+    "ipv4": x509.IPAddress(ip_address("10.1.2.3")),
+    "ipv6": x509.IPAddress(ip_address("2001:db8::1")),
+    "email": x509.RFC822Name("a@b.test"),
+    "upper": x509.UniformResourceIdentifier("SPIFFE://cluster.local/ns/default/sa/client"),
+}
 TLS_TYPES = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
 
 
@@ -34,10 +46,24 @@ class Authority:
 
     def issue(self, name: str, uri: str, start: timedelta = -DAY, end: timedelta = DAY, *dns: str) -> int:
         """The serial number of a leaf with one URI SAN, and DNS SANs, valid from now plus `start` to now plus `end`."""
+        return self.issue_to(name, [x509.UniformResourceIdentifier(uri), *map(x509.DNSName, dns)], start, end)
+
+    def issue_to(
+        self,
+        name: str,
+        sans: Sequence[x509.GeneralName],
+        start: timedelta = -DAY,
+        end: timedelta = DAY,
+        *usages: x509.ObjectIdentifier,
+    ) -> int:
+        """The same with SANs of any kind, and for certain extended key usages alone."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri), *map(x509.DNSName, dns)])
-        builder = self._builder(subject, key.public_key(), start, end).add_extension(names, critical=False)
+        builder = self._builder(subject, key.public_key(), start, end)
+        if sans:
+            builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
+        if usages:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         leaf = builder.sign(self._key, hashes.SHA256())
         self._write(f"{name}.crt", leaf.public_bytes(serialization.Encoding.PEM))
         form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -83,6 +109,14 @@ def make_certificates(folder: Path) -> Path:
     good.issue("expired", IDENTITY + "client", -2 * DAY, -DAY)
     good.issue("expired-server", IDENTITY + "server", -2 * DAY, -DAY)
     good.issue("outsider", "spiffe://elsewhere.test/ns/default/sa/client")
+    good.issue("future", IDENTITY + "client", DAY, 2 * DAY)
+    client = x509.UniformResourceIdentifier(IDENTITY + "client")
+    for usage in (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH):
+        good.issue_to(f"for-{usage._name}", [client], -DAY, DAY, usage)
+    for name, san in SANS.items():
+        good.issue_to(f"san-{name}", [san])
+    good.issue_to("san-many", [*SANS.values(), client])
+    good.issue_to("san-none", [])
     other.issue("stranger", IDENTITY + "client")
     other.issue("stranger-server", IDENTITY + "server")
     return folder
@@ -123,6 +157,8 @@ def secret_context(certificates: Path, secrets: Path, sds: Mapping[str, str], tl
 
 def san_matchers(tls: dict[str, Any]) -> dict[str, Any]:
     """The part of a validation context that names the peer, taken out of `tls`."""
+    if names := tls.pop("names", None):
+        return {"match_typed_subject_alt_names": names}
     for key, kind in (("san", "exact"), ("san_prefix", "prefix")):
         if value := tls.pop(key, None):
             return {"match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {kind: value}}]}
@@ -169,9 +205,22 @@ def pin(folder: Path, cert: str, kind: str) -> str:
     return base64.b64encode(sha256(leaf.public_key().public_bytes(*form)).digest()).decode()
 
 
+class Resuming(ssl.SSLContext):
+    """A client's context: each connection resumes the session of the one before, as far as the server lets it."""
+
+    _latest: ssl.SSLObject | None = None
+
+    def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
+        """As asyncio calls it."""
+        session = self._latest.session if self._latest is not None else None
+        self._latest = super().wrap_bio(*arguments, **options, session=session)
+        return self._latest
+
+
 def ssl_context(folder: Path, tls: Mapping[str, Any], *, server: bool) -> ssl.SSLContext:
-    """The same for the harness's own end: `{cert, trust, alpn, max_version}`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    """The same for the harness's own end: `{cert, trust, alpn, max_version, ciphers, resume}`."""
+    kind = Resuming if "resume" in tls else ssl.SSLContext
+    context = kind(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     if cert := tls.get("cert"):

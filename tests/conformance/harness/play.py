@@ -33,6 +33,7 @@ class Player:
         self._scene = scene
         self._case = case
         self._connections: dict[str, Connection | Http2Connection] = {}
+        self._resuming: dict[str, ssl.SSLContext] = {}
         self._logged: dict[str, int] = {}
         # What the logs held before a client connected, by its address, as earlier clients may have had the same port:
         # how many entries there were of that address, and how many lines of text of anybody's.
@@ -211,7 +212,7 @@ class Player:
             return self._connections[request.via]
         context = None
         if request.tls is not None:
-            context = ssl_context(self._scene.certificates, request.tls, server=False)
+            context = self._client_context(request.tls)
         address = self._scene.frame.listeners[request.listener]
         sni = (request.tls or {}).get("sni")
         entries, lines = self._scene.log.counts(), len(self._scene.text_log.lines())
@@ -225,6 +226,15 @@ class Player:
         self._logged[connection.local] = 0
         self._earlier[connection.local] = entries.get(connection.local, 0), lines
         return connection
+
+    def _client_context(self, tls: Mapping[str, Any]) -> ssl.SSLContext:
+        name = tls.get("resume")
+        if name in self._resuming:
+            return self._resuming[name]
+        context = ssl_context(self._scene.certificates, tls, server=False)
+        if name is not None:
+            self._resuming[name] = context
+        return context
 
     async def _log(self, expect: Expect, request: Request, answer: Answer) -> list[str]:
         problems = []
