@@ -23,6 +23,7 @@ from mesh.proxy.downstream.connection_info import Address
 from mesh.proxy.downstream.connection_limits import ConnectionLimits
 from mesh.proxy.downstream.filter_chain import ListenerConfig
 from mesh.proxy.downstream.listener import REPLACED_DRAIN_S, ActiveListener
+from mesh.proxy.downstream.logged import LoggedListener
 from mesh.proxy.fields import Place
 from mesh.proxy.observe.stats import Stats
 from mesh.proxy.observe.upstream_counters import ClusterStats
@@ -181,7 +182,8 @@ class Server:
         for name, compiled in plan.listeners.items():
             if name in staying:
                 continue
-            opened = ActiveListener(
+            kind = LoggedListener if compiled.config.log_steps else ActiveListener
+            opened = kind(
                 self.worker,
                 compiled.config,
                 self._of_destination,
@@ -203,6 +205,8 @@ class Server:
         if active is None:
             return False
         old, new = active.config, plan.listeners[name].config
+        if bool(old.log_steps) != bool(new.log_steps):
+            return False
         return (old.addresses, old.binds, old.socket_options) == (new.addresses, new.binds, new.socket_options)
 
     def _is_full(self, config: ListenerConfig) -> bool:

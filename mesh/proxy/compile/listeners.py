@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from envoy.config.core.v3.base_pb2 import INBOUND, OUTBOUND, Node
 from envoy.config.listener.v3.listener_pb2 import Listener
 
-from mesh.proxy.compile import http, tcp, tls
+from mesh.proxy.compile import access_log, http, tcp, tls
+from mesh.proxy.compile.access_log import log_steps
 from mesh.proxy.compile.listener_filters import compile_listener_filters, tls_inspector
 from mesh.proxy.compile.network_filters import compile_network_filters
 from mesh.proxy.compile.values import ADDRESS, networks, seconds_or, socket_address, value_or
@@ -37,7 +38,7 @@ SUPPORTED = {
          "per_connection_buffer_limit_bytes", "metadata", "listener_filters", "listener_filters_timeout",
          "continue_on_listener_filters_timeout", "traffic_direction", "enable_reuse_port", "drain_type",
          "use_original_dst", "bind_to_port", "transparent", "freebind", "socket_options", "tcp_fast_open_queue_length",
-         "tcp_backlog_size", "ignore_global_conn_limit")
+         "tcp_backlog_size", "ignore_global_conn_limit", "access_log")
     ),
     _L + "AdditionalAddress": frozenset(("address",)),
     _L + "ListenerFilter": OPAQUE,  # checked with its own table
@@ -56,6 +57,7 @@ SUPPORTED = {
     "envoy.config.core.v3.Metadata": OPAQUE,
     "envoy.config.core.v3.TransportSocket": frozenset(("name", "typed_config")),
     **ADDRESS,
+    **access_log.SUPPORTED,
 }  # fmt: skip
 _FILTERS_TIMEOUT_S = 15.0
 _IP_FREEBIND, _IP_TRANSPARENT = 15, 19  # linux/in.h, linux/in6.h
@@ -115,6 +117,7 @@ def compile_listener(listener: Any, node: Node, stats: Stats, files: LogFiles, p
             drains_when_failing=listener.drain_type == Listener.DEFAULT,
             socket_options=_socket_options(listener),
             stats=stats.group(ListenerStats, f"listener.{name}", (("envoy.listener_address", name),)),
+            log_steps=log_steps(listener.access_log, around, place, tcp=True),
         ),
         tuple(plans),
         frozenset(around.log_services),
@@ -175,6 +178,7 @@ def _chain(chain: Any, around: http.Surroundings, place: Place, plans: list[tls.
         config: Any = http.compile_http(network.typed_config, around, inside)
     elif kind == tcp.TYPE:
         config = tcp.compile_tcp(network.typed_config, around, inside)
+        config.chain_name = chain.name
     else:
         raise inside.refuse(f"network filter {network.name} ({kind or 'no typed_config'}) is not supported as the last")
     before = _with_metrics(before, config, around, place)

@@ -52,6 +52,7 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
     **STRING_MATCHER,
 }  # fmt: skip
 _OPERATIONS: Mapping[int, Callable[[Any, Any], bool]] = {0: eq, 1: ge, 2: le, 3: ne}
+_NOT_SET = 0  # what the access logs of listeners say
 _END_TYPES = {False: 6, True: 3}  # AccessLogType: DownstreamEnd, TcpConnectionEnd
 
 Passes = Callable[[Subject], bool]
@@ -173,8 +174,8 @@ def _value(matcher: Any, place: Place) -> Callable[[Any], bool]:
 
 
 def _log_type(config: Any, place: Place, tcp: bool) -> Passes:
-    passed = (_END_TYPES[tcp] in config.types) != config.exclude
-    return lambda x: passed
+    passed, unset = ((kind in config.types) != config.exclude for kind in (_END_TYPES[tcp], _NOT_SET))
+    return lambda x: unset if getattr(x, "log_type", "") == "NotSet" else passed
 
 
 _MAKERS: Mapping[str, Callable[[Any, Place, bool], Passes]] = {

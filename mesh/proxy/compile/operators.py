@@ -320,8 +320,10 @@ _OF_HTTP: Mapping[str, tuple[str, Kind]] = {
     "TRACE_ID": ("(s.trace_id if (s := getattr(x, 'span', None)) is not None else None)", Kind.TEXT),
     "SPAN_ID": ("(s.span_id if (s := getattr(x, 'span', None)) is not None and s.form == 'w3c' else None)", Kind.TEXT),
 }
+# The access log of a listener sees connections of any kind as those of TCP.
 _OF_TCP: Mapping[str, tuple[str, Kind]] = {
-    "PROTOCOL": ("None", Kind.TEXT),
+    "PROTOCOL": ("getattr(x, 'protocol', None)", Kind.TEXT),
+    "FILTER_CHAIN_NAME": ("x.chain_name", Kind.TEXT),
     "RESPONSE_CODE": ("0", Kind.NUMBER),
     "CONNECTION_TERMINATION_DETAILS": ("x.termination", Kind.TEXT),
     "ROUTE_NAME": ("None", Kind.TEXT),
@@ -338,7 +340,7 @@ _OF_TCP: Mapping[str, tuple[str, Kind]] = {
     "RESPONSE_DURATION": ("None", Kind.NUMBER_OR_NONE),
     "RESPONSE_TX_DURATION": ("None", Kind.NUMBER_OR_NONE),
     "GRPC_STATUS_NUMBER": ("None", Kind.NUMBER_OR_NONE),
-    "ACCESS_LOG_TYPE": ("'TcpConnectionEnd'", Kind.ALWAYS),
+    "ACCESS_LOG_TYPE": ("getattr(x, 'log_type', 'TcpConnectionEnd')", Kind.ALWAYS),
     "TRACE_ID": ("None", Kind.TEXT),
     "SPAN_ID": ("None", Kind.TEXT),
 }

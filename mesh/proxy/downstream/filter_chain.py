@@ -72,11 +72,12 @@ class ListenerConfig:
     drains_when_failing: bool  # drain_type DEFAULT: `/healthcheck/fail` drains it
     socket_options: SocketOptions
     stats: ListenerStats
+    log_steps: tuple[Callable[[Any], None], ...] = ()  # at the end of each connection
 
     @property
     def only_chain(self) -> FilterChain | None:
         """The chain of every connection, if nothing has to be known of it first."""
-        if self.filters or self.uses_original_dst or len(self.chains) != 1:
+        if self.filters or self.uses_original_dst or self.log_steps or len(self.chains) != 1:
             return None
         only = self.chains[0]
         return only if only.match == ChainMatch() and not only.filters else None

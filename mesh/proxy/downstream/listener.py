@@ -173,11 +173,12 @@ class ActiveListener:
         context = tls.context_for(info.server_name if info is not None else "")
         if context is None:
             stats.server_ssl_socket_factory__downstream_context_secrets_not_ready += 1
-            return _Ended(self)
+            return _Ended(self._unshaken(chain, info))
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         engine = context.wrap_bio(incoming, outgoing, server_side=True)
 
-        pending = _Handshake(self, chain.handshake_timeout) if chain.handshake_timeout else None
+        unshaken = self._unshaken(chain, info)
+        pending = _Handshake(self, chain.handshake_timeout, unshaken) if chain.handshake_timeout else None
 
         def shaken(peer: Peer) -> asyncio.Protocol:
             if pending is not None:
@@ -188,13 +189,20 @@ class ActiveListener:
                 peer = replace(peer, sni=info.server_name)
             return self._protocol(chain, peer, info)
 
-        lost = self.gone if pending is None else pending.lost
+        lost = unshaken if pending is None else pending.lost
         connection = TlsConnection(
             engine, incoming, outgoing, verify=tls.verify, stats=stats, make_inner=shaken, on_lost=lost
         )
         if pending is not None:
             pending.await_end(connection)
         return connection
+
+    def unserved(self, info: ConnectionInfo, flags: str = "", details: str = "") -> None:
+        """A connection ends that no chain serves; flags and details are those of an access log."""
+
+    def _unshaken(self, chain: FilterChain, info: ConnectionInfo | None) -> Callable[[], None]:
+        """What is called when a connection ends before its handshake is done."""
+        return self.gone
 
     def _protocol(self, chain: FilterChain, peer: Peer | None, info: ConnectionInfo | None) -> asyncio.Protocol:
         connection: Downstream | Http2Downstream | TcpDownstream
@@ -214,7 +222,7 @@ class ActiveListener:
 
     def _turned_away(self, chain: FilterChain, peer: Peer | None, info: ConnectionInfo, why: str) -> asyncio.Protocol:
         if isinstance(chain.config, HttpConfig):
-            return _Ended(self)
+            return _Ended(self.gone)
         connection = TcpDownstream(self.worker, chain.config, peer, lambda lost: self.gone())
         connection.info = info
         connection.turn_away(why)
@@ -255,8 +263,9 @@ class ActiveListener:
 class _Handshake:
     """Ends a connection whose TLS handshake takes longer than transport_socket_connect_timeout."""
 
-    def __init__(self, listener: ActiveListener, seconds: float) -> None:
+    def __init__(self, listener: ActiveListener, seconds: float, lost: Callable[[], None]) -> None:
         self._listener = listener
+        self._lost = lost
         self._connection: TlsConnection | None = None
         self.deadline = listener.worker.loop.time() + seconds
 
@@ -271,7 +280,7 @@ class _Handshake:
     def lost(self) -> None:
         """The connection is gone before its handshake was done."""
         self.forget()
-        self._listener.gone()
+        self._lost()
 
     def deadline_passed(self, now: float) -> None:
         self.forget()
@@ -283,11 +292,11 @@ class _Handshake:
 class _Ended(asyncio.Protocol):
     """Ends a connection that is not to be served: its chain waits for a certificate, or a filter did not admit it."""
 
-    def __init__(self, listener: ActiveListener) -> None:
-        self._listener = listener
+    def __init__(self, lost: Callable[[], None]) -> None:
+        self._lost = lost
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast(asyncio.Transport, transport).abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._listener.gone()
+        self._lost()

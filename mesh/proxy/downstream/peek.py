@@ -62,6 +62,7 @@ class Peek(asyncio.Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._leave()
         self._listener.config.stats.downstream_listener_filter_remote_close += 1
+        self._listener.unserved(self._info)
 
     def deadline_passed(self, now: float) -> None:
         config = self._listener.config
@@ -101,7 +102,8 @@ class Peek(asyncio.Protocol):
         self._listener.worker.deadlines.discard(self)
         self._listener.config.stats.downstream_pre_cx_active -= 1
 
-    def _close(self) -> None:
+    def _close(self, flags: str = "", details: str = "") -> None:
+        self._listener.unserved(self._info, flags, details)
         self._transport.set_protocol(Closer())
         self._transport.abort()
 
@@ -117,7 +119,7 @@ class Peek(asyncio.Protocol):
         chain = self._listener.config.find(self._info)
         if chain is None:
             self._listener.config.stats.no_filter_chain_match += 1
-            self._close()
+            self._close("NR", "filter_chain_not_found")
             return
         transport = self._transport
         protocol = self._listener.serve(chain, self._info)

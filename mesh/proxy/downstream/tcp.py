@@ -36,6 +36,7 @@ class TcpConfig:
     write_limit: int  # as in HttpConfig
     finish_steps: tuple[Callable[[TcpDownstream], None], ...]
     connected_steps: tuple[Callable[[TcpDownstream], None], ...] = ()
+    chain_name: str = ""
 
     def pick(self) -> str:
         """A cluster by weight."""
@@ -104,6 +105,10 @@ class TcpDownstream(asyncio.Protocol):
             self.worker.idle_deadlines.add(self)
         self.transport.pause_reading()
         self._connecting = self.worker.spawn(self._connect())
+
+    @property
+    def chain_name(self) -> str:
+        return self.config.chain_name
 
     @property
     def metadata(self) -> dict[str, dict[str, Any]]:

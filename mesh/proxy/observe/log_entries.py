@@ -85,7 +85,8 @@ def tcp_entry(connection: TcpDownstream, objects: Objects = ()) -> entries.TCPAc
     common, info = entry.common_properties, connection.info
     assert info is not None
     _common(common, connection, connection.local_address, info.direct_address, connection.peer)
-    common.access_log_type = _TCP_END_TYPE
+    if not hasattr(connection, "log_type"):  # the log of a listener sets none
+        common.access_log_type = _TCP_END_TYPE
     if connection.peer is not None and info.server_name:
         common.tls_properties.tls_sni_hostname = info.server_name
     _address(common.upstream_local_address, connection.upstream_local_address)

@@ -126,6 +126,7 @@ class Expect:
     details: str | None = None
     log: Mapping[str, Any] | None = None
     line: str | None = None
+    closed: str | None = None
     connection: str | None = None
     certificate: str | None = None  # the common name in the one that the engine shows
     reset: int | None = None

@@ -70,6 +70,10 @@ class Frame:
     def text_log(self) -> Path:
         return self.directory / "access.log"
 
+    @property
+    def connection_log(self) -> Path:
+        return self.directory / "connections.log"
+
     def build(self, fragment: Mapping[str, Any]) -> dict[str, Any]:
         """The bootstrap of a case file, remembering the addresses it gave out."""
         fragment = dict(fragment)
@@ -160,6 +164,9 @@ class Frame:
             extra = {**extra, "listener_filters": [listener_filter(each) for each in filters]}
         if default := value.pop("default_chain", None):
             extra = {**extra, "default_filter_chain": self._chain(name, dict(default))}
+        if text := value.pop("connection_log", None):
+            lines = {"text_format_source": {"inline_string": f"%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% {text}\n"}}
+            extra = {**extra, "access_log": [self._file(self.connection_log, lines)]}
         chains = value.pop("chains", None) or [value]
         return {
             "name": name,

@@ -238,6 +238,10 @@ class Player:
 
     async def _log(self, expect: Expect, request: Request, answer: Answer) -> list[str]:
         problems = []
+        if expect.closed is not None:
+            # Ports are used again only after long: a client's connections are told apart by its address.
+            line = await self._scene.connection_log.wait_for(answer.local, 0)
+            problems += list(differ("connection log", expect.closed, line and line.partition(" ")[2]))
         if expect.line is not None:
             line = await self._scene.text_log.wait_for(answer.local, self._earlier.get(answer.local, (0, 0))[1])
             problems += list(differ("log line", expect.line, line and self._scene.named(line)))

@@ -52,6 +52,7 @@ class Scene:
         }
         self.log = AccessLog(self.frame.access_log)
         self.text_log = TextLog(self.frame.text_log)
+        self.connection_log = TextLog(self.frame.connection_log)
         self.runner = asyncio.Runner()
         self.engine = Engine(engine, bootstrap, f"{self.frame.block}.1", ADMIN_PORT, self.named)
         try:
