@@ -12,6 +12,7 @@ import click
 
 from mesh.cli.drill import RESULTS, chosen, run_against
 from mesh.cli.errors import Failure
+from mesh.cli.options import platform_option
 
 _END_S = 20.0
 _LET_GO_S = 0.5  # it ends within this time of closing its output, or it has let go of it
@@ -27,6 +28,7 @@ _LET_GO_S = 0.5  # it ends within this time of closing its output, or it has let
     show_default=True,
     help="What runs as sidecar: ours, or the real Envoy.",
 )
+@platform_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -34,7 +36,7 @@ _LET_GO_S = 0.5  # it ends within this time of closing its output, or it has let
     show_default=True,
     help="Folder of the report.",
 )
-def command(*, drills: tuple[str, ...], engine: str, out: Path) -> int:
+def command(*, drills: tuple[str, ...], engine: str, platform: str | None, out: Path) -> int:
     """Bookinfo on a mesh of its own, under load through every drill, or those named, and down again.
 
     It keeps clear of a mesh that is running, and leaves nothing behind but the report.
@@ -51,7 +53,7 @@ def command(*, drills: tuple[str, ...], engine: str, out: Path) -> int:
     with (
         interrupts.taken(),
         tempfile.TemporaryDirectory(prefix="meshdrill-demo-", ignore_cleanup_errors=True) as folder,
-        _mesh(engine, Path(folder)) as mesh,
+        _mesh(engine, platform, Path(folder)) as mesh,
     ):
         with interrupts.let_through():
             _await_ready(mesh)
@@ -60,10 +62,12 @@ def command(*, drills: tuple[str, ...], engine: str, out: Path) -> int:
 
 
 @contextmanager
-def _mesh(engine: str, state: Path) -> Iterator["subprocess.Popen[str]"]:
+def _mesh(engine: str, platform: str | None, state: Path) -> Iterator["subprocess.Popen[str]"]:
     """Bookinfo in a process of its own, which ends when its stdin does, and its folder with it: so neither can outlive
     this process, however that ends."""
     options = ["--state", str(state), "--name", "demo", "--proxy", engine, "--port", str(_free_port())]
+    if platform:
+        options += ["--platform", platform]
     process = subprocess.Popen(
         [sys.executable, "-m", "mesh.cli.main", "up", "--background", "--until-stdin-ends", *options],
         stdin=subprocess.PIPE,

@@ -31,13 +31,14 @@ _WAITED_FOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class UpRequest:
     """What `meshdrill up` was asked for.
 
-    `background` lets go of the terminal once the mesh is ready. `until_stdin_ends` ends the mesh with whoever holds the
-    other end of stdin, however that one ends, and then removes its state.
+    `platform` is None for netns where it works, else process. `background` lets go of the terminal once the mesh is
+    ready. `until_stdin_ends` ends the mesh with whoever holds the other end of stdin, however that one ends, and then
+    removes its state.
     """
 
     files: Sequence[str]
     engine: str
-    platform: str
+    platform: str | None
     port: int
     timeout_s: float
     name: str
@@ -51,7 +52,7 @@ def run_foreground(request: UpRequest) -> None:
     began = time.monotonic()
     _check_engine(request.engine)
     manifests = read_valid(request.files or bookinfo_files())
-    host = _enter_lab() if request.platform == "netns" else None  # from here on in the lab, if there is one
+    host = _enter_lab(request.platform)  # from here on in the lab, if there is one
     options = SessionOptions(
         name=request.name,
         state=request.state,
@@ -106,14 +107,26 @@ def _read_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         stop.set()
 
 
-def _enter_lab() -> "HostPorts":
-    """Returns inside of the lab alone. Raises Failure, outside, where there can be none."""
-    from mesh.platforms.netns.availability import why_not  # noqa: PLC0415 - Linux alone has what it needs
+def _enter_lab(platform: str | None) -> "HostPorts | None":
+    """On `netns` it returns inside of the lab alone, else None. Raises Failure where `netns` was asked for in vain."""
+    if platform == "process":
+        return None
+    if reason := _why_no_lab():
+        if platform is None:
+            print(f"platform process, for netns does not work here: {reason}", flush=True)
+            return None
+        raise Failure(f"--platform netns: {reason}; --platform process needs nothing of the kind")
     from mesh.platforms.netns.lab import enter_lab  # noqa: PLC0415
 
-    if reason := why_not():
-        raise Failure(f"--platform netns: {reason}; --platform process needs nothing of the kind")
     return enter_lab()
+
+
+def _why_no_lab() -> str:
+    if sys.platform != "linux":
+        return f"network namespaces are Linux's, and this is {sys.platform}"
+    from mesh.platforms.netns.availability import why_not  # noqa: PLC0415 - it has Linux' system calls looked up
+
+    return why_not()
 
 
 def _check_engine(engine: str) -> None:

@@ -17,6 +17,7 @@ def command(*, pod: str, only_path: bool, name: str, state: Path | None) -> None
     """Show what gRPC's own xDS client needs to be a pod's. POD as for `logs`.
 
     A program that runs with it calls `xds:///reviews.default.svc.cluster.local:9080` as that pod, by its certificate.
+    Not on the netns platform, whose pods' addresses lead nowhere outside of it.
 
     \b
     GRPC_XDS_BOOTSTRAP=$(meshdrill grpc-bootstrap deploy/client --path) python client.py
@@ -25,6 +26,9 @@ def command(*, pod: str, only_path: bool, name: str, state: Path | None) -> None
     from mesh.cli.errors import Failure  # noqa: PLC0415
 
     with connect(state, name) as client:
+        assert client.mesh is not None
+        if client.mesh.platform == "netns":
+            raise Failure("the pods of a mesh on netns are reached by no program outside of it; use --platform process")
         found = find_pod(client.pods(), pod)
     file = state_folder(state, name) / "pods" / found.name / _FILE
     if not file.exists():

@@ -34,6 +34,18 @@ def mesh_options(function: _F) -> _F:
     )(function)
 
 
+def platform_option(function: _F) -> _F:
+    """`--platform`; None where nobody chose one."""
+    return click.option(
+        "--platform",
+        type=click.Choice(["netns", "process"]),
+        envvar="MESHDRILL_PLATFORM",
+        show_envvar=True,
+        help="What a pod is: a network namespace, all its traffic led through the sidecar; or processes on loopback. "
+        "By default the first where it works.",
+    )(function)
+
+
 def file_option(*, required: bool, help_text: str) -> Callable[[_F], _F]:
     """`-f`, several times; a file, a folder or `-`."""
     return click.option("-f", "--filename", "files", multiple=True, required=required, metavar="FILE", help=help_text)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mesh.cli.options import file_option, mesh_options, state_folder
+from mesh.cli.options import file_option, mesh_options, platform_option, state_folder
 
 
 @click.command("up")
@@ -17,15 +17,7 @@ from mesh.cli.options import file_option, mesh_options, state_folder
     show_default=True,
     help="What runs as sidecar: ours, or the real Envoy.",
 )
-@click.option(
-    "--platform",
-    type=click.Choice(["netns", "process"]),
-    default="process",
-    envvar="MESHDRILL_PLATFORM",
-    show_envvar=True,
-    show_default=True,
-    help="What a pod is: a network namespace, all its traffic led through the sidecar; or processes on loopback.",
-)
+@platform_option
 @click.option("-d", "--detach", is_flag=True, help="Return once the mesh is ready, and leave it running.")
 @click.option(
     "--port",
@@ -49,7 +41,7 @@ def command(
     *,
     files: tuple[str, ...],
     engine: str,
-    platform: str,
+    platform: str | None,
     detach: bool,
     port: int,
     timeout_s: float,
@@ -69,8 +61,9 @@ def command(
     if detach:
         from mesh.cli.detached import run_detached  # noqa: PLC0415 - each way loads only what it needs
 
-        way = ["--proxy", engine, "--platform", platform, "--port", str(port), "--timeout", str(timeout_s)]
-        return run_detached([*_files_again(files), *way, "--name", name], folder)
+        way = ["--proxy", engine, "--port", str(port), "--timeout", str(timeout_s), "--name", name]
+        where = ["--platform", platform] if platform else []
+        return run_detached([*_files_again(files), *way, *where], folder)
     from mesh.cli.foreground import UpRequest, run_foreground  # noqa: PLC0415
 
     run_foreground(UpRequest(files, engine, platform, port, timeout_s, name, folder, background, until_stdin_ends))

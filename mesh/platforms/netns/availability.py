@@ -18,8 +18,6 @@ def why_not() -> str:
 
     A child enters namespaces as a lab's parent does, and its child sets a rule there as in a pod's.
     """
-    if os.uname().sysname != "Linux":
-        return f"network namespaces are Linux's, and this is {os.uname().sysname}"
     for command, package in _PACKAGES.items():
         if tool(command) is None:
             return f"there is no command `{command}` (Debian's package {package})"
