@@ -13,6 +13,8 @@ _VERBS = {
     "apply": "create or change resources from files",
     "get": "show resources",
     "delete": "delete resources",
+    "register": "make a server outside of the mesh a service",
+    "deregister": "take such a server away again",
     "analyze": "check manifests for mistakes, with no mesh needed",
     "proxy-status": "show what each sidecar was sent and has taken",
     "proxy-config": "show a sidecar's listeners, routes, clusters, endpoints or secrets",

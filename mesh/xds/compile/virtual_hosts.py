@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from mesh.registry.protocol import Protocol
-from mesh.registry.types import Service, ServicePort
+from mesh.registry.types import CLUSTER_DOMAIN, Service, ServicePort
 from mesh.snapshot.virtual_services import BoundVirtualService
 from mesh.xds.compile import names
 from mesh.xds.compile.destinations import Destinations, hashing
@@ -132,8 +132,11 @@ def _service_domains(service: Service, at: Listening, reach: Reach) -> Iterator[
 def _service_names(service: Service, at: Listening, reach: Reach) -> Iterator[str]:
     name, namespace = service.name, service.namespace
     if service.outside_host:
-        yield service.outside_host
-        return
+        # What a ServiceEntry calls as Kubernetes calls a Service has that Service's short names too, as in Istio.
+        name = service.host.removesuffix(f".{namespace}.svc.{CLUSTER_DOMAIN}")
+        if "." in name or "*" in name:
+            yield service.host
+            return
     if namespace == at.namespace:
         yield name
     yield from (f"{name}.{namespace}", f"{name}.{namespace}.svc", service.host)

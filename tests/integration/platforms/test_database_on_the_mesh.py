@@ -21,14 +21,24 @@ STARS = {"Reviewer1": 5, "Reviewer2": 4}
 V2 = "cluster.local/ns/default/sa/bookinfo-ratings-v2"
 
 
-def manifests() -> list[dict[str, Any]]:
-    """Ratings v2 at `/`, and at `/reader/` another, which has the identity of v1."""
+def manifests(platform: str) -> list[dict[str, Any]]:
+    """Ratings v2 at `/`, at `/reader/` another, which has the identity of v1, and at `/outer/` one that reads another
+    database: a pod that is in no mesh and no Service."""
     database: list[dict[str, Any]] = list(yaml.safe_load_all((APPS / "bookinfo-ratings-v2-mysql.yaml").read_text()))
     (ratings,) = (item for item in database if item["metadata"]["name"] == "ratings-v2")
     reader = yaml.safe_load(yaml.safe_dump(ratings).replace("app: ratings", "app: reader"))
     reader["metadata"]["name"] = "reader"
     reader["spec"]["template"]["spec"]["serviceAccountName"] = "bookinfo-ratings"
-    for deployment in (ratings, reader):
+    outer = yaml.safe_load(yaml.safe_dump(ratings).replace("app: ratings", "app: outer"))
+    outer["metadata"]["name"] = "outer"
+    # Where there is no DNS, a TCP service is found at the sidecar's own address.
+    set_variable(outer, "MYSQL_DB_HOST", "outerdb" if platform == "netns" else "$(HOST)")
+    set_variable(outer, "MYSQL_DB_PORT", "3307")
+    (server,) = (item for item in database if item["metadata"]["name"] == "mysqldb-v1")
+    outerdb = yaml.safe_load(yaml.safe_dump(server).replace("app: mysqldb", "app: outerdb").replace("3306", "3307"))
+    outerdb["metadata"]["name"] = "outerdb"
+    outerdb["spec"]["template"]["metadata"]["annotations"] = {"sidecar.istio.io/inject": "false"}
+    for deployment in (ratings, reader, outer):
         # The test's own machine may be slow; that is not what it is about.
         container = deployment["spec"]["template"]["spec"]["containers"][0]
         container["env"].append({"name": "MYSQL_DB_TIMEOUT_SECONDS", "value": "3"})
@@ -39,19 +49,27 @@ def manifests() -> list[dict[str, Any]]:
             "metadata": {"name": name},
             "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": 9080}]},
         }
-        for name in ("ratings", "reader")
+        for name in ("ratings", "reader", "outer")
     ]
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "bookinfo-ratings"}}
     gateway, routes = way_in("ratings")
     routes["spec"]["http"] = [
-        {
-            "match": [{"uri": {"prefix": "/reader/"}}],
-            "rewrite": {"uri": "/ratings/"},
-            "route": [{"destination": {"host": "reader"}}],
-        },
+        *(
+            {
+                "match": [{"uri": {"prefix": f"/{name}/"}}],
+                "rewrite": {"uri": "/ratings/"},
+                "route": [{"destination": {"host": name}}],
+            }
+            for name in ("reader", "outer")
+        ),
         {"route": [{"destination": {"host": "ratings"}}]},
     ]
-    return [*database, reader, *services, account, gateway, routes]
+    return [*database, reader, outer, outerdb, *services, account, gateway, routes]
+
+
+def set_variable(deployment: dict[str, Any], name: str, value: str) -> None:
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    next(item for item in container["env"] if item["name"] == name)["value"] = value
 
 
 EACH = [
@@ -70,7 +88,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if platform == "netns" and (reason := why_no_netns()):
         pytest.skip(f"no network namespaces: {reason}")
     command = Meshdrill(tmp_path_factory.mktemp("database") / "state")
-    file = command.write("database.yaml", manifests())
+    file = command.write("database.yaml", manifests(platform))
     with command.up_in_front("-f", file, "--proxy", engine, "--platform", platform):
         yield command
     assert not command.processes()
@@ -153,6 +171,24 @@ def test_a_policy_lets_only_the_named_identity_at_the_database(running: Meshdril
         assert until(lambda: running.get("/reader/0")[0] == 500, "v1's identity is refused")
         assert until(lambda: stars(running), "v2 reads on")
     assert until(lambda: stars(running, "/reader/0"), "without the policy it reads again")
+
+
+def test_a_server_outside_of_the_mesh_is_a_service_while_it_is_registered(running: Meshdrill) -> None:
+    with running.client() as client:
+        address = pod_of(client, "outerdb").ip
+        assert running.get("/outer/0")[0] == 500
+        done = running.run("register", "outerdb", address, "mysql:3307")
+        assert done.returncode == 0, done.stderr
+        assert until(lambda: stars(running, "/outer/0"), "stars come from outside")
+
+        def connections() -> float:
+            labels = {"destination_service": "outerdb.default.svc.cluster.local", "reporter": "source"}
+            return client.metrics(pod_of(client, "outer")).value("istio_tcp_connections_closed_total", **labels)
+
+        assert until(connections, "the sidecar counts what goes out")
+        done = running.run("deregister", "outerdb", address)
+        assert done.returncode == 0, done.stderr
+        assert until(lambda: running.get("/outer/0")[0] == 500, "it is known no more")
 
 
 def test_without_its_database_ratings_say_so_until_it_is_back(running: Meshdrill) -> None:
