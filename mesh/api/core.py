@@ -1,4 +1,4 @@
-"""Kubernetes kinds of the core group besides Pod: Namespace, Service, ServiceAccount, ConfigMap."""
+"""Kubernetes kinds of the core group besides Pod: Namespace, Service, ServiceAccount, ConfigMap, Secret."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated, ClassVar, Literal
 
 from mesh.api.fields import IntOrString, Opaque, Schema, spelt
 from mesh.api.meta import Resource
+
+TLS_TYPE = "kubernetes.io/tls"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,4 +59,16 @@ class ConfigMap(Resource):
 
     data: Mapping[str, str] = field(default_factory=dict)
     binary_data: Mapping[str, str] = field(default_factory=dict)
+    immutable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret(Resource):
+    """`data` is base64. Neither map is shown where a value is printed."""
+
+    KIND: ClassVar[str] = "Secret"
+
+    type: str = "Opaque"
+    data: Mapping[str, str] = field(default_factory=dict, repr=False)
+    string_data: Mapping[str, str] = field(default_factory=dict, repr=False)
     immutable: bool = False

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from mesh.api.authorization_policy import AuthorizationPolicy
-from mesh.api.core import ConfigMap, Namespace, Service, ServiceAccount
+from mesh.api.core import ConfigMap, Namespace, Secret, Service, ServiceAccount
 from mesh.api.destination_rule import DestinationRule
 from mesh.api.gateway import Gateway
 from mesh.api.meshdrill import GROUP, Drill, Fault
@@ -58,6 +58,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("Service", CORE, ("v1",), "services", Service),
     Kind("ServiceAccount", CORE, ("v1",), "serviceaccounts", ServiceAccount),
     Kind("ConfigMap", CORE, ("v1",), "configmaps", ConfigMap),
+    Kind("Secret", CORE, ("v1",), "secrets", Secret),
     Kind("Pod", CORE, ("v1",), "pods", Pod),
     Kind("Deployment", "apps", ("v1",), "deployments", Deployment),
     Kind("VirtualService", NETWORKING, _ISTIO_NETWORKING, "virtualservices", VirtualService),

@@ -124,6 +124,11 @@ def _fault(manifest: Manifest) -> list[object]:
     return [len(manifest["spec"].get("resources", [])), manifest.get("status", {}).get("expiresAt", "")]
 
 
+def _secret(manifest: Manifest) -> list[object]:
+    entries = {**manifest.get("data", {}), **manifest.get("stringData", {})}
+    return [manifest.get("type", "Opaque"), len(entries)]
+
+
 def _labels(labels: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in labels.items())
 
@@ -132,6 +137,7 @@ _NONE: tuple[list[str], Cells] = ([], lambda _: [])
 _COLUMNS: Mapping[str, tuple[list[str], Cells]] = {
     "Pod": (["READY", "STATUS", "RESTARTS", "IP"], _pod),
     "Service": (["TYPE", "CLUSTER-IP", "PORTS", "SELECTOR"], _service),
+    "Secret": (["TYPE", "DATA"], _secret),
     "Deployment": (["REPLICAS", "SELECTOR"], _deployment),
     "VirtualService": (["GATEWAYS", "HOSTS"], _virtual_service),
     "DestinationRule": (["HOST"], lambda manifest: [manifest["spec"]["host"]]),

@@ -39,16 +39,17 @@ def render(proxies: "Sequence[ProxyStatus]") -> str:
 
     if not proxies:
         return "no proxy is connected"
-    rows = [[proxy.id, *_states(proxy)] for proxy in proxies]
+    types = (*_TYPES, *(("SDS",) if any(own.type == "SDS" for proxy in proxies for own in proxy.types) else ()))
+    rows = [[proxy.id, *_states(proxy, types)] for proxy in proxies]
     nacks = [
         f"{proxy.id} refused {status.type}: {status.error}"
         for proxy in proxies
         for status in proxy.types
         if status.state == "NACK"
     ]
-    return "\n".join([table(["NAME", *_TYPES], rows), *nacks])
+    return "\n".join([table(["NAME", *types], rows), *nacks])
 
 
-def _states(proxy: "ProxyStatus") -> list[str]:
+def _states(proxy: "ProxyStatus", types: Sequence[str]) -> list[str]:
     states = {status.type: status.state for status in proxy.types}
-    return [states.get(kind, "NOT SENT") for kind in _TYPES]
+    return [states.get(kind, "NOT SENT") for kind in types]

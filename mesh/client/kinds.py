@@ -36,6 +36,7 @@ KINDS = (
     Kind("ServiceAccount", "v1", "serviceaccounts", "sa"),
     Kind("Pod", "v1", "pods", "po"),
     Kind("ConfigMap", "v1", "configmaps", "cm"),
+    Kind("Secret", "v1", "secrets", "secret"),
     Kind("Deployment", "apps/v1", "deployments", "deploy"),
     Kind("VirtualService", "networking.istio.io/v1", "virtualservices", "vs"),
     Kind("DestinationRule", "networking.istio.io/v1", "destinationrules", "dr"),

@@ -66,20 +66,14 @@ _DESTINATION_RULE = (
 _GATEWAY = (
     Unsupported(
         "servers[].port.protocol",
-        "use HTTP, HTTP2 or GRPC",
-        _values("HTTPS", "TLS", "TCP", "MONGO", "REDIS", "MYSQL", "GRPC-WEB"),
+        "use HTTP, HTTP2, GRPC, HTTPS or TLS",
+        _values("TCP", "MONGO", "REDIS", "MYSQL", "GRPC-WEB"),
     ),
     Unsupported("servers[].bind"),
     Unsupported("servers[].defaultEndpoint"),
-    *(
-        Unsupported(f"servers[].tls.{name}", "serve plain HTTP")
-        for name in (
-            "mode", "serverCertificate", "privateKey", "caCertificates", "caCrl", "credentialName", "credentialNames",
-            "caCertCredentialName", "tlsCertificates", "subjectAltNames", "verifyCertificateSpki",
-            "verifyCertificateHash", "minProtocolVersion", "maxProtocolVersion", "cipherSuites",
-        )
-    ),
-)  # fmt: skip
+    Unsupported("servers[].tls.mode", "use PASSTHROUGH", _values("AUTO_PASSTHROUGH")),
+    Unsupported("servers[].tls.tlsCertificates[].caCertificates", "name them once, in tls.caCertificates"),
+)
 
 _SERVICE_ENTRY = (
     Unsupported("resolution", "use DNS", _values("DYNAMIC_DNS")),

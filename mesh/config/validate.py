@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mesh.api.authorization_policy import AuthorizationPolicy
-from mesh.api.core import ConfigMap, Service
+from mesh.api.core import ConfigMap, Secret, Service
 from mesh.api.destination_rule import DestinationRule
 from mesh.api.gateway import Gateway
 from mesh.api.meshdrill import Fault
@@ -27,6 +27,7 @@ from mesh.config.rules.gateway import check_gateway
 from mesh.config.rules.kubernetes import check_deployment, check_metadata, check_pod, check_service
 from mesh.config.rules.peer_authentication import check_peer_authentication
 from mesh.config.rules.request_authentication import check_request_authentication
+from mesh.config.rules.secret import check_secret
 from mesh.config.rules.service_entry import check_service_entry
 from mesh.config.rules.virtual_service import check_virtual_service
 from mesh.config.support import unsupported_fields
@@ -40,6 +41,7 @@ _RULES: Mapping[type[Resource], Callable[[Any, Place], None]] = {
     AuthorizationPolicy: check_authorization_policy,
     RequestAuthentication: check_request_authentication,
     Service: check_service,
+    Secret: check_secret,
     Deployment: check_deployment,
     Pod: check_pod,
 }

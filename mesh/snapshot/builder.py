@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from mesh.api.authorization_policy import AuthorizationPolicy
-from mesh.api.core import ConfigMap
+from mesh.api.core import ConfigMap, Secret
 from mesh.api.destination_rule import DestinationRule
 from mesh.api.gateway import Gateway
 from mesh.api.mesh_config import MeshConfig
@@ -19,7 +19,7 @@ from mesh.api.virtual_service import VirtualService
 from mesh.config.mesh_config import holds_mesh_config, read_mesh_config
 from mesh.config.problems import ProblemList, Source
 from mesh.registry.changes import RegistryChange
-from mesh.snapshot import destination_rules, gateways, peer_authentication, scoped, virtual_services
+from mesh.snapshot import credentials, destination_rules, gateways, peer_authentication, scoped, virtual_services
 from mesh.snapshot.options import MeshOptions
 from mesh.snapshot.snapshot import MeshSnapshot
 
@@ -30,7 +30,7 @@ V = TypeVar("V")
 R = TypeVar("R", bound=Resource)
 
 _KINDS: Final[tuple[type[Resource], ...]] = (
-    VirtualService, DestinationRule, Gateway, PeerAuthentication, AuthorizationPolicy, RequestAuthentication,
+    VirtualService, DestinationRule, Gateway, PeerAuthentication, AuthorizationPolicy, RequestAuthentication, Secret,
 )  # fmt: skip
 
 
@@ -118,6 +118,7 @@ class SnapshotBuilder:
             request_authentication=scoped.index(self._of(RequestAuthentication), root)
             if RequestAuthentication in dirty
             else former.request_authentication,
+            credentials=credentials.index(self._of(Secret)) if Secret in dirty else former.credentials,
         )
         self._dirty = set()
         self._services_dirty = False

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from mesh.api.authorization_policy import AuthorizationPolicy
 from mesh.api.request_authentication import RequestAuthentication
 from mesh.registry.types import Endpoint, Service, Workload, WorkloadKey
+from mesh.snapshot.credentials import CredentialIndex
 from mesh.snapshot.destination_rules import DestinationRuleIndex
 from mesh.snapshot.gateways import GatewayIndex
 from mesh.snapshot.options import MeshOptions
@@ -34,6 +35,7 @@ class MeshSnapshot:
     peer_authentication: PeerAuthenticationIndex
     authorization: ScopedIndex[AuthorizationPolicy]
     request_authentication: ScopedIndex[RequestAuthentication]
+    credentials: CredentialIndex = field(default_factory=CredentialIndex)
     services: Mapping[str, Service] = field(default_factory=dict)
     workloads: Mapping[WorkloadKey, Workload] = field(default_factory=dict)
     endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)

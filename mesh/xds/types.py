@@ -1,4 +1,4 @@
-"""The four discovery types we serve, and how they depend on one another."""
+"""The five discovery types we serve, and how they depend on one another."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ class XdsType(Enum):
     EDS = "EDS"
     LDS = "LDS"
     RDS = "RDS"
+    SDS = "SDS"
 
     @property
     def url(self) -> str:
@@ -25,6 +26,7 @@ TYPE_URLS: Final = {
     XdsType.EDS: "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
     XdsType.LDS: "type.googleapis.com/envoy.config.listener.v3.Listener",
     XdsType.RDS: "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+    XdsType.SDS: "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
 }
 BY_URL: Final = {url: type_ for type_, url in TYPE_URLS.items()}
 """Type of each URL."""

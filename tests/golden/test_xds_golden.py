@@ -16,13 +16,13 @@ import pytest
 import yaml
 from google.protobuf.json_format import MessageToDict
 from xdskit import envoy, python_sidecar
-from xdskit.mesh import BOOKINFO, Mesh, assignments, clusters, listeners, objects, routes
+from xdskit.mesh import BOOKINFO, Mesh, assignments, clusters, listeners, objects, routes, secrets
 
 from mesh.xds.ads.catalog import ProxyConfig
 from mesh.xds.compile.proxy import Engine, Interception, Role
 
 CASES = sorted(path.parent for path in (Path(__file__).parent / "xds").glob("*/input.yaml"))
-TABLES = {"clusters": clusters, "endpoints": assignments, "listeners": listeners, "routes": routes}
+TABLES = {"clusters": clusters, "endpoints": assignments, "listeners": listeners, "routes": routes, "secrets": secrets}
 
 
 def compiled(case: Path, engine: Engine | None = None) -> tuple[ProxyConfig, dict[str, str]]:

@@ -46,7 +46,9 @@ def static_bootstrap(config: ProxyConfig) -> dict[str, Any]:
 
 def validate(config: ProxyConfig, folder: Path) -> str:
     """Envoy's complaint about a proxy's resources; empty when it accepts them all."""
-    Authority().write_secrets(folder / "secrets", "spiffe://cluster.local/ns/default/sa/test")
+    authority = Authority()
+    authority.write_secrets(folder / "secrets", "spiffe://cluster.local/ns/default/sa/test")
+    authority.write_pem(folder / "secrets")
     path = folder / "bootstrap.json"
     path.write_text(json.dumps(static_bootstrap(config)))
     done = subprocess.run(

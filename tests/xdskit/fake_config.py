@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import GenericSecret, Secret
 from google.protobuf.message import Message
 
 from mesh.xds.resource import Layer, Resource, ResourceSet, encode
 from mesh.xds.types import XdsType
 
-CDS, EDS, LDS, RDS = XdsType.CDS, XdsType.EDS, XdsType.LDS, XdsType.RDS
+CDS, EDS, LDS, RDS, SDS = XdsType.CDS, XdsType.EDS, XdsType.LDS, XdsType.RDS, XdsType.SDS
 
 
 def resource(type_: XdsType, name: str, content: str, wants: tuple[str, ...] = ()) -> Resource:
@@ -24,6 +26,7 @@ def resource(type_: XdsType, name: str, content: str, wants: tuple[str, ...] = (
         CDS: Cluster(name=name, alt_stat_name=content),
         EDS: ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(priority=len(content))]),
         LDS: Listener(name=name, stat_prefix=content),
+        SDS: Secret(name=name, generic_secret=GenericSecret(secret=DataSource(inline_string=content))),
         RDS: RouteConfiguration(name=name, response_headers_to_remove=[content]),
     }
     return encode(type_, name, messages[type_], wants)
@@ -40,6 +43,7 @@ class FakeConfig:
     r: Mapping[str, str] = field(default_factory=lambda: {"r": "1"})
 
     on_demand: bool = False
+    s: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def clusters(self) -> ResourceSet:
@@ -54,6 +58,13 @@ class FakeConfig:
 
     def no_endpoints(self, cluster: str) -> Resource:
         return resource(EDS, cluster, "none")
+
+    @property
+    def secret_names(self) -> frozenset[str]:
+        return frozenset(self.s)
+
+    def secrets(self, name: str) -> Resource | None:
+        return resource(SDS, name, self.s[name]) if name in self.s else None
 
     def routes(self, name: str) -> Resource | None:
         return resource(RDS, name, self.r[name]) if name in self.r else None

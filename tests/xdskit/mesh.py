@@ -9,6 +9,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
@@ -25,9 +26,8 @@ from mesh.xds.compile.proxy import Engine, Interception, Proxy, Role
 from mesh.xds.resource import Resource
 
 BOOKINFO = Path(__file__).parents[1] / "golden" / "xds" / "bookinfo.yaml"
-_MESSAGES = {
-    message.DESCRIPTOR.full_name: message for message in (Cluster, ClusterLoadAssignment, Listener, RouteConfiguration)
-}
+_TYPES = (Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, Secret)
+_MESSAGES = {message.DESCRIPTOR.full_name: message for message in _TYPES}
 
 
 def objects(*texts: str) -> list[ApiResource]:
@@ -101,7 +101,7 @@ class Mesh:
 
 
 def unpacked(wrapped: Any) -> Message:
-    """The message in an Any of one of our four types."""
+    """The message in an Any of one of our types."""
     message = _MESSAGES[wrapped.TypeName()]()
     assert wrapped.Unpack(message)
     return message
@@ -132,4 +132,10 @@ def assignments(config: ProxyConfig) -> dict[str, ClusterLoadAssignment]:
     """All that the proxy's clusters ask for."""
     names = [name for resource in config.clusters for name in resource.wants]
     found = {name: config.endpoints(name) for name in names}
+    return {name: decode(resource) for name, resource in found.items() if resource is not None}
+
+
+def secrets(config: ProxyConfig) -> dict[str, Secret]:
+    """All that the proxy's listeners ask for."""
+    found = {name: config.secrets(name) for name in config.secret_names}
     return {name: decode(resource) for name, resource in found.items() if resource is not None}

@@ -52,6 +52,13 @@ class Authority:
             secret = {"@type": _SECRET, "name": name, **body}
             (folder / f"{name}.json").write_text(json.dumps({"resources": [secret]}))
 
+    def write_pem(self, folder: Path) -> None:
+        """A server's files for `a.example.com`, by the names that Kubernetes gives them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        key, chain = self.issue(x509.DNSName("a.example.com"))
+        for name, content in (("tls.crt", chain), ("tls.key", key), ("ca.crt", self.root)):
+            (folder / name).write_bytes(content)
+
     def write_files(self, folder: Path, identity: str) -> None:
         """The files that the agent writes for gRPC."""
         folder.mkdir(parents=True, exist_ok=True)

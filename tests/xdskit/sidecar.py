@@ -46,7 +46,9 @@ class Captured:
     ads_host: str
 
 
-def bootstrap(pod: str, address: str, ads_port: int, api_type: str, captured: Captured | None = None) -> dict[str, Any]:
+def bootstrap(
+    pod: str, address: str, ads_port: int, api_type: str, captured: Captured | None = None, *, role: str = "sidecar"
+) -> dict[str, Any]:
     secrets = {"watched_directory": {"path": "secrets"}}
     tls = {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
@@ -67,7 +69,7 @@ def bootstrap(pod: str, address: str, ads_port: int, api_type: str, captured: Ca
     ads = {"ads": {}, "resource_api_version": "V3"}
     return {
         "node": {
-            "id": f"sidecar~{address}~{pod}.default~default.svc.cluster.local",
+            "id": f"{role}~{address}~{pod}.default~default.svc.cluster.local",
             "cluster": f"{pod}.default",
             "metadata": {"INTERCEPTION_MODE": "REDIRECT" if captured else "NONE"},
         },
@@ -115,10 +117,13 @@ async def sidecar(
     ads_port: int,
     api_type: str = "GRPC",
     captured: Captured | None = None,
+    role: str = "sidecar",
 ) -> AsyncIterator[Path]:
     """Runs in `folder` until the block ends; gives the file that it logs to."""
     authority.write_secrets(folder / "secrets", f"spiffe://cluster.local/ns/default/sa/{account}")
-    (folder / "bootstrap.json").write_text(json.dumps(bootstrap(pod, address, ads_port, api_type, captured)))
+    document = bootstrap(pod, address, ads_port, api_type, captured, role=role)
+    document["node"]["metadata"]["ENGINE"] = engine  # Envoy is not sent the filters that it does not know
+    (folder / "bootstrap.json").write_text(json.dumps(document))
     log = folder / "proxy.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from mesh.config.analyze.credentials import gateway_credentials
 from mesh.config.analyze.hosts import (
     conflicting_gateways,
     duplicate_certificates,
@@ -34,6 +35,7 @@ ANALYZERS: tuple[Callable[[View], Iterator[Message]], ...] = (
     delegate_references,
     gateway_references,
     gateway_selectors,
+    gateway_credentials,
     destination_hosts,
     destination_rule_hosts,
     subset_selections,

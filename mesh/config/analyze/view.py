@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Generic, TypeVar
 
 from mesh.api.authorization_policy import AuthorizationPolicy
-from mesh.api.core import Service
+from mesh.api.core import Secret, Service
 from mesh.api.destination_rule import DestinationRule, Subset
 from mesh.api.gateway import Gateway
 from mesh.api.meta import Resource
@@ -94,6 +94,11 @@ class View:
     def services(self) -> Mapping[str, Of[Service]]:
         """By full host name."""
         return {full_host(found.resource.name, found.resource.namespace): found for found in self._of(Service)}
+
+    @cached_property
+    def secrets(self) -> frozenset[tuple[str, str]]:
+        """Namespace and name of each."""
+        return frozenset((own.resource.namespace, own.resource.name) for own in self._of(Secret))
 
     @cached_property
     def outside_hosts(self) -> frozenset[str]:

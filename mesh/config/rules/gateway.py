@@ -32,6 +32,8 @@ def _check_server(server: Server, at: Place) -> None:
         at.refuse("must have at least one host")
     for index, host in enumerate(server.hosts):
         _check_host(host, at / "hosts" / index)
+    if server.tls is not None and not server.tls.https_redirect:
+        _check_server_names(server.hosts, at / "hosts")
     if server.bind and not is_address(server.bind):
         (at / "bind").refuse(f'"{server.bind}" is not an IP address')
     _check_tls(server.tls, at / "tls")
@@ -48,6 +50,13 @@ def _check_host(host: str, at: Place) -> None:
         at.refuse(f'"{namespace}" is not a namespace, "." or "*"')
     if not is_address(name):
         check_host(name, at)
+
+
+def _check_server_names(hosts: tuple[str, ...], at: Place) -> None:
+    for index, host in enumerate(hosts):
+        name = host.rpartition("/")[2]
+        if name.startswith("*") and name != "*" and not name.startswith("*."):
+            (at / index).refuse(f'"{name}": TLS knows wildcards of whole labels alone, such as *.example.com')
 
 
 def _check_port(port: Port, at: Place) -> None:

@@ -14,7 +14,7 @@ from mesh.xds.ads.encoding import encoded_host, same_or_new
 from mesh.xds.ads.grpc_config import GrpcConfig
 from mesh.xds.ads.memo import Memo
 from mesh.xds.ads.touched import Touched
-from mesh.xds.compile import clusters, gateway, jwt, names
+from mesh.xds.compile import clusters, gateway, gateway_servers, jwt, names
 from mesh.xds.compile.destinations import Destinations, hashing_rules
 from mesh.xds.compile.endpoints import nothing
 from mesh.xds.compile.guard import guard_of
@@ -56,7 +56,7 @@ class _Namespace:
 class _Own:
     """What a proxy has to itself, and what of the snapshot it was made from.
 
-    `clusters` are its inbound ones, and those that only capturing proxies have.
+    `clusters` are its inbound ones, and those that only capturing proxies have; `secrets` a gateway's, by name.
     """
 
     generation: int
@@ -66,6 +66,7 @@ class _Own:
     listeners: ResourceSet
     gateways: tuple[gateway.GatewayPort, ...]
     captures: bool
+    secrets: Mapping[str, Resource]
 
 
 class ProxyConfig:
@@ -102,9 +103,17 @@ class ProxyConfig:
         if name == names.HTTP_PROXY and self._sight.role is Role.SIDECAR:
             return self._catalog.http_proxy_routes(self._sight)
         for port in self._own.gateways:
-            if name == names.gateway_routes(port.bound):
-                return self._catalog.gateway_routes(port)
+            if servers := port.routed.get(name):
+                return self._catalog.gateway_routes(port, name, servers)
         return None
+
+    @property
+    def secret_names(self) -> frozenset[str]:
+        return frozenset(self._own.secrets)
+
+    def secrets(self, name: str) -> Resource | None:
+        """Keys for a gateway of the Secret's own namespace, which a Gateway that selects it names; nobody else's."""
+        return self._own.secrets.get(name)
 
 
 class Catalog:
@@ -183,20 +192,21 @@ class Catalog:
         """A route configuration of capturing sidecars; None if there is none of that name."""
         return self._captured.routes(self.snapshot, sight, name)
 
-    def gateway_routes(self, port: gateway.GatewayPort) -> Resource:
-        name = names.gateway_routes(port.bound)
+    def gateway_routes(
+        self, port: gateway.GatewayPort, name: str, servers: tuple[gateway_servers.BoundServer, ...]
+    ) -> Resource:
         services = self.snapshot.services
-        hosts = {host for server in port.servers for bound in server.virtual_services for host in bound.destinations}
+        hosts = {host for server in servers for bound in server.virtual_services for host in bound.destinations}
         known = {host: services[host] for host in sorted(hosts) if host in services}
-        namespace = port.servers[0].gateway.namespace
+        namespace = servers[0].gateway.namespace
         destinations = Destinations(
             known, dict(hashing_rules(known.values(), self.snapshot.destination_rules, namespace))
         )
 
         def compile_routes() -> Resource:
-            return encode(XdsType.RDS, name, gateway.gateway_route_configuration(port, destinations))
+            return encode(XdsType.RDS, name, gateway.gateway_route_configuration(name, servers, port, destinations))
 
-        key = "RDS", tuple(server.gateway_name for server in port.servers), port.bound
+        key = "RDS", name, tuple(server.gateway_name for server in servers), port.bound
         return self.compiled.get(key, (port, destinations), compile_routes)
 
     def _touched_clusters(self, former: MeshSnapshot) -> frozenset[str]:
@@ -291,7 +301,13 @@ class Catalog:
             ),
             gateways=gateways,
             captures=proxy.captures,
+            secrets=self._secrets(workload.namespace, gateways),
         )
+
+    def _secrets(self, namespace: str, ports: Iterable[gateway.GatewayPort]) -> Mapping[str, Resource]:
+        chains = [chain for port in ports for chain in port.tls]
+        found = gateway_servers.secrets(chains, self.snapshot.credentials, namespace)
+        return {own.name: encode(XdsType.SDS, own.name, own) for own in found}
 
     def _tcp_ports_of(self, sight: Sight) -> tuple[TcpPort, ...]:
         if sight not in self._tcp_ports:

@@ -37,6 +37,7 @@ class GrpcConfig:
     """Good until the catalog shows another snapshot, as `ProxyConfig` is."""
 
     on_demand = True
+    secret_names: frozenset[str] = frozenset()
 
     def __init__(self, catalog: Catalog, sight: Sight, caller: Caller) -> None:
         self._catalog = catalog
@@ -72,6 +73,10 @@ class GrpcConfig:
         return self._catalog.compiled.get(
             ("gRPC RDS", name, source, part.at), part, lambda: encode(XdsType.RDS, name, grpc_client.routes(name, part))
         )
+
+    def secrets(self, name: str) -> Resource | None:
+        """gRPC has certificates from files."""
+        return None
 
     def _listener(self, target: str) -> Resource | None:
         """Of a channel's target: a service's name, whole or as short as HTTP clients may say it, and a port."""

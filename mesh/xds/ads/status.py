@@ -73,7 +73,9 @@ class SyncResult:
 
 
 def type_statuses(stream: Stream) -> tuple[TypeStatus, ...]:
-    return tuple(_type_status(type_, own) for type_, own in stream.subscriptions.items())
+    """Secrets are told of where a proxy asks for any: most have their own from their agent."""
+    found = stream.subscriptions.items()
+    return tuple(_type_status(type_, own) for type_, own in found if own.asked or type_ is not XdsType.SDS)
 
 
 def rejections(proxy: str, stream: Stream, version: int) -> Iterable[Rejection]:

@@ -28,7 +28,8 @@ _NOTHING = ""  # the version of what there is not
 class Config(Protocol):
     """What a proxy is to have; `mesh.xds.ads.catalog.ProxyConfig` is one.
 
-    `on_demand`: that it need not ask for clusters or listeners at all.
+    `on_demand`: that it need not ask for clusters or listeners at all. `secret_names` are those that its listeners ask
+    for.
     """
 
     @property
@@ -42,6 +43,9 @@ class Config(Protocol):
     def endpoints(self, cluster: str) -> Resource | None: ...
     def no_endpoints(self, cluster: str) -> Resource: ...
     def routes(self, name: str) -> Resource | None: ...
+    @property
+    def secret_names(self) -> frozenset[str]: ...
+    def secrets(self, name: str) -> Resource | None: ...
 
 
 class Stream(ABC):
@@ -56,14 +60,16 @@ class Stream(ABC):
         self._config = config
         self._clusters, self._listeners = SetSubscription(type=XdsType.CDS), SetSubscription(type=XdsType.LDS)
         self._endpoints, self._routes = NamedSubscription(), NamedSubscription()
+        self._secrets = NamedSubscription()
         self._nonces = 0
         self.sets = {XdsType.CDS: self._clusters, XdsType.LDS: self._listeners}
-        self.named = {XdsType.EDS: self._endpoints, XdsType.RDS: self._routes}
+        self.named = {XdsType.EDS: self._endpoints, XdsType.RDS: self._routes, XdsType.SDS: self._secrets}
         self.subscriptions: dict[XdsType, Subscription] = {
             XdsType.CDS: self._clusters,
             XdsType.EDS: self._endpoints,
             XdsType.LDS: self._listeners,
             XdsType.RDS: self._routes,
+            XdsType.SDS: self._secrets,
         }
         self.synced_version = 0
         self.is_settled = False
@@ -97,6 +103,7 @@ class Stream(ABC):
         self._endpoints.touch(touched.endpoints)
         if touched.routes:
             self._routes.touch(None)
+            self._secrets.touch(None)
 
     def request(self, request: Any, now: datetime) -> XdsType | None:
         """Take in a subscription, an ACK or a NACK. Returns the type that was refused, if one was."""
@@ -114,7 +121,12 @@ class Stream(ABC):
         return response
 
     def _next(self) -> tuple[XdsType, bytes] | None:
-        """Down the order of dependence; each step is reached only when those before it have nothing to send."""
+        """Down the order of dependence; each step is reached only when those before it have nothing to send.
+
+        Secrets depend on nothing, and all that asks for one waits for it.
+        """
+        if found := self._named_response(XdsType.SDS, self._secrets, self._config.secrets):
+            return found
         clusters = self._clusters.narrowed(self._config.clusters)
         if found := self._set_response(XdsType.CDS, self._clusters, self._beside_old(clusters)):
             return found
@@ -198,6 +210,7 @@ class Stream(ABC):
             all(own.has(target) or (self._config.on_demand and not own.asked) for own, target in self._targets())
             and _ready(self._clusters, self._endpoints)
             and _ready(self._listeners, self._routes)
+            and self._config.secret_names <= self._secrets.names
         )
 
     def _nonce(self) -> str:

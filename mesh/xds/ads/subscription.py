@@ -164,7 +164,7 @@ class SetSubscription(Subscription):
 
 @dataclass(slots=True)
 class NamedSubscription(Subscription):
-    """EDS and RDS: responses hold some of the names asked for, and what they leave out stays.
+    """EDS, RDS and SDS: responses hold some of the names asked for, and what they leave out stays.
 
     `sent` are versions by name. `stale` are names that may differ from what was sent; None means all of them.
     `refused` are versions by name that the proxy refused and that were not replaced since. `awaited` are names that the

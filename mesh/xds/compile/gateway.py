@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from envoy.config.core.v3.base_pb2 import OUTBOUND
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
@@ -12,47 +11,30 @@ from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
 from envoy.config.route.v3 import route_components_pb2 as rc
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from mesh.api.gateway import Gateway, Server
 from mesh.registry.types import Workload
 from mesh.snapshot.order import host_matches, hosts_overlap
 from mesh.snapshot.snapshot import MeshSnapshot
 from mesh.snapshot.virtual_services import BoundVirtualService
 from mesh.xds.compile import names
-from mesh.xds.compile.destinations import Destinations
+from mesh.xds.compile.destinations import Destinations, hashing_rules
 from mesh.xds.compile.filters import SOURCE, http_filter
+from mesh.xds.compile.gateway_servers import BoundServer, TlsChain, tls_chains, tls_filter_chain
 from mesh.xds.compile.guard import NO_GUARD, Guard, guard_of
-from mesh.xds.compile.matching import Listening, is_catch_all
+from mesh.xds.compile.inbound import tls_inspector
+from mesh.xds.compile.matching import is_catch_all
 from mesh.xds.compile.messages import address
 from mesh.xds.compile.ports import host_addresses, port_aliases
 from mesh.xds.compile.proxy import Engine
 from mesh.xds.compile.routes import virtual_service_routes
 from mesh.xds.compile.virtual_hosts import route_configuration
 
-_HTTP: Final = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB"})
-
-
-@dataclass(frozen=True, slots=True)
-class BoundServer:
-    """A Gateway's server and the VirtualServices bound to that Gateway, oldest first."""
-
-    gateway: Gateway
-    server: Server
-    virtual_services: tuple[BoundVirtualService, ...]
-
-    @property
-    def gateway_name(self) -> str:
-        return f"{self.gateway.namespace}/{self.gateway.name}"
-
-    @property
-    def redirects(self) -> bool:
-        return self.server.tls is not None and self.server.tls.https_redirect
-
 
 @dataclass(frozen=True, slots=True)
 class GatewayPort:
-    """All HTTP servers on one port. `number` is the Gateway's, `bound` the container's; `hosts` are `hostPort`s.
+    """All servers on one port, with TLS or without. `number` is the Gateway's, `bound` the container's.
 
-    `guard` are the policies of the gateway's own workload.
+    `servers` are those of plain HTTP, `tls` the chains of the others; of both kinds the oldest one's is there. `hosts`
+    are `hostPort`s, `guard` the policies of the gateway's own workload.
     """
 
     number: int
@@ -60,6 +42,13 @@ class GatewayPort:
     servers: tuple[BoundServer, ...]
     hosts: tuple[tuple[str, int], ...]
     guard: Guard = NO_GUARD
+    tls: tuple[TlsChain, ...] = ()
+
+    @property
+    def routed(self) -> Mapping[str, tuple[BoundServer, ...]]:
+        """The servers of each route configuration, by its name."""
+        plain = {names.gateway_routes(self.bound): self.servers} if self.servers else {}
+        return plain | {chain.routes: (chain.server,) for chain in self.tls if chain.routes}
 
 
 @dataclass(slots=True)
@@ -69,43 +58,56 @@ class _Host:
 
 
 def gateway_ports(snapshot: MeshSnapshot, workload: Workload) -> tuple[GatewayPort, ...]:
-    """The ports that the workload's Gateways open. Servers of one port merge; only HTTP ones are compiled."""
+    """The ports that the workload's Gateways open. Servers of one port merge."""
     by_number: dict[int, list[BoundServer]] = {}
     for gateway in snapshot.gateways.of(workload):
         bound = snapshot.virtual_services.by_gateway.get(f"{gateway.namespace}/{gateway.name}", ())
         for server in gateway.spec.servers:
-            if server.port is not None and server.port.protocol.upper() in _HTTP:
+            if server.port is not None:
                 by_number.setdefault(server.port.number, []).append(BoundServer(gateway, server, bound))
-    return tuple(_gateway_port(snapshot, workload, number, own) for number, own in sorted(by_number.items()))
+    found = (_gateway_port(snapshot, workload, number, own) for number, own in sorted(by_number.items()))
+    return tuple(port for port in found if port.routed or port.tls)
 
 
-def gateway_listener(name: str, host: str, port: GatewayPort, engine: Engine) -> Listener:
+def gateway_listener(name: str, host: str, port: GatewayPort, engine: Engine, trust_domain: str) -> Listener:
     """`0.0.0.0_<port>` by Istio's name, bound to the pod's address `host` and the node's."""
-    routes = names.gateway_routes(port.bound)
-    guards = list(port.guard.http_filters(port_aliases(port.bound, port.hosts)))
     return Listener(
         name=name,
         address=address(host, port.bound),
         additional_addresses=[AdditionalAddress(address=address(*extra)) for extra in port.hosts],
         traffic_direction=OUTBOUND,
-        filter_chains=[FilterChain(filters=[http_filter(f"outbound_{name}", engine, SOURCE, routes, guards)])],
+        listener_filters=[tls_inspector()] if port.tls else [],
+        filter_chains=list(_filter_chains(f"outbound_{name}", port, engine, trust_domain)),
     )
 
 
-def gateway_route_configuration(port: GatewayPort, destinations: Destinations) -> RouteConfiguration:
+def _filter_chains(prefix: str, port: GatewayPort, engine: Engine, trust_domain: str) -> Iterator[FilterChain]:
+    aliases = port_aliases(port.bound, port.hosts)
+    guards = list(port.guard.http_filters(aliases))
+    if port.servers:
+        routes = names.gateway_routes(port.bound)
+        yield FilterChain(filters=[http_filter(prefix, engine, SOURCE, routes, guards)])
+    network_guards = list(port.guard.network_filters(aliases)) if port.tls else []
+    for chain in port.tls:
+        yield tls_filter_chain(chain, prefix, engine, trust_domain, guards=guards, network_guards=network_guards)
+
+
+def gateway_route_configuration(
+    name: str, servers: Iterable[BoundServer], port: GatewayPort, destinations: Destinations
+) -> RouteConfiguration:
     """A virtual host for each host that servers and VirtualServices share.
 
     Routes for one host are appended, oldest VirtualService first, those that match everything last.
     """
     hosts: dict[str, _Host] = {}
-    for bound in port.servers:
+    for bound in servers:
         for virtual_service in bound.virtual_services:
             _add_routes(hosts, bound, virtual_service, port, destinations)
         if bound.redirects:
             for host in bound.server.hosts:
                 hosts.setdefault(host.rpartition("/")[2], _Host()).redirects = True
-    virtual_hosts = [_virtual_host(name, host, port) for name, host in sorted(hosts.items())]
-    return route_configuration(names.gateway_routes(port.bound), virtual_hosts)
+    virtual_hosts = [_virtual_host(own, host, port) for own, host in sorted(hosts.items())]
+    return route_configuration(name, virtual_hosts)
 
 
 def _gateway_port(snapshot: MeshSnapshot, workload: Workload, number: int, servers: list[BoundServer]) -> GatewayPort:
@@ -117,7 +119,31 @@ def _gateway_port(snapshot: MeshSnapshot, workload: Workload, number: int, serve
         if port.number == number
     )
     bound = next((target for target in targets if target is not None), number)
-    return GatewayPort(number, bound, tuple(servers), host_addresses(workload, bound), guard_of(snapshot, workload))
+    is_plain = servers[0].is_plain
+    own = [server for server in servers if server.is_plain is is_plain]
+    return GatewayPort(
+        number,
+        bound,
+        tuple(own) if is_plain else (),
+        host_addresses(workload, bound),
+        guard_of(snapshot, workload),
+        () if is_plain else _tls_chains(snapshot, workload, number, own),
+    )
+
+
+def _tls_chains(
+    snapshot: MeshSnapshot, workload: Workload, number: int, servers: list[BoundServer]
+) -> tuple[TlsChain, ...]:
+    known = {
+        host: snapshot.services[host]
+        for server in servers
+        for bound in server.virtual_services
+        for host in bound.destinations
+        if host in snapshot.services
+    }
+    hashing = dict(hashing_rules(known.values(), snapshot.destination_rules, workload.namespace))
+    destinations = Destinations(known, hashing)
+    return tuple(tls_chains(servers, number, snapshot.credentials, workload.namespace, destinations))
 
 
 def _add_routes(
@@ -127,7 +153,7 @@ def _add_routes(
     port: GatewayPort,
     destinations: Destinations,
 ) -> None:
-    at = Listening(port.number, frozenset({bound.gateway_name}), bound.gateway.namespace, frozenset())
+    at = bound.listening(port.number)
     shared = list(_shared_hosts(bound, virtual_service))
     routes = virtual_service_routes(virtual_service, at, destinations) if shared else []
     for name in shared:
@@ -138,21 +164,13 @@ def _add_routes(
 
 def _shared_hosts(bound: BoundServer, virtual_service: BoundVirtualService) -> Iterator[str]:
     """Hosts of the VirtualService that the server lets in; of two overlapping patterns the narrower one."""
-    patterns = list(_server_hosts(bound, virtual_service.namespace))
+    patterns = list(bound.hosts_for(virtual_service.namespace))
     for host in virtual_service.hosts:
         overlapping = [pattern for pattern in patterns if hosts_overlap(pattern, host)]
         if any(host_matches(pattern, host) for pattern in overlapping):
             yield host
         else:
             yield from overlapping
-
-
-def _server_hosts(bound: BoundServer, namespace: str) -> Iterator[str]:
-    """The server's hosts for VirtualServices of a namespace: `ns/host`, `*/host`, `./host` or just `host`."""
-    for entry in bound.server.hosts:
-        scope, _, host = entry.rpartition("/")
-        if scope in ("", "*", namespace) or (scope == "." and namespace == bound.gateway.namespace):
-            yield host
 
 
 def _virtual_host(name: str, host: _Host, port: GatewayPort) -> rc.VirtualHost:

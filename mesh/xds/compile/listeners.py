@@ -81,7 +81,7 @@ class ListenerPart:
             case HttpProxyPort():
                 return (names.HTTP_PROXY,)
             case GatewayPort():
-                return (names.gateway_routes(self.port.bound),)
+                return tuple(self.port.routed)
             case CapturedHttp():
                 return (str(self.port.number),)
             case CapturedTcp(routes=routes) if routes:
@@ -96,7 +96,7 @@ class ListenerPart:
             case TcpPort():
                 return tcp_listener(self.name, self.address, self.port, self.engine)
             case GatewayPort():
-                return gateway_listener(self.name, self.address, self.port, self.engine)
+                return gateway_listener(self.name, self.address, self.port, self.engine, self.trust_domain)
             case HttpProxyPort():
                 return http_proxy_listener(self.name, self.address, self.engine)
             case VirtualInbound():

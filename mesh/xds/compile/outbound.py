@@ -95,8 +95,22 @@ def tcp_port(
     """
     namespace = bound.namespace if bound is not None else service.namespace
     entries = _route(bound, at) or (RouteDestination(destination=Destination(host=service.host)),)
-    named = [(found, _hop(route.route, namespace, at, destinations)) for found, route in _tls_routes(bound, at)]
-    return TcpPort(service, number, _hop(entries, namespace, at, destinations), tuple(named))
+    named = tuple(tls_hops(bound, at, destinations)) if bound is not None else ()
+    return TcpPort(service, number, _hop(entries, namespace, at, destinations), named)
+
+
+def tls_hops(
+    bound: BoundVirtualService, at: Listening, destinations: Destinations
+) -> Iterator[tuple[tuple[str, ...], Hop]]:
+    """Where the `tls` routes that apply there lead, with their server names."""
+    for found, route in _tls_routes(bound, at):
+        yield found, _hop(route.route, bound.namespace, at, destinations)
+
+
+def tcp_hop(bound: BoundVirtualService, at: Listening, destinations: Destinations) -> Hop | None:
+    """Where the first `tcp` route that applies there leads; None if none does."""
+    entries = _route(bound, at)
+    return _hop(entries, bound.namespace, at, destinations) if entries else None
 
 
 def _hop(entries: Sequence[RouteDestination], namespace: str, at: Listening, destinations: Destinations) -> Hop:
@@ -116,11 +130,9 @@ def _route(bound: BoundVirtualService | None, at: Listening) -> tuple[RouteDesti
     return ()
 
 
-def _tls_routes(bound: BoundVirtualService | None, at: Listening) -> Iterator[tuple[tuple[str, ...], TLSRoute]]:
+def _tls_routes(bound: BoundVirtualService, at: Listening) -> Iterator[tuple[tuple[str, ...], TLSRoute]]:
     """Those that apply there, with their server names. The first route of a name counts; Envoy refuses a second."""
     seen: set[str] = set()
-    if bound is None:
-        return
     for route in bound.source.spec.tls:
         asked = (name for own in route.match if applies(own, at, bound.namespace) for name in own.sni_hosts)
         found = tuple(name for name in dict.fromkeys(asked) if name not in seen)

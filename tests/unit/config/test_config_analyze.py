@@ -99,6 +99,7 @@ def service(spec: str, name: str = "x") -> str:
     return f"apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {spec}\n"
 
 
+CREDENTIAL = "apiVersion: v1\nkind: Secret\nmetadata: {name: cert}\nstringData: {cert: -----BEGIN A-----}\n"
 TO_REVIEWS = "{destination: {host: reviews}}"
 SERVER = '{port: {number: 8080, name: http, protocol: HTTP}, hosts: ["*"]'
 INGRESS = "{istio: ingressgateway}"
@@ -270,8 +271,22 @@ CASES = {
             "Gateway default/bookinfo",
         ),
     ),
+    "credential that is not there": Case(
+        gateway(
+            "{selector: {app: reviews}, servers: [{port: {number: 8443, name: https, protocol: HTTPS}, "
+            "hosts: [a.com], tls: {mode: SIMPLE, credentialName: cert}}]}"
+        ),
+        (
+            "Warning [IST0162] (Gateway default/x f.yaml:4) The gateway is listening on a target port (port 8443) "
+            "that is not defined in the Service associated with its workload instances",
+            'Error [IST0101] (Gateway default/x f.yaml:4) Referenced credentialName not found: "cert" '
+            "(no Secret of that name in default)",
+        ),
+    ),
     "certificate in two gateways": Case(
-        "---\n".join(
+        CREDENTIAL
+        + "---\n"
+        + "---\n".join(
             gateway(
                 f"{{selector: {INGRESS}, servers: [{{port: {{number: 8443, name: https, protocol: HTTPS}}, "
                 f"hosts: [{name}.com], tls: {{mode: SIMPLE, credentialName: cert}}}}]}}",
@@ -282,7 +297,7 @@ CASES = {
         tuple(
             f"Warning [IST0138] (Gateway default/{name} f.yaml:{line}) Duplicate certificate in multiple gateways "
             "[default/x, default/y] may cause 404s if clients re-use HTTP2 connections"
-            for name, line in (("x", 4), ("y", 9))
+            for name, line in (("x", 9), ("y", 14))
         ),
     ),
     "subsets that the ingress goes around": Case(

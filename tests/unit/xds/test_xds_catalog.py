@@ -38,6 +38,27 @@ spec:
   - {route: [{destination: {host: reviews}}]}
 """
 
+TLS_GATEWAY = """
+apiVersion: v1
+kind: Secret
+metadata: {name: edge, namespace: istio-system}
+stringData: {cert: chain, key: first}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: other, namespace: istio-system}
+stringData: {cert: chain, key: other}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - {port: {number: 8443, name: https, protocol: HTTPS}, hosts: ["*"], tls: {mode: SIMPLE, credentialName: edge}}
+"""
+INGRESS = "ingress-9a9b-aaaaa"
+
 
 @pytest.fixture
 def mesh() -> Mesh:
@@ -61,6 +82,41 @@ def test_the_gateway_shares_cluster_bytes_across_namespaces(mesh: Mesh) -> None:
     here = {own.name: own for own in mesh.config(PRODUCTPAGE).clusters}
     there = {own.name: own for own in mesh.config("ingress-9a9b-aaaaa", "istio-system", Role.ROUTER).clusters}
     assert here[REVIEWS] is there[REVIEWS]
+
+
+def test_keys_are_for_the_gateway_that_a_gateway_selects_and_for_nobody_else(mesh: Mesh) -> None:
+    """Whatever a proxy says that it is: the control plane knows its pod's labels and namespace."""
+    mesh.change(objects(TLS_GATEWAY))
+    assert mesh.config(INGRESS, "istio-system", Role.ROUTER).secret_names == {"kubernetes://edge"}
+    assert mesh.config(INGRESS, "istio-system", Role.ROUTER).secrets("kubernetes://other") is None
+    for role in Role:
+        config = mesh.config(PRODUCTPAGE, role=role)
+        assert config.secret_names == frozenset()
+        assert config.secrets("kubernetes://edge") is None
+
+
+def test_a_gateway_has_keys_of_its_own_namespace_alone(mesh: Mesh) -> None:
+    mesh.change(objects(TLS_GATEWAY.replace("namespace: istio-system", "namespace: default")))
+    config = mesh.config(INGRESS, "istio-system", Role.ROUTER)
+    assert config.secret_names == frozenset()
+    assert "0.0.0.0_8443" not in listeners(config)
+
+
+def test_a_renewed_key_leaves_listeners_as_they_are(mesh: Mesh) -> None:
+    mesh.change(objects(TLS_GATEWAY))
+    before = mesh.config(INGRESS, "istio-system", Role.ROUTER)
+    mesh.change(objects(TLS_GATEWAY.replace("key: first", "key: second")))
+    after = mesh.config(INGRESS, "istio-system", Role.ROUTER)
+    assert after.listeners.version == before.listeners.version
+    assert after.secrets("kubernetes://edge") != before.secrets("kubernetes://edge")
+
+
+def test_keys_are_not_printed(mesh: Mesh) -> None:
+    mesh.change(objects(TLS_GATEWAY))
+    snapshot = mesh.catalog.snapshot
+    pair = snapshot.credentials.pair("istio-system", "edge")
+    shown = f"{snapshot} {pair} {objects(TLS_GATEWAY)} {mesh.config(INGRESS, 'istio-system', Role.ROUTER).secrets}"
+    assert "first" not in shown
 
 
 def test_source_labels_part_routes_of_those_they_tell_apart(mesh: Mesh) -> None:

@@ -55,6 +55,11 @@ metadata: {name: away, labels: {app: reviews, version: v1, istio-locality: away.
 spec: {containers: [{name: a}]}
 status: {phase: Running, podIP: 127.64.9.4, conditions: [{type: Ready, status: "True"}]}
 ---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys, namespace: istio-system}
+stringData: {cert: a, key: b, cacert: c}
+---
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: edge}
@@ -113,7 +118,13 @@ GATEWAY = """
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: base}
-spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 8081, name: http, protocol: HTTP}, hosts: ["*"]}]}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - {port: {number: 8081, name: http, protocol: HTTP}, hosts: ["*"]}
+  - port: {number: 8443, name: https, protocol: HTTPS}
+    hosts: ["*"]
+    tls: {mode: MUTUAL, serverCertificate: /a, privateKey: /b, caCertificates: /c}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -155,6 +166,7 @@ BASES = {
     "AuthorizationPolicy": AUTHORIZATION_POLICY,
     "RequestAuthentication": REQUEST_AUTHENTICATION,
 }
+FILES = {"serverCertificate": "/other", "privateKey": "/other"}
 TEXTS = ("principals", "requestPrincipals", "namespaces")
 
 
@@ -324,6 +336,22 @@ CASES: dict[str, list[tuple[str, Any]]] = {
         ("servers.0.port.number", 8082),
         ("servers.0.hosts", ["other"]),
         ("servers.0.tls", {"httpsRedirect": True}),
+        ("servers.1.port.protocol", "TLS"),
+        ("servers.1.tls.mode", "OPTIONAL_MUTUAL"),
+        *(
+            (f"servers.1.tls.{name}", "/other")
+            for name in ("serverCertificate", "privateKey", "caCertificates", "caCrl")
+        ),
+        ("servers.1.tls.subjectAltNames", ["a.com"]),
+        ("servers.1.tls.verifyCertificateSpki", ["YQ=="]),
+        ("servers.1.tls.verifyCertificateHash", ["a"]),
+        ("servers.1.tls.minProtocolVersion", "TLSV1_3"),
+        ("servers.1.tls.maxProtocolVersion", "TLSV1_2"),
+        ("servers.1.tls.cipherSuites", ["ECDHE-RSA-AES128-GCM-SHA256"]),
+        ("servers.1.tls.caCertCredentialName", "keys"),
+        ("servers.1.tls", {"mode": "SIMPLE", "credentialName": "keys"}),
+        ("servers.1.tls", {"mode": "SIMPLE", "credentialNames": ["keys"]}),
+        ("servers.1.tls", {"mode": "MUTUAL", "caCertificates": "/c", "tlsCertificates": [FILES]}),
     ],
     "PeerAuthentication": [
         ("selector.matchLabels", {"app": "ratings"}),
@@ -366,10 +394,8 @@ CASES: dict[str, list[tuple[str, Any]]] = {
         ("jwtRules.0.spaceDelimitedClaims", ["c"]),
     ],
 }
-NAMES_ALONE = {
-    "Gateway": {"servers[].name", "servers[].port.name", "servers[].port.protocol", "servers[].port.targetPort"}
-}
-"""Names are for people, as in Istio at HTTP servers; HTTP, HTTP2 and GRPC are one here; targetPort is refused."""
+NAMES_ALONE = {"Gateway": {"servers[].name", "servers[].port.name", "servers[].port.targetPort"}}
+"""Names are for people, as in Istio at HTTP servers; targetPort is refused."""
 
 
 def documents(kind: str) -> list[dict[str, Any]]:
@@ -395,6 +421,7 @@ def compiled(manifests: Iterable[dict[str, Any]]) -> list[object]:
             {own.name: own.encoded for own in config.clusters},
             {own.name: own.encoded for own in config.listeners},
             [encoded(config.endpoints(name)) for own in config.clusters for name in own.wants],
+            {name: encoded(config.secrets(name)) for name in config.secret_names},
             [encoded(config.routes(name)) for own in config.listeners for name in own.wants],
         ]
         for config in configs

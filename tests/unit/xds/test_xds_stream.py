@@ -12,7 +12,7 @@ from mesh.xds.ads.state_of_the_world import StateOfTheWorld
 from mesh.xds.ads.touched import Touched
 from mesh.xds.types import BY_URL, XdsType
 
-CDS, EDS, LDS, RDS = XdsType.CDS, XdsType.EDS, XdsType.LDS, XdsType.RDS
+CDS, EDS, LDS, RDS, SDS = XdsType.CDS, XdsType.EDS, XdsType.LDS, XdsType.RDS, XdsType.SDS
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -232,6 +232,26 @@ def test_the_same_content_is_not_sent_again() -> None:
     proxy = settled(FakeConfig(1, {"a": "1"}))
     assert proxy.offer(FakeConfig(2, {"a": "1"})) == []
     assert proxy.stream.synced_version == 2
+
+
+def test_a_secret_is_sent_whatever_else_is_under_way_and_waited_for() -> None:
+    proxy = settled(FakeConfig(1, {"a": "1"}))
+    assert proxy.offer(FakeConfig(2, {"a": "2"}, s={"k": "1"})) == ["CDS a", "EDS a"]
+    assert proxy.ask(SDS, "k") == ["SDS k"]
+    assert proxy.ack(SDS) == []
+    proxy.ack(CDS)
+    proxy.ack(EDS)
+    assert proxy.stream.synced_version == 2
+    assert proxy.offer(FakeConfig(3, {"a": "2"}, s={"k": "2"})) == ["SDS k"]
+    assert proxy.stream.synced_version == 2
+    proxy.ack(SDS)
+    assert proxy.stream.synced_version == 3
+
+
+def test_a_proxy_that_has_yet_to_ask_for_its_secrets_is_not_in_sync() -> None:
+    proxy = settled(FakeConfig(1, {"a": "1"}))
+    proxy.offer(FakeConfig(2, {"a": "1"}, s={"k": "1"}))
+    assert proxy.stream.synced_version == 1
 
 
 def test_a_reconnecting_proxy_is_answered_whatever_nonce_it_remembers() -> None:
