@@ -37,15 +37,24 @@ def read_node(node: Node) -> NodeIdentity:
         role, address, pod, _ = node.id.split("~")
         name, namespace = pod.rsplit(".", 1)
         key = WorkloadKey(namespace, name)
-        engine = Engine.GRPC if _is_grpc(node) else Engine(_metadata(node, "ENGINE") or Engine.PYTHON)
         interception = Interception(_metadata(node, "INTERCEPTION_MODE") or Interception.NONE)
-        return NodeIdentity(node.id, address, Proxy(key, Role(role), engine, interception))
+        return NodeIdentity(node.id, address, Proxy(key, Role(role), _engine(node), interception))
     except ValueError as error:
         raise NodeError(
             f'node id "{node.id}" with ENGINE "{_metadata(node, "ENGINE")}" and INTERCEPTION_MODE '
             f'"{_metadata(node, "INTERCEPTION_MODE")}" is not sidecar|router~<address>~<pod>.<namespace>~<domain> '
             "with ENGINE python|envoy and INTERCEPTION_MODE NONE|REDIRECT"
         ) from error
+
+
+def _engine(node: Node) -> Engine:
+    """As the agent says, else by what the client says of itself."""
+    said = _metadata(node, "ENGINE")
+    if _is_grpc(node):
+        return Engine.GRPC
+    if not said and node.user_agent_name == "envoy":
+        return Engine.LONE_ENVOY
+    return Engine(said or Engine.PYTHON)
 
 
 def _is_grpc(node: Node) -> bool:

@@ -106,7 +106,7 @@ def tcp_filters(
     for name, weight in clusters if len(clusters) > 1 else ():
         proxy.weighted_clusters.clusters.add(name=name, weight=weight)
     passing = Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
-    if engine is Engine.ENVOY:
+    if engine is not Engine.PYTHON:
         return [passing]
     return [Filter(name=_STATS, typed_config=typed_struct(_STATS_TYPE)), passing]
 

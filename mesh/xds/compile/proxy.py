@@ -18,10 +18,13 @@ class Role(StrEnum):
 
 
 class Engine(StrEnum):
-    """What runs the resources. Of the two proxies only access logs differ; GRPC is the client inside an app."""
+    """What runs the resources: our sidecar, an Envoy whose agent counts for it, an Envoy without one of our agents, or
+    the client inside an app.
+    """
 
     PYTHON = "python"
     ENVOY = "envoy"
+    LONE_ENVOY = "lone-envoy"
     GRPC = "grpc"
 
 

@@ -16,8 +16,8 @@ POD = Workload(
 OWN = "spiffe://cluster.local/ns/default/sa/bookinfo-reviews"
 
 
-def node(node_id: str = ID, engine: str = "", interception: str = "") -> Node:
-    made = Node(id=node_id)
+def node(node_id: str = ID, engine: str = "", interception: str = "", user_agent: str = "") -> Node:
+    made = Node(id=node_id, user_agent_name=user_agent)
     if interception:
         made.metadata.update({"INTERCEPTION_MODE": interception})
     if engine:
@@ -30,6 +30,8 @@ def node(node_id: str = ID, engine: str = "", interception: str = "") -> Node:
     [
         (node(), Proxy(WorkloadKey("default", "reviews-v1-abc"), Role.SIDECAR, Engine.PYTHON)),
         (node(engine="envoy"), Proxy(WorkloadKey("default", "reviews-v1-abc"), Role.SIDECAR, Engine.ENVOY)),
+        (node(engine="envoy", user_agent="envoy"), Proxy(POD.key, Role.SIDECAR, Engine.ENVOY)),
+        (node(user_agent="envoy"), Proxy(POD.key, Role.SIDECAR, Engine.LONE_ENVOY)),
         (node(interception="REDIRECT"), Proxy(POD.key, Role.SIDECAR, interception=Interception.REDIRECT)),
         (node("router~127.64.1.9~edge.1.istio-system~x"), Proxy(WorkloadKey("istio-system", "edge.1"), Role.ROUTER)),
     ],
