@@ -1,6 +1,7 @@
 """Ports of the host that lead into the lab: accepted here, connected from wherever in the lab they are to lead to."""
 
 import asyncio
+import errno
 import socket
 
 from mesh.platforms.netns.host import HostPorts
@@ -9,6 +10,9 @@ from mesh.platforms.process.container import Spawn
 
 Address = tuple[str, int]
 LOOPBACK = "127.0.0.1"
+
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_PAUSE_S = 0.2
 
 
 class Forwards:
@@ -57,17 +61,28 @@ class _Forward:
         self._listening = listening
         self._spawn = spawn
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(listening.fileno(), self._accept)
+        self._pause: asyncio.TimerHandle | None = None
+        self._resume()
 
     def close(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
         self._loop.remove_reader(self._listening.fileno())
         self._listening.close()
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._listening.fileno(), self._accept)
 
     def _accept(self) -> None:
         """One at a time: the loop comes back as long as there are more."""
         try:
             accepted, _ = self._listening.accept()
-        except OSError:  # it was gone before it was accepted, or we have no descriptor left and must wait
+        except OSError as error:  # most often it was gone before it was accepted
+            if error.errno in _EXHAUSTED:
+                # It stays in the line, and the loop would come back for it without an end.
+                self._loop.remove_reader(self._listening.fileno())
+                self._pause = self._loop.call_later(_PAUSE_S, self._resume)
             return
         if self.dial is None:
             accepted.close()
