@@ -26,6 +26,7 @@ class Caller:
         connection.connection_made(self.wire)
         self.codec: ClientConnection[HeardClientStream]
         self.codec, self._heard = client(options or Http2Options())
+        self.events = self._heard.events
 
     def ask(self, target: bytes = b"/", body: bytes | None = None, *, done: bool = True) -> HeardClientStream:
         stream = HeardClientStream(self._heard.events)
@@ -162,6 +163,49 @@ def test_resets_one_after_the_other_end_the_connection() -> None:
         assert caller.wire.is_half_closed
         assert stage.counter("http.t.downstream_rq_too_many_premature_resets") == 1
         assert stage.counter("http.t.downstream_rq_total") == 250
+
+    play(scene)
+
+
+def in_two(wire: bytes, *, in_block: bool) -> tuple[bytes, bytes]:
+    """What is said, its last frame (HEADERS) broken in the middle, or its header block parted into two frames."""
+    at = len(frames.PREFACE)
+    while at + 9 + (size := int.from_bytes(wire[at : at + 3], "big")) < len(wire):
+        at += 9 + size
+    if not in_block:
+        return wire[: at + 12], wire[at + 12 :]
+    begin = frames.header(3, frames.HEADERS, frames.END_STREAM, 1) + wire[at + 9 : at + 12]
+    return wire[:at] + begin, frames.header(size - 3, frames.CONTINUATION, frames.END_HEADERS, 1) + wire[at + 12 :]
+
+
+@pytest.mark.parametrize("in_block", [False, True])
+@pytest.mark.parametrize(
+    ("limit", "counter"),
+    [
+        ("request_headers_timeout", "downstream_rq_header_timeout"),
+        ("request_timeout", "downstream_rq_timeout"),
+        ("stream_idle_timeout", "downstream_rq_idle_timeout"),
+    ],
+)
+def test_a_head_that_does_not_end_is_given_up_and_its_connection_serves_on(
+    limit: str, counter: str, in_block: bool
+) -> None:
+    async def scene() -> None:
+        stage = Stage(_ALL, hcm=f"{limit}: 0.05s")
+        caller = Caller(stage)
+        caller.codec.send_request(HeardClientStream(caller.events), get(), b"http", True)
+        begun, rest = in_two(caller.codec.take(), in_block=in_block)
+        caller.wire.comes(begun)
+        await stage.until(lambda: stage.counter(f"http.t.{counter}"))
+        await stage.settle()
+        caller.wire.comes(rest)  # too late for its stream, but the tables of HPACK take note
+        assert statuses(caller.hears()) == [(1, 408)]
+        caller.ask()
+        upstream = await stage.upstream()
+        upstream.comes(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        await stage.settle()
+        assert statuses(caller.hears()) == [(3, 200)]
+        assert stage.counter("http.t.downstream_rq_total") == 2
 
     play(scene)
 

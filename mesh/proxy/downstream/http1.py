@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from mesh.proxy.downstream.connection import DownstreamConnection
 from mesh.proxy.downstream.early_close import EarlyClose
+from mesh.proxy.downstream.slow_heads import answer_slow_head, head_limit
 from mesh.proxy.http.exchange import Exchange
 from mesh.proxy.http.rescue import RequestBroke, RequestTrailersTooLarge
 from mesh.proxy.http1.body import BODILESS, LAST_CHUNK, Body, chunk, last_chunk, request_body
-from mesh.proxy.http1.errors import (
-    HeadTimedOut,
-    HeadTooLargeError,
-    MalformedError,
-    VersionRefusedError,
-)
+from mesh.proxy.http1.errors import HeadTooLargeError, MalformedError, VersionRefusedError
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http1.http10 import ends_alone, parse_request_10, status_line_10
 from mesh.proxy.http1.parse import parse_request
@@ -127,7 +124,7 @@ class Downstream(DownstreamConnection):
                 continue
             end = data.find(b"\r\n\r\n")
             if end < 0 and len(data) <= self.config.max_head and not _has_bare_lf(data):
-                if self.config.request_headers_timeout and not self._awaits_head:
+                if not self._awaits_head:
                     self._await_head()
                 break
             try:
@@ -186,9 +183,11 @@ class Downstream(DownstreamConnection):
         return rest
 
     def _await_head(self) -> None:
-        self._awaits_head = True
-        self.deadline = self.worker.loop.time() + self.config.request_headers_timeout
-        self.worker.deadlines.add(self)
+        limit = head_limit(self.config)
+        if limit < inf:
+            self._awaits_head = True
+            self.deadline = self.worker.loop.time() + limit
+            self.worker.deadlines.add(self)
 
     def _begin_http_10(self, block: bytes, rest: bytes) -> bytes:
         """A request of HTTP/1.0, whose client must ask to keep the connection."""
@@ -221,7 +220,8 @@ class Downstream(DownstreamConnection):
             if body.rest:
                 self._hold(body.rest)
         if not done or not body.trailers:
-            exchange.request_payload(payload, done)
+            if payload or done:  # what only frames the body is no progress to wait for
+                exchange.request_payload(payload, done)
             return
         if payload:
             exchange.request_payload(payload, False)
@@ -234,15 +234,19 @@ class Downstream(DownstreamConnection):
             self.block()
 
     def _refuse(self, error: MalformedError) -> None:
-        """Answer what is no request, in an exchange of its own so that it is counted and logged like any other."""
+        """Answer what is no request."""
+        self.config.stats.downstream_cx_protocol_error += 1
+        body, flag = refusal(error)
+        self._begin_headless().reply(error.status, body, flag, error.details)
+
+    def _begin_headless(self) -> Exchange:
+        """An exchange for what is no request, so that it is counted and logged like any other."""
         stats = self.config.stats
-        stats.downstream_cx_protocol_error += 1
         stats.downstream_rq_total += 1
         stats.downstream_rq_active += 1
         self.will_close = self._is_unread = True
         exchange = self.exchange = Exchange(self, RequestHead(b"", b"", b"", [], {}), b"", True, False)
-        body, flag = refusal(error)
-        exchange.reply(error.status, body, flag, error.details)
+        return exchange
 
     # For the exchange: see `codec.ResponseEncoder`
 
@@ -382,9 +386,8 @@ class Downstream(DownstreamConnection):
 
     def _idled(self, now: float) -> None:
         if self._awaits_head:
-            self.config.stats.downstream_rq_header_timeout += 1
             self.worker.deadlines.discard(self)
-            self._refuse(HeadTimedOut("request_header_timeout"))
+            answer_slow_head(self._begin_headless())
             return
         if self.exchange is not None:
             self.deadline = now + self.config.idle_timeout

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.proxy.downstream.connection import DownstreamConnection
 from mesh.proxy.downstream.http2_stream import Http2Stream
+from mesh.proxy.downstream.slow_heads import head_limit
 from mesh.proxy.http.rescue import RESCUE, DownstreamClosed
 from mesh.proxy.http2 import errors
 from mesh.proxy.http2.errors import ConnectionBroke
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
 _YOUNG_RESETS = 500  # Envoy's premature_reset_total_stream_count
 
 
+class AwaitedHead:
+    """A request's head that has begun and is not complete, and until when it must be."""
+
+    __slots__ = ("_connection", "deadline", "number")
+
+    def __init__(self, connection: Http2Downstream, number: int, deadline: float) -> None:
+        self._connection = connection
+        self.number = number
+        self.deadline = deadline
+
+    def deadline_passed(self, now: float) -> None:
+        self._connection.head_timed_out(self.number)
+
+
 class Http2Downstream(DownstreamConnection):
     """Holds the codec and its output: what a turn of the loop says on all streams leaves in one write.
 
@@ -33,7 +48,7 @@ class Http2Downstream(DownstreamConnection):
     """
 
     __slots__ = (
-        "_begun", "_error", "_is_announced", "_is_leaving", "_is_uncounted", "_keepalive", "_requests",
+        "_awaited", "_begun", "_error", "_is_announced", "_is_leaving", "_is_uncounted", "_keepalive", "_requests",
         "_young_resets", "codec", "is_write_blocked",
     )  # fmt: skip
 
@@ -48,6 +63,7 @@ class Http2Downstream(DownstreamConnection):
         self._keepalive: Keepalive | None = None
         self._requests = 0  # that are over
         self._begun = 0
+        self._awaited: AwaitedHead | None = None
         self._young_resets = 0
 
     # asyncio's callbacks
@@ -61,8 +77,7 @@ class Http2Downstream(DownstreamConnection):
         before.step_aside()
         self.take_over(before)
         self._start()
-        self.codec.receive(data)
-        self.flush()
+        self._receive(data)
 
     def _start(self) -> None:
         """Our SETTINGS wait for the client's first bytes, which are not long in coming."""
@@ -77,6 +92,7 @@ class Http2Downstream(DownstreamConnection):
         stats.downstream_cx_http2_active -= 1
         if self._keepalive is not None:
             self._keepalive.stop()
+        self._forget_head()
         streams = self.codec.let_go()
         if streams:
             stats.downstream_cx_destroy_active_rq += 1
@@ -86,8 +102,14 @@ class Http2Downstream(DownstreamConnection):
     def data_received(self, data: bytes) -> None:
         self.config.stats.downstream_cx_rx_bytes_total += len(data)
         if not self._ended:
-            self.codec.receive(data)
-            self.flush()
+            self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        codec = self.codec
+        codec.receive(data)
+        if codec.is_unfinished or self._awaited is not None:
+            self._watch_head()
+        self.flush()
 
     def pause_writing(self) -> None:
         """The client reads slowly: let the upstreams wait."""
@@ -137,6 +159,29 @@ class Http2Downstream(DownstreamConnection):
             self.config.stats.downstream_cx_protocol_error += 1
         details = error.details if error.details.startswith("http2.") else f"codec_error:{error.details}"
         self._lose(self.codec.let_go(), "DPE", details.replace(" ", "_"))
+
+    # Heads that take their time
+
+    def _watch_head(self) -> None:
+        number, awaited = self.codec.unfinished_head(), self._awaited
+        if awaited is not None and awaited.number == number:
+            return
+        self._forget_head()
+        limit = head_limit(self.config)
+        if number and limit < inf:
+            self._awaited = AwaitedHead(self, number, self.worker.loop.time() + limit)
+            self.worker.deadlines.add(self._awaited)
+
+    def _forget_head(self) -> None:
+        if self._awaited is not None:
+            self.worker.deadlines.discard(self._awaited)
+            self._awaited = None
+
+    def head_timed_out(self, number: int) -> None:
+        """The head of this stream was not complete in time."""
+        self._forget_head()
+        if not self._ended and self.codec.unfinished_head() == number:
+            self.codec.give_up_head(number).head_timed_out()
 
     # For its streams
 

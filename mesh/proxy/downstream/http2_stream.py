@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from mesh.proxy.downstream.slow_heads import answer_slow_head
 from mesh.proxy.http.exchange import Exchange
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http2 import errors
@@ -53,6 +54,10 @@ class Http2Stream(ServerStream):
 
     def head_refused(self, head: RequestHead, status: int, details: str) -> None:
         self._begin(head, True).reply(status, b"", "", details)
+
+    def head_timed_out(self) -> None:
+        """The client took too long for the request's head."""
+        answer_slow_head(self._begin(RequestHead(b"", b"", b"", [], {}), True))
 
     def payload_received(self, payload: bytes, done: bool) -> None:
         if self.exchange is not None:
@@ -164,10 +169,12 @@ class Http2Stream(ServerStream):
         self.connection.codec.resume(self)
 
     def exchange_over(self, reset: bool) -> None:
-        self.exchange = None
+        exchange, self.exchange = self.exchange, None
         connection = self.connection
         if reset:
-            connection.codec.reset(self, errors.NO_ERROR)
+            # Not NO_ERROR, which would be the end of a response that is complete.
+            is_tunnel = exchange is not None and (exchange.is_tunnel or exchange.method == b"CONNECT")
+            connection.codec.reset(self, errors.CONNECT_ERROR if is_tunnel else errors.INTERNAL_ERROR)
         elif self.waiting is not None and self.config.stream_idle_timeout:
             # What is left of the response leaves as the client gives credit; it has stream_idle_timeout for all of it.
             self.deadline = self.worker.loop.time() + self.config.stream_idle_timeout

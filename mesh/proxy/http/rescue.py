@@ -123,10 +123,7 @@ class Rescue:
         details = self.details.replace("{reason}", failure.reason)
         if not failure.transport or not self.is_reset:
             return details, self.body
-        details = f"{details[:-1]}|{failure.transport.replace(' ', '_')}}}"
-        if failure.transport.startswith("TLS"):
-            return details, f"{self.body}, transport failure reason: {failure.transport}"
-        return details, self.body
+        return f"{details[:-1]}|{failure.transport.replace(' ', '_')}}}", self.body
 
 
 _RESET_BODY = "upstream connect error or disconnect/reset before headers. reset reason: "

@@ -39,9 +39,3 @@ class PathRefusedError(NotRoutableError):
     """An absolute target whose host is followed by no path, but by a query."""
 
     status = 404
-
-
-class HeadTimedOut(MalformedError):
-    """The head did not become complete within request_headers_timeout."""
-
-    status = 408

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from http import HTTPStatus
 
-from mesh.proxy.http1.errors import HeadTimedOut, MalformedError, NotRoutableError
+from mesh.proxy.http1.errors import MalformedError, NotRoutableError
 
 REASONS: dict[int, bytes] = {int(status): status.phrase.encode() for status in HTTPStatus}
 REASONS |= {413: b"Payload Too Large", 414: b"URI Too Long", 416: b"Range Not Satisfiable"}
@@ -39,6 +39,4 @@ def refusal(error: MalformedError) -> tuple[bytes, str]:
     """The body and the response flag with which Envoy answers what is no request."""
     if isinstance(error, NotRoutableError):
         return b"", ""
-    if isinstance(error, HeadTimedOut):
-        return b"request header timeout", ""
     return REASONS[error.status], "DPE"

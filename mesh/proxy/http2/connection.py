@@ -55,6 +55,11 @@ class Connection(Control[StreamT]):
 
     # Reading
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a frame or a header block has begun that is not complete."""
+        return bool(self._buffer or self._block_number)
+
     def receive(self, data: bytes) -> None:
         """Take what was read. To be followed by `take`."""
         if self.error is not None:

@@ -51,6 +51,23 @@ class ServerConnection(Connection[ServerStreamT]):
         self.stats.goaway_sent += 1
         self.send_goaway(errors.NO_ERROR)
 
+    def unfinished_head(self) -> int:
+        """The stream of a new request whose head has begun and is not complete; 0 for none."""
+        number, begun = self._block_number, self._buffer
+        if not number and not self._awaits_preface and len(begun) >= frames.HEADER_SIZE and begun[3] == frames.HEADERS:
+            number = int.from_bytes(begun[5:9], "big") & 0x7FFFFFFF
+        is_new = number & 1 and self.last_received < number <= self.refuses_above
+        may_open = self.error is None and len(self.streams) < self._options.max_concurrent_streams
+        return number if is_new and may_open else 0
+
+    def give_up_head(self, number: int) -> ServerStreamT:
+        """Open the stream of an `unfinished_head` as it is: what still comes of that is read for the tables alone."""
+        self.last_received = number
+        stream = self._new_stream()
+        self._opened(stream, number)
+        stream.has_head = True
+        return stream
+
     def _block_received(self, number: int, block: bytes, done: bool) -> None:
         if number <= self.last_received:
             self._late_block(number, block, done)

@@ -177,7 +177,8 @@ class Upstream(asyncio.Protocol):
                     return
                 if done:
                     self._finish(body.rest)
-                caller.payload_received(payload, done)
+                if payload or done:  # what only frames the body is no progress to wait for
+                    caller.payload_received(payload, done)
                 return
             self._head_received(caller, self._buffer + data if self._buffer else data)
         except MalformedError as error:
