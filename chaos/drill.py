@@ -12,6 +12,7 @@ import yaml
 from chaos.checks import AnyCheck
 from chaos.decode import Decoder, Manifest
 from chaos.errors import BadDrill
+from chaos.faults import AnyFault
 
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -53,12 +54,16 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One overlay on the mesh, and the checks made while it lies there. Checks run in order."""
+    """One overlay on the mesh, and the checks made while it lies there. Checks run in order.
+
+    `faults` are done to pods, when all that `resources` bring is there.
+    """
 
     name: str
     checks: tuple[AnyCheck, ...]
     resources: tuple[Manifest, ...] = ()
     deletions: tuple[Manifest, ...] = ()
+    faults: tuple[AnyFault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,17 @@ class Drill:
     def name(self) -> str:
         """The drill's name."""
         return self.metadata.name
+
+    def fault_name(self, index: int) -> str:
+        """The name of the Fault that phase lays over the mesh."""
+        letters = (c if c.isascii() and c.isalnum() else " " for c in self.spec.phases[index].name.lower())
+        return "-".join([self.name, str(index + 1), *"".join(letters).split()])[:200].rstrip("-")
+
+    def resources(self, index: int) -> tuple[Manifest, ...]:
+        """All that a phase lays over the mesh, its faults as PodFaults."""
+        phase, name = self.spec.phases[index], self.fault_name(index)
+        named = ((f"{name}-{number}", fault) for number, fault in enumerate(phase.faults, start=1))
+        return (*phase.resources, *(fault.manifest(own, self.metadata.namespace) for own, fault in named))
 
 
 def load(path: Path) -> list[Drill]:

@@ -12,6 +12,7 @@ from chaos.background import Load
 from chaos.checks.base import Check, Context, Judge
 from chaos.drill import Drill, Phase
 from chaos.errors import CannotMeasure, ChaosError
+from chaos.in_force import needed
 from chaos.interrupts import Interrupts
 from chaos.journal import DrillRecord, PhaseRecord, now
 from chaos.overlay import Overlay
@@ -54,20 +55,27 @@ class Engine:
 
     def _run(self, record: DrillRecord, folder: Path) -> None:
         drill = record.drill
-        if self._mesh.engine not in drill.spec.engines:
-            reason = f"it needs the {' or '.join(drill.spec.engines)} engine, and the mesh runs on {self._mesh.engine}"
+        overlays = [_overlay(drill, index) for index in range(len(drill.spec.phases))]
+        if reason := self._why_not(drill, overlays):
             with record.phase(ITSELF) as entry:
                 entry.verdicts.append(Verdict(drill.spec.title, Outcome.SKIPPED, reason))
             return
-        overlays = [_overlay(drill, index) for index in range(len(drill.spec.phases))]
         try:
             with self._under_load(record, folder):
                 for phase, overlay in zip(drill.spec.phases, overlays, strict=True):
                     with record.phase(phase.name) as entry:
+                        entry.faults = [fault.title for fault in phase.faults]
                         self._run_phase(phase, overlay, entry, record.seed)
         finally:
             with record.phase("afterwards") as entry:
                 entry.verdicts.append(self._undone([overlay.name for overlay in overlays]))
+
+    def _why_not(self, drill: Drill, overlays: list[Overlay]) -> str:
+        """Why this mesh cannot run the drill, or nothing."""
+        if self._mesh.engine not in drill.spec.engines:
+            return f"it needs the {' or '.join(drill.spec.engines)} engine, and the mesh runs on {self._mesh.engine}"
+        lacking = sorted({name for each in overlays for name in needed(each.resources)} & self._mesh.lacking.keys())
+        return "; ".join(f"it needs the capability {name}: {self._mesh.lacking[name]}" for name in lacking)
 
     @contextmanager
     def _under_load(self, record: DrillRecord, folder: Path) -> Iterator[None]:
@@ -135,10 +143,8 @@ class Engine:
 
 
 def _overlay(drill: Drill, index: int) -> Overlay:
-    phase = drill.spec.phases[index]
-    words = "".join(c if c.isascii() and c.isalnum() else " " for c in phase.name.lower()).split()
-    name = "-".join([drill.name, str(index + 1), *words])[:200].rstrip("-")
-    return Overlay(name, drill.metadata.namespace, phase.resources, phase.deletions)
+    deletions = drill.spec.phases[index].deletions
+    return Overlay(drill.fault_name(index), drill.metadata.namespace, drill.resources(index), deletions)
 
 
 def _begun(check: Check, context: Context) -> Judge | ChaosError | MeshError:

@@ -29,13 +29,17 @@ def now() -> str:
 
 @dataclass
 class PhaseRecord:
-    """One phase of a run. `recovery_s` is the time from lifting its overlay until every pod and proxy was as before."""
+    """One phase of a run. `faults` are what was done to pods, in words.
+
+    `recovery_s` is the time from lifting its overlay until every pod and proxy was as before.
+    """
 
     name: str
     start: str
     end: str = ""
     verdicts: list[Verdict] = field(default_factory=list)
     recovery_s: float | None = None
+    faults: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -111,6 +115,7 @@ def _phase(phase: PhaseRecord) -> dict[str, Any]:
         "start": phase.start,
         "end": phase.end,
         "recovery_s": phase.recovery_s,
+        "faults": phase.faults,
         "checks": [_verdict(verdict) for verdict in phase.verdicts],
     }
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from chaos import in_force
 from chaos.errors import CannotMeasure
 from chaos.interrupts import Interrupts
 from chaos.waiting import wait_until
@@ -45,15 +46,22 @@ class Overlay:
         deployments = [manifest for manifest in (*self.resources, *self.deletions) if manifest["kind"] == "Deployment"]
         rollouts = [_Rollout.of(client, manifest) for manifest in deployments]
         back = rollouts
+        faults = [manifest for manifest in self.resources if manifest["kind"] == "PodFault"]
+        rest = [manifest for manifest in self.resources if manifest["kind"] != "PodFault"]
         try:
-            with client.fault(self.name, self.resources, self.deletions, namespace=self.namespace):
+            with client.fault(self.name, rest, self.deletions, namespace=self.namespace) as fault:
                 try:
                     with interrupts.let_through():
                         _await(client, rollouts, READY_S)
+                    if faults:
+                        fault.update(self.resources, self.deletions)
+                        with interrupts.let_through():
+                            in_force.await_in_force(client, faults)
                     yield
                 finally:
                     back = [_Rollout.of(client, manifest) for manifest in deployments]
         finally:
+            in_force.await_gone(client, faults)
             _await(client, back, GONE_S)
 
 

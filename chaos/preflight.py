@@ -12,7 +12,10 @@ from mesh.client import ApiError, MeshClient
 def require_valid(client: MeshClient, drills: Sequence[Drill]) -> None:
     """Raises BadDrill with all that the mesh would refuse of the drills' resources, by file and line."""
     manifests = {
-        id(manifest): manifest for drill in drills for phase in drill.spec.phases for manifest in phase.resources
+        id(manifest): manifest
+        for drill in drills
+        for index in range(len(drill.spec.phases))
+        for manifest in drill.resources(index)
     }
     problems = []
     for manifest in manifests.values():

@@ -61,7 +61,8 @@ def _load(record: DrillRecord) -> Markup:
 
 
 def _phase(phase: PhaseRecord) -> Markup:
-    head = Markup("<h3>{}</h3><ol>").format(phase.name)
+    faults = Markup("").join(Markup('<p class="facts">{}</p>').format(text) for text in phase.faults)
+    head = Markup("<h3>{}</h3>{}<ol>").format(phase.name, faults)
     foot = Markup("</ol>")
     if phase.recovery_s is not None:
         foot += Markup('<p class="facts">As before {:.2f} s after it was lifted.</p>').format(phase.recovery_s)

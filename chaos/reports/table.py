@@ -25,6 +25,7 @@ def render(record: DrillRecord, *, width: int, colour: bool) -> str:
     lines = [f"{result}  {record.drill.spec.title}  ({record.duration:.1f} s)"]
     for phase in record.phases:
         lines.append(f"  {_plain(phase.name)}")
+        lines += [f"    under {_plain(fault)}" for fault in phase.faults]
         for verdict in phase.verdicts:
             lines += _row(verdict, width, colour)
     return "\n".join(lines)

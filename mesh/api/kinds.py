@@ -15,6 +15,7 @@ from mesh.api.meshdrill import GROUP, Drill, Fault
 from mesh.api.meta import Resource
 from mesh.api.peer_authentication import PeerAuthentication
 from mesh.api.pod import Deployment, Pod
+from mesh.api.pod_fault import PodFault
 from mesh.api.request_authentication import RequestAuthentication
 from mesh.api.service_entry import ServiceEntry
 from mesh.api.virtual_service import VirtualService
@@ -69,6 +70,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("AuthorizationPolicy", SECURITY, _ISTIO_SECURITY, "authorizationpolicies", AuthorizationPolicy),
     Kind("RequestAuthentication", SECURITY, _ISTIO_SECURITY, "requestauthentications", RequestAuthentication),
     Kind("Fault", GROUP, ("v1alpha1",), "faults", Fault),
+    Kind("PodFault", GROUP, ("v1alpha1",), "podfaults", PodFault),
     Kind("Drill", GROUP, ("v1alpha1",), "drills", Drill),
 )
 

@@ -10,6 +10,7 @@ from mesh.client.faults import Fault
 from mesh.client.kinds import KINDS, Kind, find_kind
 from mesh.client.prometheus import Metrics, Sample, parse_metrics
 from mesh.client.types import (
+    POD_FAULT_CONDITION,
     Applied,
     ApplyResult,
     Certificate,
@@ -26,6 +27,7 @@ from mesh.client.watch import Event, Watch
 
 __all__ = [
     "KINDS",
+    "POD_FAULT_CONDITION",
     "ApiError",
     "Applied",
     "ApplyResult",

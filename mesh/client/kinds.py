@@ -46,6 +46,7 @@ KINDS = (
     Kind("AuthorizationPolicy", "security.istio.io/v1", "authorizationpolicies", "ap"),
     Kind("RequestAuthentication", "security.istio.io/v1", "requestauthentications", "ra"),
     Kind("Fault", "meshdrill.dev/v1alpha1", "faults", "fault"),
+    Kind("PodFault", "meshdrill.dev/v1alpha1", "podfaults", "pf"),
     Kind("Drill", "meshdrill.dev/v1alpha1", "drills", "drill"),
 )
 

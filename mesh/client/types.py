@@ -14,13 +14,21 @@ from mesh.client.errors import MeshError, MeshNotRunning
 HOST_PORTS_ANNOTATION = "meshdrill.dev/host-ports"
 """Of a Pod that the host cannot reach by its own address: which address of the host leads to which port, as JSON."""
 
+POD_FAULT_CONDITION = "fault.meshdrill.dev"
+"""A pod's condition of type `fault.meshdrill.dev/<name>` tells whether the PodFault of that name is in force.
+
+Its message begins with the fault's uid and a colon; where it is not in force, why follows."""
+
 Manifest = dict[str, Any]
 """A Kubernetes object as JSON has it: apiVersion, kind, metadata, spec, status."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeshFile:
-    """`mesh.json`: how to reach a running mesh."""
+    """`mesh.json`: how to reach a running mesh.
+
+    `lacking` says of each capability that its platform has not, why.
+    """
 
     name: str
     api: str
@@ -30,6 +38,7 @@ class MeshFile:
     engine: str
     platform: str
     node_pid: int
+    lacking: Mapping[str, str]
 
     @classmethod
     def read(cls, state: Path) -> MeshFile:
@@ -46,6 +55,7 @@ class MeshFile:
                 engine=fields["engine"],
                 platform=fields["platform"],
                 node_pid=fields["node_pid"],
+                lacking=dict(fields["lacking"]),
             )
         except FileNotFoundError as error:
             raise MeshNotRunning(f"no mesh is running in {state}: start one with `meshdrill up`") from error

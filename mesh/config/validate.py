@@ -13,6 +13,7 @@ from mesh.api.meshdrill import Fault
 from mesh.api.meta import Resource
 from mesh.api.peer_authentication import PeerAuthentication
 from mesh.api.pod import Deployment, Pod
+from mesh.api.pod_fault import PodFault
 from mesh.api.request_authentication import RequestAuthentication
 from mesh.api.service_entry import ServiceEntry
 from mesh.api.virtual_service import VirtualService
@@ -26,6 +27,7 @@ from mesh.config.rules.destination_rule import check_destination_rule
 from mesh.config.rules.gateway import check_gateway
 from mesh.config.rules.kubernetes import check_deployment, check_metadata, check_pod, check_service
 from mesh.config.rules.peer_authentication import check_peer_authentication
+from mesh.config.rules.pod_fault import check_pod_fault
 from mesh.config.rules.request_authentication import check_request_authentication
 from mesh.config.rules.secret import check_secret
 from mesh.config.rules.service_entry import check_service_entry
@@ -44,6 +46,7 @@ _RULES: Mapping[type[Resource], Callable[[Any, Place], None]] = {
     Secret: check_secret,
     Deployment: check_deployment,
     Pod: check_pod,
+    PodFault: check_pod_fault,
 }
 
 

@@ -150,6 +150,7 @@ class _Session:
             engine=self._options.engine,
             platform=self.platform.name,
             node_pid=_pid(self._options),
+            lacking=dict(self.platform.lacking),
         )
 
 

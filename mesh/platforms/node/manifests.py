@@ -2,10 +2,12 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from mesh.api.pod import ContainerStatus, Pod
+from mesh.client.types import POD_FAULT_CONDITION
 from mesh.config.encode import encode
 
 Manifest = dict[str, Any]
@@ -13,6 +15,16 @@ Manifest = dict[str, Any]
 HASH_LABEL = "pod-template-hash"
 
 _NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own: no vowels, so that no words come out
+
+
+@dataclass(frozen=True, slots=True)
+class FaultState:
+    """A PodFault on a pod, by name and uid: in force, or refused and why. `since` is RFC 3339."""
+
+    name: str
+    uid: str
+    refusal: str = ""
+    since: str = ""
 
 
 def pod_name(deployment: str, template: str, rng: random.Random) -> str:
@@ -47,7 +59,13 @@ def pod_manifest(deployment: Mapping[str, Any], template: Mapping[str, Any], nam
 
 
 def pod_status(
-    address: str, containers: Sequence[ContainerStatus], *, stopping: bool, since: Mapping[str, str], started: str
+    address: str,
+    containers: Sequence[ContainerStatus],
+    *,
+    stopping: bool,
+    since: Mapping[str, str],
+    started: str,
+    faults: Sequence[FaultState] = (),
 ) -> Manifest:
     """`since` is when each condition last changed. A pod that stops is not ready, whatever its containers say."""
     ready = bool(containers) and all(container.ready for container in containers) and not stopping
@@ -56,6 +74,7 @@ def pod_status(
     conditions = [
         _condition("Ready", ready, since, reason, message),
         _condition("ContainersReady", ready, since, reason, message),
+        *map(_fault, faults),
     ]
     return {
         "phase": _phase(containers),
@@ -96,6 +115,16 @@ def now_text() -> str:
 def _condition(kind: str, holds: bool, since: Mapping[str, str], reason: str, message: str) -> Manifest:
     condition = {"type": kind, "status": "True" if holds else "False", "lastTransitionTime": since[kind]}
     return condition | ({"reason": reason} if reason else {}) | ({"message": message} if message else {})
+
+
+def _fault(fault: FaultState) -> Manifest:
+    return {
+        "type": f"{POD_FAULT_CONDITION}/{fault.name}",
+        "status": "False" if fault.refusal else "True",
+        "lastTransitionTime": fault.since,
+        "reason": "Refused" if fault.refusal else "InForce",
+        "message": f"{fault.uid}: {fault.refusal or 'it lies on this pod'}",
+    }
 
 
 def _container(status: ContainerStatus) -> Manifest:

@@ -14,6 +14,8 @@ from mesh.platforms.base import Platform
 from mesh.platforms.node.api import NodeApi
 from mesh.platforms.node.inventory import KINDS, Inventory
 from mesh.platforms.node.manifests import HASH_LABEL, pod_manifest, pod_name
+from mesh.platforms.node.pod_faults import KIND as POD_FAULT
+from mesh.platforms.node.pod_faults import PodFaults
 from mesh.platforms.node.rollout import PodView, StrategyError, next_step, read_strategy, template_hash
 from mesh.platforms.node.watches import Changed, Follower, Listed
 from mesh.platforms.node.worker import Owner, PodWorker
@@ -35,6 +37,7 @@ class Node:
         self._proxies = proxies
         self._spawn = spawn
         self._inventory = Inventory()
+        self._pod_faults = PodFaults(platform)
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._rotations: dict[str, str] = {}
@@ -51,7 +54,7 @@ class Node:
     def follow(self) -> None:
         """From now on the control plane says what is to run."""
         self._api.open.set()
-        kinds = (*KINDS, "Pod")
+        kinds = (*KINDS, "Pod", POD_FAULT)
         self._followers = [Follower(self._api.client, kind, self._take) for kind in kinds]
 
     def workers(self) -> list[PodWorker]:
@@ -63,13 +66,16 @@ class Node:
         return sum(_spec(deployment).replicas for deployment in self._inventory.deployments())
 
     def close(self) -> None:
-        """Stops following. The platform ends the pods."""
+        """Stops following, and lifts what lies on pods. The platform ends them."""
         for follower in self._followers:
             follower.close()
+        self._pod_faults.lift_all()
 
     def _take(self, change: Listed | Changed) -> None:
         if change.kind == "Pod":
             self._take_pods(change)
+        elif change.kind == POD_FAULT:
+            self._pod_faults.take(change)
         else:
             self._inventory.take(change)
             self._try_again()
@@ -124,6 +130,7 @@ class Node:
             for worker in self.workers():
                 if not self._inventory.has_deployment(worker.owner.namespace, worker.owner.deployment):
                     self._stop(worker)
+            self._pod_faults.reconcile(self.workers())
 
     def _reconcile(self, deployment: Manifest) -> None:
         name, namespace = deployment.resource.name, deployment.resource.namespace

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from signal import Signals
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from mesh.api.pod import ContainerStatus, Pod
 from mesh.client import ApiError
 from mesh.platforms.base import PROXY_CONTAINER, Platform, PlatformError, RunningPod, Surroundings
 from mesh.platforms.node.api import NodeApi
-from mesh.platforms.node.manifests import Manifest, now_text, pod_status, refused_containers
+from mesh.platforms.node.manifests import FaultState, Manifest, now_text, pod_status, refused_containers
 from mesh.platforms.node.pod_object import TOKEN_TTL_S, PodObject
 
 _T = TypeVar("_T")
@@ -49,6 +49,7 @@ class PodWorker:
         self._changed = asyncio.Event()
         self._running: RunningPod | None = None
         self._refused: tuple[ContainerStatus, ...] = ()
+        self._faults: tuple[FaultState, ...] = ()
         self._started = now_text()
         self._since = dict.fromkeys(("Ready", "ContainersReady"), self._started)
         self._was_up = self._is_known = False
@@ -67,6 +68,15 @@ class PodWorker:
     def is_refused(self) -> bool:
         """Whether the platform would not have it."""
         return bool(self._refused)
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return self._pod.metadata.labels
+
+    @property
+    def running(self) -> RunningPod | None:
+        """None before the platform has it, and when it would not."""
+        return self._running
 
     @property
     def grace_s(self) -> float:
@@ -93,9 +103,18 @@ class PodWorker:
         if self._running is not None:
             self._running.signal(PROXY_CONTAINER, Signals.SIGHUP)
 
+    def tell_faults(self, faults: Sequence[FaultState]) -> None:
+        """These lie on the pod now, or are refused: the control plane is told."""
+        before = {replace(known, since=""): known for known in self._faults}
+        told = tuple(before.get(fault) or replace(fault, since=now_text()) for fault in faults)
+        if told != self._faults:
+            self._faults = told
+            self._changed.set()
+
     async def stop(self) -> None:
         """Out of every balancer first, then drained, then ended. The object goes last."""
         self.stopping = True
+        self._faults = ()
         if self.object.exists:
             await self.object.write(self._status)
             await self.object.known_to_all()
@@ -156,7 +175,14 @@ class PodWorker:
 
     def _status(self) -> Manifest:
         address = "" if self._running is None else self._running.pod.status.pod_ip
-        return pod_status(address, self.statuses(), stopping=self.stopping, since=self._since, started=self._started)
+        return pod_status(
+            address,
+            self.statuses(),
+            stopping=self.stopping,
+            since=self._since,
+            started=self._started,
+            faults=self._faults,
+        )
 
     async def _report(self) -> None:
         """Until somebody deletes the object: the node sees that too, and ends this pod."""

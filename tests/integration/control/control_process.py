@@ -91,6 +91,7 @@ class ControlProcess:
             "engine": "python",
             "platform": "process",
             "node_pid": 1,
+            "lacking": {},
         }
         (self.state / "mesh.json").write_text(json.dumps(mesh))
 

@@ -86,6 +86,7 @@ class Bookinfo:
 
     folder: Path
     engine: str
+    platform: str = "process"
     url: str = field(default="", init=False)
 
     @property
@@ -99,7 +100,8 @@ class Bookinfo:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        command = self.meshdrill("up", "-d", "--proxy", self.engine, "--port", str(port), "--state", str(self.state))
+        kind = ["--proxy", self.engine, "--platform", self.platform]
+        command = self.meshdrill("up", "-d", *kind, "--port", str(port), "--state", str(self.state))
         done = subprocess.run(command, capture_output=True, text=True, timeout=BOUND_S, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         self.url = f"http://127.0.0.1:{port}"
@@ -137,9 +139,9 @@ class Bookinfo:
 
 
 @contextlib.contextmanager
-def running(folder: Path, engine: str) -> Iterator[Bookinfo]:
+def running(folder: Path, engine: str, platform: str = "process") -> Iterator[Bookinfo]:
     """A mesh for the length of the block. Nothing of it is left afterwards."""
-    mesh = Bookinfo(folder, engine)
+    mesh = Bookinfo(folder, engine, platform)
     try:
         mesh.up()
         yield mesh

@@ -61,7 +61,9 @@ def test_every_drill_passes_and_nothing_is_left(out: Path) -> None:
     run = Run(process.returncode, output, folder)
     assert run.code == 0, output
     assert [each["experiment"]["name"] for each in run.journal] == [each.name for each in drill.built_in()]
-    assert set(run.outcomes.values()) == {"held"}
+    results = {each["experiment"]["name"]: each["result"] for each in run.journal}
+    assert results.pop("network-partition") == "skipped"  # it needs a network of the pods' own
+    assert set(results.values()) == {"passed"}
     assert all(suite.get("failures") == suite.get("errors") == "0" for suite in run.junit)
     assert left(out, mesh) == {}
     assert not mesh.exists()

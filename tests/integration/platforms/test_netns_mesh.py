@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lab_user import NOBODY, ROOT, unprivileged
 from meshdrill_command import Meshdrill, pids_of, shop, until, why_no_netns, workload
-from test_netns_lab import NOBODY, ROOT, unprivileged
 
 STRICT = {
     "apiVersion": "security.istio.io/v1",

@@ -47,7 +47,13 @@ def test_a_drill_is_decoded_into_its_types() -> None:
 
 
 def test_the_drills_that_come_along_are_valid_and_in_order() -> None:
-    assert [d.name for d in drill.built_in()] == ["canary-split", "fault-injection", "mutual-tls", "circuit-breaking"]
+    assert [d.name for d in drill.built_in()] == [
+        "canary-split",
+        "fault-injection",
+        "mutual-tls",
+        "circuit-breaking",
+        "network-partition",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,14 @@ FIELDS: dict[str, Any] = {
     "engine": "python",
     "platform": "process",
     "node_pid": 7,
+    "lacking": {"delay": "the kernel has no queue"},
 }
 
 
 def test_is_read_with_paths_relative_to_the_folder(tmp_path: Path) -> None:
     (tmp_path / "mesh.json").write_text(json.dumps(FIELDS))
     mesh = MeshFile.read(tmp_path)
+    assert mesh.lacking == {"delay": "the kernel has no queue"}
     assert mesh.token_file == Path("/s/token")
     assert mesh.root_cert == tmp_path / "ca" / "root-cert.pem"
     assert MeshClient.from_state(tmp_path).mesh == mesh
