@@ -129,6 +129,16 @@ def _secret(manifest: Manifest) -> list[object]:
     return [manifest.get("type", "Opaque"), len(entries)]
 
 
+def _pod_fault(manifest: Manifest) -> list[object]:
+    spec = manifest["spec"]
+    effect = next((name for name in spec if name not in ("selector", "target", "direction")), "")
+    pods = _labels(spec["selector"]["matchLabels"])
+    if effect in ("dns", "pause", "kill"):  # not about traffic with others
+        return [effect, pods, "", ""]
+    target = _labels(spec.get("target", {}).get("matchLabels", {}))
+    return [effect, pods, spec.get("direction", "to"), target or "<all>"]
+
+
 def _labels(labels: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in labels.items())
 
@@ -146,5 +156,6 @@ _COLUMNS: Mapping[str, tuple[list[str], Cells]] = {
     "PeerAuthentication": (["MODE"], _peer_authentication),
     "AuthorizationPolicy": (["ACTION"], _authorization_policy),
     "RequestAuthentication": (["ISSUERS"], _request_authentication),
+    "PodFault": (["EFFECT", "PODS", "DIRECTION", "TARGET"], _pod_fault),
     "Fault": (["RESOURCES", "EXPIRES"], _fault),
 }

@@ -88,6 +88,7 @@ class Echo(asyncio.Protocol):
 async def lab() -> AsyncIterator[Lab]:
     hub, resolver = Hub(), Resolver()
     await resolver.start(hub.address)
+    hub.run(["iptables", "-A", "FORWARD", "-j", "ACCEPT"])  # as somebody may who has rules of his own there
     faults = NetworkFaults(functools.partial(hub.run, ["iptables-restore", "-n"]), resolver)
     pods = [hub.add_pod(None) for _ in range(3)]
     servers = []

@@ -116,7 +116,7 @@ def test_a_pod_that_takes_anothers_place_gets_its_faults(netns: Meshdrill, clien
     client.delete("Pod", back.name)
     until(lambda: {pod.ready for pod in client.pods(labels={"app": "back"})} == {True}, "another one is there")
     assert back.name not in [pod.name for pod in client.pods(labels={"app": "back"})]
-    assert conditions(client)["front cut"][0] == "True"
+    in_force.await_in_force(client, [cut])
     assert "backend" not in netns.get()[1]
     client.delete("PodFault", "cut")
     in_force.await_gone(client, [cut])

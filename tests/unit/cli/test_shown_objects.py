@@ -33,6 +33,23 @@ def test_pods_show_what_kubectl_shows() -> None:
     ]
 
 
+def test_a_pod_fault_shows_what_is_done_to_whom() -> None:
+    selector, target = {"matchLabels": {"app": "ratings"}}, {"matchLabels": {"app": "reviews"}}
+    specs = [
+        {"selector": selector, "target": target, "direction": "both", "partition": {}},
+        {"selector": selector, "delay": {"latency": "1s"}},
+        {"selector": selector, "pause": {}},
+    ]
+    meta = {"name": "x", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    faults = [{"kind": "PodFault", "metadata": meta, "spec": spec} for spec in specs]
+    assert [line.rstrip() for line in shown("PodFault", faults, None, single=False, now=NOW).splitlines()] == [
+        "NAME   EFFECT      PODS          DIRECTION   TARGET        AGE",
+        "x      partition   app=ratings   both        app=reviews   1m",
+        "x      delay       app=ratings   to          <all>         1m",
+        "x      pause       app=ratings                             1m",
+    ]
+
+
 def test_a_pod_says_why_it_is_not_ready() -> None:
     waiting = {"reason": "CrashLoopBackOff", "message": "no such file: /srv/run"}
     unready = {"name": "slow", "state": {"running": {}}}

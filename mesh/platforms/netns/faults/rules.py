@@ -7,8 +7,9 @@ from mesh.api.pod_fault import Bandwidth, Delay, Direction, Loss, NetworkEffect,
 
 CHAIN = "MESHDRILL-FAULTS"
 
-JUMP = f"*filter\n:{CHAIN} - [0:0]\n-A FORWARD -j {CHAIN}\nCOMMIT\n"
-"""Once, before the first fault. FORWARD sees all that pods exchange, and nothing of what the node says itself."""
+JUMP = f"*filter\n:{CHAIN} - [0:0]\n-I FORWARD -j {CHAIN}\nCOMMIT\n"
+"""Once, before the first fault. FORWARD sees all that pods exchange, and nothing of what the node says itself. First of
+all, so that no rule that lets packets pass lets them pass a fault."""
 
 
 @dataclass(frozen=True, slots=True)
