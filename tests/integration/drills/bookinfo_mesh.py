@@ -82,11 +82,14 @@ class Run:
 
 @dataclass
 class Bookinfo:
-    """A mesh with Bookinfo; everything that it makes lies in `folder`."""
+    """A mesh with Bookinfo; everything that it makes lies in `folder`.
+
+    Without a `platform` it is the environment's.
+    """
 
     folder: Path
     engine: str
-    platform: str = "process"
+    platform: str = ""
     url: str = field(default="", init=False)
 
     @property
@@ -100,7 +103,7 @@ class Bookinfo:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        kind = ["--proxy", self.engine, "--platform", self.platform]
+        kind = ["--proxy", self.engine, *(["--platform", self.platform] if self.platform else [])]
         command = self.meshdrill("up", "-d", *kind, "--port", str(port), "--state", str(self.state))
         done = subprocess.run(command, capture_output=True, text=True, timeout=BOUND_S, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -139,7 +142,7 @@ class Bookinfo:
 
 
 @contextlib.contextmanager
-def running(folder: Path, engine: str, platform: str = "process") -> Iterator[Bookinfo]:
+def running(folder: Path, engine: str, platform: str = "") -> Iterator[Bookinfo]:
     """A mesh for the length of the block. Nothing of it is left afterwards."""
     mesh = Bookinfo(folder, engine, platform)
     try:
