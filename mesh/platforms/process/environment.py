@@ -112,7 +112,7 @@ def _value(variable: EnvVar, pod: Pod, surroundings: Surroundings, so_far: Mappi
     if source.config_map_key_ref is not None:
         return _config_map_value(source.config_map_key_ref, surroundings, variable.name)
     raise PlatformError(
-        f'variable {variable.name}: Secrets are not stored here; use a ConfigMap, or give the value in "value"'
+        f'variable {variable.name}: Secrets are not handed to apps here; use a ConfigMap, or give the value in "value"'
     )
 
 
@@ -149,7 +149,7 @@ def _config_map_value(ref: KeyRef, surroundings: Surroundings, variable: str) ->
 def _from_config_map(source: EnvFromSource, surroundings: Surroundings, container: str) -> dict[str, str]:
     ref = source.config_map_ref
     if ref is None:
-        raise PlatformError(f"container {container}: envFrom: Secrets are not stored here; use a ConfigMap")
+        raise PlatformError(f"container {container}: envFrom: Secrets are not handed to apps here; use a ConfigMap")
     config_map = surroundings.config_maps.get(ref.name)
     if config_map is not None:
         return {source.prefix + key: value for key, value in config_map.data.items()}

@@ -13,10 +13,40 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.x509 import DNSName
+from xdskit.pki import Authority
 
 APPS = Path(__file__).parents[3] / "apps"
 CALLER = Path(__file__).parents[2] / "xdskit" / "grpc_caller.py"
 FIFTY_FIFTY = str(APPS / "istio" / "virtual-service-reviews-50-50.yaml")
+
+TLS_EDGE = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: shop, namespace: istio-system}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - port: {number: 8443, name: https, protocol: HTTPS}
+    hosts: [shop.example.com]
+    tls: {mode: SIMPLE, credentialName: shop}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop, namespace: istio-system}
+spec:
+  hosts: [shop.example.com]
+  gateways: [shop]
+  http: [{route: [{destination: {host: productpage.default.svc.cluster.local, port: {number: 9080}}}]}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: no-api, namespace: istio-system}
+spec:
+  selector: {matchLabels: {istio: ingressgateway}}
+  action: DENY
+  rules: [{to: [{operation: {ports: ["8443"], paths: [/api/*]}}]}]
+"""
 
 
 @dataclass
@@ -174,3 +204,45 @@ def _shows_a_call(shown: Path, port: int) -> bool:
             return True
         time.sleep(0.2)
     return False
+
+
+def test_tls_at_the_gateway_and_a_policy_of_its_own(bookinfo: Mesh, tmp_path: Path) -> None:
+    """A Secret's key serves, nobody is shown it but who asks for the Secret itself, and a policy closes one path."""
+    authority = Authority()
+    key, chain = authority.issue(DNSName("shop.example.com"))
+    pem = {"tls.crt": chain.decode(), "tls.key": key.decode()}
+    manifests = [
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "shop", "namespace": "istio-system"},
+         "type": "kubernetes.io/tls", "stringData": pem},
+        *yaml.safe_load_all(TLS_EDGE),
+    ]  # fmt: skip
+    (tmp_path / "edge.yaml").write_text(yaml.safe_dump_all(manifests))
+    (tmp_path / "root.pem").write_bytes(authority.root)
+    try:
+        bookinfo.ok("apply", "-f", str(tmp_path / "edge.yaml"))
+        pods = json.loads(bookinfo.ok("get", "pods", "-n", "istio-system", "-o", "json"))["items"]
+        address = pods[0]["status"]["podIP"]
+
+        def status(path: str) -> str:
+            url = f"https://shop.example.com:8443{path}"
+            command = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--cacert", str(tmp_path / "root.pem"),
+                       "--max-time", "30", "--resolve", f"shop.example.com:8443:{address}", url]  # fmt: skip
+            return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+
+        deadline = time.monotonic() + 60
+        while status("/productpage") != "200":
+            assert time.monotonic() < deadline, bookinfo.ok("proxy-status")
+            time.sleep(0.2)
+        assert status("/api/v1/products") == "403"
+        assert re.search(r"shop +kubernetes.io/tls +2", bookinfo.ok("get", "secrets", "-n", "istio-system"))
+        assert re.search(r"no-api +DENY", bookinfo.ok("get", "authorizationpolicies", "-n", "istio-system"))
+        secret_line = key.decode().splitlines()[1]
+        dump = bookinfo.ok("proxy-config", "secrets", pods[0]["metadata"]["name"], "-o", "json")
+        assert "shop.example.com" in dump
+        assert secret_line not in dump
+        kept = [own for own in bookinfo.state.rglob("*") if own.is_file() and secret_line.encode() in own.read_bytes()]
+        assert {own.stat().st_mode & 0o077 for own in kept} == {0}
+        assert {own.name.split("-")[0] for own in kept} <= {"store.db"}, kept
+    finally:
+        bookinfo("delete", "-f", str(tmp_path / "edge.yaml"))
+    assert "shop" not in bookinfo.ok("get", "secrets", "-n", "istio-system")

@@ -109,7 +109,10 @@ def test_values_come_from_config_maps() -> None:
     [
         (key("settings", "absent"), 'ConfigMap "settings" has no key "absent"'),
         (key("nowhere", "a"), 'ConfigMap "nowhere" does not exist'),
-        (EnvVar(name="X", value_from=EnvVarSource(secret_key_ref=KeyRef(name="s", key="k"))), "Secrets are not stored"),
+        (
+            EnvVar(name="X", value_from=EnvVarSource(secret_key_ref=KeyRef(name="s", key="k"))),
+            "Secrets are not handed to apps",
+        ),
     ],
 )
 def test_what_does_not_resolve_is_refused_by_name(variable: EnvVar, message: str) -> None:
