@@ -61,6 +61,21 @@ def pids_of(state: Path, label: str) -> list[int]:
     return [pid for pid in found if pid is not None]
 
 
+def in_pod(pid: int, *command: str) -> str:
+    """Runs a command in the network of a process, with nothing else of its pod."""
+    spaces = [f"--net=/proc/{pid}/ns/net"]
+    if os.geteuid() != 0:  # root is at home in the lab's user namespace, which is the host's
+        spaces += [f"--user=/proc/{pid}/ns/user", "--preserve-credentials"]
+    done = subprocess.run(
+        ["nsenter", *spaces, *command],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return done.stdout.strip() + done.stderr
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

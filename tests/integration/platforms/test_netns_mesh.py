@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from lab_user import NOBODY, ROOT, unprivileged
-from meshdrill_command import Meshdrill, pids_of, shop, until, why_no_netns, workload
+from meshdrill_command import Meshdrill, in_pod, pids_of, shop, until, why_no_netns, workload
 
 STRICT = {
     "apiVersion": "security.istio.io/v1",
@@ -36,21 +36,6 @@ except OSError as error:
 def possible() -> None:
     if reason := why_no_netns():
         pytest.skip(f"no network namespaces: {reason}")
-
-
-def in_pod(pid: int, *command: str) -> str:
-    """Runs a command in the network of a process, with nothing else of its pod."""
-    spaces = [f"--net=/proc/{pid}/ns/net"]
-    if os.geteuid() != 0:  # root is at home in the lab's user namespace, which is the host's
-        spaces += [f"--user=/proc/{pid}/ns/user", "--preserve-credentials"]
-    done = subprocess.run(
-        ["nsenter", *spaces, *command],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    return done.stdout.strip() + done.stderr
 
 
 def environment_of(shim: int) -> dict[str, str]:
