@@ -1,5 +1,6 @@
 """`meshdrill down`."""
 
+import contextlib
 import os
 import signal
 import time
@@ -11,6 +12,12 @@ from mesh.cli.options import mesh_options, state_folder
 
 _PATIENCE_S = 20.0
 _POLL_S = 0.05
+
+
+def _send(pid: int, sig: signal.Signals) -> None:
+    """A parent that was killed is gone a moment before the node that holds the folder."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, sig)
 
 
 @click.command("down")
@@ -27,11 +34,11 @@ def command(*, name: str, state: Path | None) -> None:
     folder = state_folder(state, name)
     pid = holder(folder)
     if pid is not None:
-        os.kill(pid, signal.SIGTERM)
+        _send(pid, signal.SIGTERM)
         deadline = time.monotonic() + _PATIENCE_S
         while holder(folder) is not None:
             if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
+                _send(pid, signal.SIGKILL)
                 break
             time.sleep(_POLL_S)
     left = Ledger(folder).sweep() if folder.is_dir() else []
