@@ -71,6 +71,24 @@ def test_the_caller_names_itself_and_counts_as_source() -> None:
     play(scene)
 
 
+def test_what_ended_without_its_cluster_says_nothing_of_later_requests_to_it() -> None:
+    async def scene() -> None:
+        stage = Stage(TO_APP, {"app": SERVICE}, filters=FILTERS, node=node("productpage"))
+        clusters = stage.worker.runtime.clusters
+        client = stage.client()
+        client.comes(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        app = await stage.upstream()
+        removed = clusters.pop("app")
+        app.comes(OK)
+        clusters["app"] = removed
+        client.comes(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        app.comes(OK)
+        found = {dict(sample.tags)["destination_service_name"]: sample.value for sample in requests(stage)}
+        assert found == {"unknown": 1, "reviews": 1}
+
+    play(scene)
+
+
 def test_the_called_learns_its_caller_and_counts_as_destination() -> None:
     async def scene() -> None:
         stage = Stage(TO_APP, filters=FILTERS, node=node("reviews"), direction="INBOUND")

@@ -119,7 +119,10 @@ class _Recorder:
                 "http" if grpc is None else "grpc", str(stream.status), "" if grpc is None else str(grpc),
                 stream.flags or "-", self._sides.policy(principal),
             )  # fmt: skip
-            series = self._series[key] = _Series(self._metrics, labels, extra)
+            series = _Series(self._metrics, labels, extra)
+            # A cluster that is gone has no service to name; one of its name may come (back).
+            if not stream.cluster_name or stream.cluster_name in stream.worker.runtime.clusters:
+                self._series[key] = series
         series.requests[0] += 1
         series.duration.record(stream.elapsed * 1e3)
         series.received.record(stream.bytes_received)
