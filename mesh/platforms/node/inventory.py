@@ -7,7 +7,8 @@ from mesh.config.decode import Manifest, decode_object
 from mesh.platforms.base import Surroundings
 from mesh.platforms.node.watches import Changed, Listed
 
-KINDS = ("Deployment", "Service", "ConfigMap")
+SURROUNDING = ("Service", "ConfigMap")
+KINDS = ("Deployment", *SURROUNDING)
 
 Key = tuple[str, str]
 
@@ -44,14 +45,18 @@ class Inventory:
         return (namespace, name) in self._objects["Deployment"]
 
     def surroundings(self, namespace: str) -> Surroundings:
-        services = [m.resource for m in self._of("Service", namespace) if isinstance(m.resource, Service)]
-        maps: Mapping[str, ConfigMap] = {
-            m.resource.name: m.resource for m in self._of("ConfigMap", namespace) if isinstance(m.resource, ConfigMap)
-        }
-        return Surroundings(services, maps)
+        return as_surroundings(manifest for kind in SURROUNDING for manifest in self._of(kind, namespace))
 
     def _of(self, kind: str, namespace: str) -> Iterator[Manifest]:
         return (manifest for (ns, _), manifest in self._objects[kind].items() if ns == namespace)
+
+
+def as_surroundings(manifests: Iterable[Manifest]) -> Surroundings:
+    """What a pod's environment is made from, of one namespace's Services and ConfigMaps."""
+    resources = [manifest.resource for manifest in manifests]
+    services = [own for own in resources if isinstance(own, Service)]
+    maps: Mapping[str, ConfigMap] = {own.name: own for own in resources if isinstance(own, ConfigMap)}
+    return Surroundings(services, maps)
 
 
 def _key(manifest: Manifest) -> Key:

@@ -12,7 +12,7 @@ from mesh.config.decode import Manifest, decode_object
 from mesh.injector.inject import InjectionError, ProxySettings, inject
 from mesh.platforms.base import Platform
 from mesh.platforms.node.api import NodeApi
-from mesh.platforms.node.inventory import KINDS, Inventory
+from mesh.platforms.node.inventory import KINDS, SURROUNDING, Inventory, as_surroundings
 from mesh.platforms.node.manifests import HASH_LABEL, pod_manifest, pod_name
 from mesh.platforms.node.pod_faults import KIND as POD_FAULT
 from mesh.platforms.node.pod_faults import PodFaults
@@ -169,8 +169,19 @@ class Node:
         assert isinstance(pod, Pod)
         worker = PodWorker(manifest, pod, owner, self._api, self._changed)
         self._workers[name] = worker
-        surroundings = self._inventory.surroundings(owner.namespace)
-        self._tasks[name] = self._spawn(worker.run(self._platform, surroundings))
+        self._tasks[name] = self._spawn(self._run(worker, "resourceVersion" in deployment.raw["metadata"]))
+
+    async def _run(self, worker: PodWorker, is_stored: bool) -> None:
+        """Each kind is watched by itself, so a Deployment may be here before the Services that were stored with it.
+
+        What is not stored yet is the mesh's first manifests, of which all kinds are here.
+        """
+        namespace = worker.owner.namespace
+        surroundings = self._inventory.surroundings(namespace)
+        if is_stored:
+            listed = [await self._api.call(self._api.client.list, kind, namespace) for kind in SURROUNDING]
+            surroundings = as_surroundings(decode_object(item) for found in listed for item in found.items)
+        await worker.run(self._platform, surroundings)
 
     def _stop(self, worker: PodWorker) -> None:
         worker.stopping = True
