@@ -9,7 +9,9 @@ import yaml
 APPS = Path(__file__).parents[3] / "apps"
 SAMPLES = sorted((APPS / "istio").glob("*.yaml"))
 SERVICES = {"productpage", "details", "reviews", "ratings"}
-FILES = [APPS / name for name in ("bookinfo.yaml", "bookinfo-ratings-variants.yaml", "bookinfo-ratings-v2-mysql.yaml")]
+FILES = [
+    APPS / f"{name}.yaml" for name in ("bookinfo", "bookinfo-ratings-variants", "bookinfo-ratings-v2-mysql", "tcp-echo")
+]
 
 
 def load(path: Path) -> list[dict]:
@@ -37,6 +39,8 @@ def test_every_version_of_bookinfo_is_deployed_once() -> None:
         *variants,
         "mysqldb-v1",
         "ratings-v2",
+        "tcp-echo-v1",
+        "tcp-echo-v2",
     ]
 
 
@@ -50,7 +54,7 @@ def test_a_deployment_fits_its_service_account_and_code(deployment: dict) -> Non
     assert named("Service")[labels["app"]]["spec"]["selector"] == {"app": labels["app"]}
     assert spec["serviceAccountName"] in named("ServiceAccount")
     assert importlib.util.find_spec(container["command"][2] + ".__main__")
-    if labels["app"] != "mysqldb":
+    if labels["app"] in SERVICES:
         assert environ["SERVICE_VERSION"]["value"] == labels["version"]
         assert environ["POD_NAME"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
     assert all(isinstance(item.get("value", ""), str) for item in environ.values())
@@ -63,7 +67,7 @@ def test_a_deployments_settings_are_accepted() -> None:
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
         settings = Settings({item["name"]: item.get("value", "") for item in container["env"]})
         config = importlib.import_module(container["command"][2] + ".config").Config.read(settings)
-        if deployment["metadata"]["name"] != "mysqldb-v1":
+        if deployment["spec"]["template"]["metadata"]["labels"]["app"] in SERVICES:
             assert config.pod.version == deployment["spec"]["template"]["metadata"]["labels"]["version"]
 
 
@@ -75,7 +79,7 @@ def test_ratings_know_the_databases_password() -> None:
     assert said[0]["MYSQL_ROOT_PASSWORD"] == said[1]["MYSQL_DB_PASSWORD"]
 
 
-@pytest.mark.parametrize("service", sorted({*SERVICES, "mysqldb"}))
+@pytest.mark.parametrize("service", sorted({*SERVICES, "mysqldb", "tcp_echo"}))
 def test_an_image_holds_what_the_command_needs(service: str) -> None:
     lines = (APPS / service / "Dockerfile").read_text().splitlines()
     assert "ARG BASE=python:3.12-slim" in lines
@@ -101,7 +105,7 @@ def test_a_sample_routes_to_services_and_subsets_that_exist(path: Path) -> None:
     for document in load(path):
         assert document["apiVersion"] in ("networking.istio.io/v1", "security.istio.io/v1")
         for destination in destinations(document["spec"]):
-            assert destination["host"] in SERVICES
+            assert destination["host"] in {*SERVICES, "tcp-echo"}
             if "subset" in destination:
                 assert (destination["host"], destination["subset"]) in subsets
 

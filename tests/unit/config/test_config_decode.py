@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[3]
 SAMPLES = sorted((ROOT / "apps").glob("**/*.yaml"))
 SERVICES = ROOT / "apps" / "bookinfo.yaml"
 DATABASE = ROOT / "apps" / "bookinfo-ratings-v2-mysql.yaml"
+ECHO = ROOT / "apps" / "tcp-echo.yaml"
 
 
 def virtual_service(**http: Any) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def test_our_own_samples_are_clean(sample: Path) -> None:
     beneath = [decode_object(document) for document in ingress_gateway()]
     beneath += [
         manifest
-        for path in (SERVICES, DATABASE, ROOT / "apps" / "istio" / "destination-rules.yaml")
+        for path in (SERVICES, DATABASE, ECHO, ROOT / "apps" / "istio" / "destination-rules.yaml")
         for manifest in decode_text(path.read_text(), path.name).manifests
     ]
     messages = analyze(decoded.manifests, decoded.problems, beneath)
