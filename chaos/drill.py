@@ -146,6 +146,16 @@ BUILT_IN = Path(__file__).with_name("drills")
 
 
 def built_in() -> list[Drill]:
-    """The drills that come with Meshdrill, in the order in which a demo runs them."""
-    names = yaml.safe_load((BUILT_IN / "order.yaml").read_text())
-    return [drill for name in names for drill in load(BUILT_IN / f"{name}.yaml")]
+    """The drills that a demo runs, in its order. They want nothing that does not come with Meshdrill."""
+    return [drill for name in _order() for drill in load(BUILT_IN / f"{name}.yaml")]
+
+
+def known() -> list[Drill]:
+    """All drills that come with Meshdrill: the demo's, then those that want more of the machine."""
+    others = sorted({path.stem for path in BUILT_IN.glob("*.yaml")} - {*_order(), "order"})
+    return [*built_in(), *(drill for name in others for drill in load(BUILT_IN / f"{name}.yaml"))]
+
+
+def _order() -> list[str]:
+    names: list[str] = yaml.safe_load((BUILT_IN / "order.yaml").read_text())
+    return names

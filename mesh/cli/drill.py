@@ -32,7 +32,7 @@ def list_drills(*, output: str | None) -> None:
     """
     from chaos import drill  # noqa: PLC0415 - not needed for --help
 
-    drills = drill.built_in()
+    drills = drill.known()
     if output == "json":
         click.echo(
             json.dumps([{"name": each.name, "title": each.spec.title, "about": each.spec.about} for each in drills])
@@ -68,12 +68,12 @@ def show(*, name: str) -> None:
 )
 @mesh_options
 def run_drills(*, drills: tuple[str, ...], seed: str | None, out: Path, name: str, state: Path | None) -> int:
-    """Run drills against a running mesh: by name, from files, or all that come along.
+    """Run drills against a running mesh: by name, from files, or those of the demo.
 
     Exit code 0: every assertion held and every fault is undone. 1: not so. 130: interrupted, and every fault lifted.
 
     \b
-    meshdrill drill run                      all of them
+    meshdrill drill run                      those of the demo
     meshdrill drill run canary-split
     meshdrill drill run my-canary.yaml --out results
     """
@@ -94,7 +94,7 @@ def run_against(client: "MeshClient", wanted: "list[Drill]", out: Path, seed: st
 
 
 def chosen(names: tuple[str, ...]) -> "list[Drill]":
-    """The drills of those names and files; all that come along, where none is given."""
+    """The drills of those names and files; those of the demo, where none is given."""
     from chaos import drill  # noqa: PLC0415
 
     if not names:
@@ -109,7 +109,7 @@ def _is_file(name: str) -> bool:
 def _named(name: str) -> "Drill":
     from chaos import drill  # noqa: PLC0415
 
-    known = {each.name: each for each in drill.built_in()}
+    known = {each.name: each for each in drill.known()}
     if name not in known:
         raise click.UsageError(f"there is no drill {name!r}; known are {', '.join(known)}; a file's name ends in .yaml")
     return known[name]

@@ -54,6 +54,7 @@ def test_the_drills_that_come_along_are_valid_and_in_order() -> None:
         "circuit-breaking",
         "network-partition",
     ]
+    assert [d.name for d in drill.known()] == [*(d.name for d in drill.built_in()), "database-lost"]
 
 
 @pytest.mark.parametrize(
