@@ -106,14 +106,19 @@ class Wire:
 class _Loop:
     """The running loop, except that connections are made to the stage's own wires."""
 
-    def __init__(self, real: asyncio.AbstractEventLoop, connect: Callable[[Any, str, int], None]) -> None:
+    def __init__(
+        self, real: asyncio.AbstractEventLoop, connect: Callable[[Any, str, int], None], silent: set[int]
+    ) -> None:
         self._real = real
         self._connect = connect
+        self._silent = silent
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
     async def create_connection(self, factory: Callable[[], Any], ip: str, port: int) -> None:
+        if port in self._silent:
+            await asyncio.Event().wait()
         self._connect(factory(), ip, port)
 
 
@@ -134,7 +139,8 @@ class Stage:
         direction: str = "OUTBOUND",
         listener: str = "",
     ) -> None:
-        loop: Any = _Loop(asyncio.get_running_loop(), self._connected)
+        self.silent_ports: set[int] = set()
+        loop: Any = _Loop(asyncio.get_running_loop(), self._connected, self.silent_ports)
         self.stats = Stats()
         self.upstreams: list[Wire] = []
         self.refused_ports: set[int] = set()

@@ -169,3 +169,21 @@ def test_a_client_that_leaves_during_a_delay_frees_its_fault() -> None:
         assert stage.upstreams == []
 
     play(scene)
+
+
+def test_a_host_is_not_blamed_for_time_that_passed_before_its_connection() -> None:
+    async def scene() -> None:
+        stage = Stage(
+            "{match: {prefix: /}, route: {cluster: app, timeout: 0.05s}}",
+            {"app": "outlier_detection: {consecutive_5xx: 1, max_ejection_percent: 100}"},
+        )
+        stage.silent_ports.add(80)
+        client = stage.client()
+        for _ in range(3):
+            client.comes(GET)
+            await stage.until(lambda: client.written)
+            assert client.take() == local("504 Gateway Timeout", "upstream request timeout")
+        assert stage.counter("cluster.app.upstream_rq_timeout") == 3
+        assert stage.counter("cluster.app.outlier_detection.ejections_active") == 0
+
+    play(scene)

@@ -14,7 +14,7 @@ import time
 from math import inf
 from typing import TYPE_CHECKING
 
-from mesh.proxy.http.expiry import expired
+from mesh.proxy.http.expiry import TIMES, expired
 from mesh.proxy.http.grpc import http_status, is_grpc
 from mesh.proxy.http.mirror import begin_mirrors
 from mesh.proxy.http.relay import Relay
@@ -280,6 +280,11 @@ class Exchange(Relay):
         else:
             self.throttle.head(head, payload, done)
 
+    @property
+    def has_met_host(self) -> bool:
+        """Whether the try has come to its host, which Envoy does not blame for time spent waiting for a connection."""
+        return self._sent or self.try_fault is not None
+
     def upstream_failed(self, failure: Failure) -> None:
         """The try ended without a complete response."""
         cluster, host = self.cluster, self.host
@@ -297,7 +302,7 @@ class Exchange(Relay):
         if type(failure) is Overflow:
             self.fail(failure)
             return
-        if host is not None:
+        if host is not None and (type(failure) not in TIMES or self.has_met_host):
             host.rq_error += 1
             if cluster.outlier is not None and self.response_head is None:
                 cluster.outlier.failed_locally(host.health, rescue.status, was_connected=self._sent)

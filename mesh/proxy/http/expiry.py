@@ -17,6 +17,7 @@ from mesh.proxy.http.rescue import (
 if TYPE_CHECKING:
     from mesh.proxy.http.exchange import Exchange
 
+TIMES = frozenset((RequestTimedOut, TryTimedOut))
 _OF_THE_STREAM = frozenset((StreamIdle, StreamTooLong, RequestIncomplete))
 
 
@@ -43,7 +44,7 @@ def _end_try(exchange: Exchange, failure: Failure) -> None:
     elif type(failure) is RequestTimedOut:
         exchange.cluster.stats.upstream_rq_timeout += 1
         exchange.retry = None
-    if exchange.host is not None:
+    if exchange.host is not None and exchange.has_met_host:
         exchange.host.rq_timeout += 1
     exchange.upstream_failed(failure)
 
