@@ -67,8 +67,8 @@ def _is_captured(settings: Settings) -> bool:
 
 def _own_connections(settings: Settings) -> Json:
     """Where all that leaves the pod is led into the proxy, what the proxy itself sends bears a mark, by which the rules
-    tell it apart."""
-    if not _is_captured(settings):
+    tell it apart; unless they do by its uid."""
+    if not _is_captured(settings) or settings.known_by != "mark":
         return {}
     mark = {"level": _SOL_SOCKET, "name": _SO_MARK, "int_value": PROXY_MARK, "state": "STATE_PREBIND"}
     return {"cluster_manager": {"upstream_bind_config": {"socket_options": [mark]}}}

@@ -28,7 +28,8 @@ class SettingsError(ValueError):
 class Settings:
     """Addresses are `host:port`. Files are named relative to the working folder, which is the pod's own.
 
-    `delta_xds`: whether the proxy asks for changes, or for the state of the world each time.
+    `delta_xds`: whether the proxy asks for changes, or for the state of the world each time. `known_by`: by what the
+    rules of a captured pod tell the proxy's own connections, "mark" or "uid".
     """
 
     role: str
@@ -45,6 +46,7 @@ class Settings:
     cert_ttl_s: int
     drain_s: float
     delta_xds: bool
+    known_by: str
     metadata: Mapping[str, Any]
 
     @property
@@ -80,6 +82,7 @@ def read_settings(arguments: list[str], environ: Mapping[str, str]) -> Settings:
         cert_ttl_s=_whole(environ, "SECRET_TTL_SECONDS", 3600),
         drain_s=float(_whole(environ, "TERMINATION_DRAIN_DURATION_SECONDS", 5)),
         delta_xds=_flag(environ, "ISTIO_DELTA_XDS", True),
+        known_by=_one_of(environ, "PROXY_KNOWN_BY", ("mark", "uid")),
         metadata=metadata,
     )
 
@@ -111,6 +114,14 @@ def _whole(environ: Mapping[str, str], name: str, default: int) -> int:
     if not text.isdigit() or int(text) == 0:
         raise SettingsError(f'{name}="{text}" is not a whole number above 0')
     return int(text)
+
+
+def _one_of(environ: Mapping[str, str], name: str, words: tuple[str, ...]) -> str:
+    """The first word where nothing is said."""
+    text = environ.get(name, words[0])
+    if text not in words:
+        raise SettingsError(f'{name}="{text}" is none of {", ".join(words)}')
+    return text
 
 
 def _flag(environ: Mapping[str, str], name: str, default: bool) -> bool:

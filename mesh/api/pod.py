@@ -161,6 +161,7 @@ class Container:
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     working_dir: str = ""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     env: tuple[EnvVar, ...] = ()
     env_from: tuple[EnvFromSource, ...] = ()
     ports: tuple[ContainerPort, ...] = ()

@@ -28,7 +28,7 @@ def command(*, name: str, state: Path | None) -> None:
     \b
     meshdrill down
     """
-    from mesh.platforms.process.ledger import Ledger  # noqa: PLC0415 - not needed for --help
+    from mesh.platforms.leftovers import sweep  # noqa: PLC0415 - not needed for --help
     from mesh.platforms.state import holder  # noqa: PLC0415
 
     folder = state_folder(state, name)
@@ -41,7 +41,7 @@ def command(*, name: str, state: Path | None) -> None:
                 _send(pid, signal.SIGKILL)
                 break
             time.sleep(_POLL_S)
-    left = Ledger(folder).sweep() if folder.is_dir() else []
+    left = sweep(folder) if folder.is_dir() else False
     (folder / "mesh.json").unlink(missing_ok=True)
     if pid is None and not left:
         click.echo(f"no mesh is running in {folder}")

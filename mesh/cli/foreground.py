@@ -50,7 +50,8 @@ class UpRequest:
 def run_foreground(request: UpRequest) -> None:
     """Returns when the mesh has been ended. Raises what kept it from coming up."""
     began = time.monotonic()
-    _check_engine(request.engine)
+    if request.platform != "docker":  # whose images bring their own
+        _check_engine(request.engine)
     manifests = read_valid(request.files or bookinfo_files())
     host = _enter_lab(request.platform)  # from here on in the lab, if there is one
     options = SessionOptions(
@@ -61,6 +62,7 @@ def run_foreground(request: UpRequest) -> None:
         gateway_port=request.port,
         manifests=[*(decode_object(manifest) for manifest in ingress_gateway(request.port)), *manifests],
         timeout_s=request.timeout_s,
+        platform="netns" if host is not None else "docker" if request.platform == "docker" else "process",
         host=host,
     )
     page = "" if request.files else "/productpage"
@@ -109,7 +111,7 @@ def _read_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 def _enter_lab(platform: str | None) -> "HostPorts | None":
     """On `netns` it returns inside of the lab alone, else None. Raises Failure where `netns` was asked for in vain."""
-    if platform == "process":
+    if platform in ("process", "docker"):
         return None
     if reason := _why_no_lab():
         if platform is None:

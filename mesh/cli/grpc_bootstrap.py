@@ -27,8 +27,11 @@ def command(*, pod: str, only_path: bool, name: str, state: Path | None) -> None
 
     with connect(state, name) as client:
         assert client.mesh is not None
-        if client.mesh.platform == "netns":
-            raise Failure("the pods of a mesh on netns are reached by no program outside of it; use --platform process")
+        if client.mesh.platform in ("netns", "docker"):
+            raise Failure(
+                f"the pods of a mesh on {client.mesh.platform} are reached by no program outside of it; "
+                "use --platform process"
+            )
         found = find_pod(client.pods(), pod)
     file = state_folder(state, name) / "pods" / found.name / _FILE
     if not file.exists():

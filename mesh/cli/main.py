@@ -20,6 +20,7 @@ _VERBS = {
     "proxy-config": "show a sidecar's listeners, routes, clusters, endpoints or secrets",
     "grpc-bootstrap": "show what gRPC's own xDS client needs to be a pod's",
     "logs": "show a container's output",
+    "images": "build what the docker platform runs",
     "drill": "list and run drills",
     "demo": "Bookinfo under load through every drill",
     "version": "show the version",

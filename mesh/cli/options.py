@@ -38,11 +38,11 @@ def platform_option(function: _F) -> _F:
     """`--platform`; None where nobody chose one."""
     return click.option(
         "--platform",
-        type=click.Choice(["netns", "process"]),
+        type=click.Choice(["netns", "docker", "process"]),
         envvar="MESHDRILL_PLATFORM",
         show_envvar=True,
-        help="What a pod is: a network namespace, all its traffic led through the sidecar; or processes on loopback. "
-        "By default the first where it works.",
+        help="What a pod is: a network namespace or containers, all traffic led through the sidecar; or processes on "
+        "loopback. By default netns where it works, else process.",
     )(function)
 
 

@@ -4,7 +4,7 @@ import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 Manifest = dict[str, Any]
 
@@ -29,7 +29,8 @@ class InjectionError(ValueError):
 class ProxySettings:
     """What the mesh tells every proxy. Addresses are `host:port`.
 
-    `intercepted`: pods have networks of their own, in which all traffic is led through the sidecar.
+    `intercepted`: pods have networks of their own, in which all traffic is led through the sidecar. `known_by`: how the
+    rules there know what the sidecar itself sends, by a mark or, as in Istio, by its uid.
     """
 
     ca_address: str
@@ -38,6 +39,7 @@ class ProxySettings:
     trust_domain: str = "cluster.local"
     cluster_id: str = "Kubernetes"
     intercepted: bool = False
+    known_by: Literal["mark", "uid"] = "mark"
 
 
 def inject(template: Mapping[str, Any], workload: str, settings: ProxySettings) -> Manifest:
@@ -125,7 +127,10 @@ def _network_variables(role: str, annotations: Mapping[str, str], settings: Prox
     if not settings.intercepted:
         return []
     admin = {"name": "PROXY_ADMIN_ADDRESS", "value": "127.0.0.1"}
-    return [admin, {"name": "ISTIO_META_INTERCEPTION_MODE", "value": "REDIRECT"}] if role == "sidecar" else [admin]
+    if role != "sidecar":
+        return [admin]
+    known_by = [{"name": "PROXY_KNOWN_BY", "value": settings.known_by}] if settings.known_by != "mark" else []
+    return [admin, {"name": "ISTIO_META_INTERCEPTION_MODE", "value": "REDIRECT"}, *known_by]
 
 
 def _labels(given: Mapping[str, str], workload: str) -> dict[str, str]:

@@ -16,6 +16,10 @@ PROXY_CONTAINER = "istio-proxy"
 APP_PORTS_ANNOTATION = "meshdrill.dev/app-ports"
 
 
+MAX_OUTPUT = 1024 * 1024
+"""Bytes of a command's output that `exec` hands on."""
+
+
 class PlatformError(Exception):
     """A pod or a mesh cannot run here; the text says why and what to do."""
 

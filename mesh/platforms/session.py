@@ -4,28 +4,32 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mesh.client import MeshClient
 from mesh.config.decode import Manifest
 from mesh.injector.inject import ProxySettings
+from mesh.platforms import leftovers
 from mesh.platforms.base import PlatformError
 from mesh.platforms.node.api import NodeApi
-from mesh.platforms.node.control_plane import ControlPlane
+from mesh.platforms.node.control_plane import ControlPlane, Start
 from mesh.platforms.node.node import Node
-from mesh.platforms.process.container import Spawn
-from mesh.platforms.process.ledger import OWNER_VARIABLE, Ledger
+from mesh.platforms.process.container import Running, Spawn
+from mesh.platforms.process.launcher import Launcher, base_environment
+from mesh.platforms.process.ledger import OWNER_VARIABLE
 from mesh.platforms.process.logs import open_log, tail
 from mesh.platforms.process.platform import ProcessPlatform
 from mesh.platforms.startup import Progress, wait_until_ready
 from mesh.platforms.state import StateFolder
 
 if TYPE_CHECKING:
+    from mesh.platforms.docker.platform import DockerPlatform
     from mesh.platforms.netns.host import HostPorts
     from mesh.platforms.netns.platform import NetnsPlatform
 
@@ -38,7 +42,8 @@ NODE_LOG = "node.log"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOptions:
-    """`manifests` are applied first. `host` is given within a lab, and makes the platform `netns`."""
+    """`manifests` are applied first. `host` is given within a lab, where the platform is `netns`. `run` names this
+    life of the mesh."""
 
     name: str
     state: Path
@@ -47,6 +52,8 @@ class SessionOptions:
     gateway_port: int
     manifests: Sequence[Manifest]
     timeout_s: float
+    platform: str = "process"
+    run: str = field(default_factory=lambda: secrets.token_hex(8))
     host: "HostPorts | None" = None
 
 
@@ -58,10 +65,10 @@ async def run_session(options: SessionOptions, progress: Progress, stop: asyncio
     if host is not None:
         host.on_stop(stop.set)
     try:
-        Ledger(options.state).sweep()
+        leftovers.sweep(options.state)
         folder.clear()
         # Of a lab nothing can be left.
-        reaper = _reaper(options.state) if host is None else contextlib.nullcontext()
+        reaper = _reaper(options) if host is None else contextlib.nullcontext()
         with _logging(options.state), reaper:
             async with asyncio.TaskGroup() as group, _session(options, folder, group) as session:
                 await session.run_until(stop, progress)
@@ -77,16 +84,22 @@ class _Session:
         self._group = group
         self._tasks: set[asyncio.Task[None]] = set()
         self._root_cert = options.state / "ca" / "root-cert.pem"
-        self.platform = _platform(options, self._spawn)
+        self.platform, start_control = _platform(options, self._spawn)
         self.platform.claim(options.gateway_port)
         address = self.platform.control_address
         api_host, api_port = self.platform.reach_control(API_PORT)
         self._api_url = f"https://{api_host}:{api_port}"
-        self.control = ControlPlane(self.platform.launcher, options.state, address)
-        client = MeshClient(f"https://{address}:{API_PORT}", options.state / "token", self._root_cert)
+        self.control = ControlPlane(start_control, options.state, address)
+        # A lab reaches it from within; the host's port leads there for all others.
+        reached = f"https://{address}:{API_PORT}" if options.host is not None else self._api_url
+        client = MeshClient(reached, options.state / "token", self._root_cert)
         self.api = NodeApi(client, self._root_cert)
         proxies = ProxySettings(
-            f"{address}:{API_PORT}", f"{address}:{XDS_PORT}", options.engine, intercepted=options.host is not None
+            f"{address}:{API_PORT}",
+            f"{address}:{XDS_PORT}",
+            options.engine,
+            intercepted=options.platform in ("netns", "docker"),
+            known_by="uid" if options.platform == "docker" else "mark",
         )
         self.node = Node(self.platform, self.api, proxies, self._spawn)
 
@@ -183,12 +196,12 @@ def _logging(state: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _reaper(state: Path) -> Iterator[None]:
+def _reaper(options: SessionOptions) -> Iterator[None]:
     """Ends what we leave behind, however we end: see `mesh.platforms.reaper`."""
-    log = open_log(state / "logs" / NODE_LOG)
+    log = open_log(options.state / "logs" / NODE_LOG)
     environment = {name: value for name, value in os.environ.items() if name != OWNER_VARIABLE}
     process = subprocess.Popen(
-        [sys.executable, "-m", "mesh.platforms.reaper", str(state)],
+        [sys.executable, "-m", "mesh.platforms.reaper", str(options.state), options.run],
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=log,
@@ -204,12 +217,32 @@ def _reaper(state: Path) -> Iterator[None]:
         process.wait()
 
 
-def _platform(options: SessionOptions, spawn: Spawn) -> "ProcessPlatform | NetnsPlatform":
+def _platform(
+    options: SessionOptions, spawn: Spawn
+) -> "tuple[ProcessPlatform | NetnsPlatform | DockerPlatform, Start]":
+    """The platform, and how the control plane starts there."""
+    state, work = options.state, options.work_folder
+    if options.platform == "docker":
+        from mesh.platforms.docker.platform import DockerPlatform  # noqa: PLC0415 - its library is an extra
+
+        containers = DockerPlatform(state, spawn, options.name, options.run)
+        return containers, containers.start_control
     if options.host is None:
-        return ProcessPlatform(options.state, spawn, options.work_folder)
+        processes = ProcessPlatform(state, spawn, work)
+        return processes, _beside(processes.launcher, state)
     from mesh.platforms.netns.platform import NetnsPlatform  # noqa: PLC0415 - Linux alone has what it needs
 
-    return NetnsPlatform(options.state, spawn, options.work_folder, options.host)
+    lab = NetnsPlatform(state, spawn, work, options.host)
+    return lab, _beside(lab.launcher, state)
+
+
+def _beside(launcher: Launcher, state: Path) -> Start:
+    """The control plane as a process beside this one."""
+
+    async def start(argv: Sequence[str], log: Path) -> Running:
+        return await launcher.start("control", argv, env=base_environment(), cwd=state, log=log)
+
+    return start
 
 
 def _pid(options: SessionOptions) -> int:

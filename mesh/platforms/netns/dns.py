@@ -125,6 +125,12 @@ class Resolver:
         bound = self._udp.get_extra_info("sockname")[1]
         self._tcp = await asyncio.start_server(self._serve, address, bound, family=socket.AF_INET)
 
+    async def start_on(self, udp: socket.socket, tcp: socket.socket) -> None:
+        """On bound sockets, in whichever network they were made."""
+        loop = asyncio.get_running_loop()
+        self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=udp)
+        self._tcp = await asyncio.start_server(self._serve, sock=tcp)
+
     @property
     def port(self) -> int:
         assert self._udp is not None

@@ -1,10 +1,10 @@
-"""Ports of the host that lead into the lab: accepted here, connected from wherever in the lab they are to lead to."""
+"""Ports of the host that lead into pods: accepted here, connected from wherever they are to lead to."""
 
 import asyncio
 import errno
 import socket
+from typing import Protocol
 
-from mesh.platforms.netns.host import HostPorts
 from mesh.platforms.netns.splice import Dial, splice
 from mesh.platforms.process.container import Spawn
 
@@ -15,10 +15,17 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PAUSE_S = 0.2
 
 
-class Forwards:
-    """All of a lab's. A port stays open when what it led to is gone, for whoever is to follow, until it is closed."""
+class Listens(Protocol):
+    """Who opens ports of the host."""
 
-    def __init__(self, host: HostPorts, spawn: Spawn) -> None:
+    def listen(self, address: str, port: int) -> socket.socket:
+        """A listening socket that does not block; port 0 is any free one. Raises PlatformError."""
+
+
+class Forwards:
+    """All of a mesh's. A port stays open when what it led to is gone, for whoever is to follow, until it is closed."""
+
+    def __init__(self, host: Listens, spawn: Spawn) -> None:
         self._host = host
         self._spawn = spawn
         self._open: dict[Address, _Forward] = {}

@@ -51,7 +51,7 @@ class NetnsHabitat:
         self._pod = pod
         self._grounds = grounds
         self._intercepted = intercepted
-        self._etc = _write_etc(grounds.state / "pods" / pod.name, pod, network.address, hub)
+        self._etc = write_etc(grounds.state / "pods" / pod.name, pod, network.address, hub)
 
     async def dial(self, host: str, port: int) -> socket.socket:
         return await self.network.connect(host, port)
@@ -96,8 +96,8 @@ def _may_mark() -> int:
     return linux.CAP_NET_RAW if (int(major), int(minor)) >= _MAY_MARK_SINCE else linux.CAP_NET_ADMIN
 
 
-def _write_etc(folder: Path, pod: Pod, address: str, resolver: str) -> Mapping[str, str]:
-    """`resolv.conf` and `hosts` as the kubelet makes them, by the place where the pod is to see them."""
+def write_etc(folder: Path, pod: Pod, address: str, resolver: str) -> Mapping[str, str]:
+    """Writes `resolv.conf` and `hosts` as the kubelet makes them, by the place where the pod is to see them."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     search = f"{pod.namespace}.{_CLUSTER_DOMAIN} {_CLUSTER_DOMAIN} cluster.local"
     texts = {

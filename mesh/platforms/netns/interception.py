@@ -1,7 +1,8 @@
 """The iptables rules of a pod, as Istio's init container makes them. Pure.
 
 Source: istio/tools/istio-iptables. There the proxy's own connections are known by its uid; a user namespace of one id
-has no second uid, so here they are known by a mark, which only the proxy may set.
+has no second uid, so here they are known by a mark, which only the proxy may set. `docker` knows them as Istio
+does.
 """
 
 import ipaddress
@@ -13,6 +14,9 @@ from mesh.platforms.base import PlatformError
 PROXY_MARK = 1337
 OUTBOUND_PORT, INBOUND_PORT = 15001, 15006
 PASSTHROUGH_SOURCE = "127.0.0.6"
+
+MARKED = f"-m mark --mark {PROXY_MARK}", f"-m mark ! --mark {PROXY_MARK}"
+"""What matches the proxy's own connections, and what all others."""
 
 _PREFIX = "traffic.sidecar.istio.io/"
 _ALWAYS_EXCLUDED = ("15008", "15020", "15021", "15090")
@@ -46,7 +50,7 @@ def read_interception(annotations: Mapping[str, str]) -> Interception:
     return found
 
 
-def rules(wanted: Interception, node: str) -> str:
+def rules(wanted: Interception, node: str, matches: tuple[str, str] = MARKED) -> str:
     """The input of `iptables-restore`. `node` is where DNS and the control plane are, which is never captured."""
     return "\n".join(
         (
@@ -58,7 +62,7 @@ def rules(wanted: Interception, node: str) -> str:
             f"-A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports {OUTBOUND_PORT}",
             f"-A ISTIO_IN_REDIRECT -p tcp -j REDIRECT --to-ports {INBOUND_PORT}",
             *_inbound(wanted),
-            *_outbound(wanted, node),
+            *_outbound(wanted, node, *matches),
             "COMMIT",
             "",
         )
@@ -77,8 +81,7 @@ def _inbound(wanted: Interception) -> Iterator[str]:
         yield from (f"-A ISTIO_INBOUND -p tcp --dport {port} -j ISTIO_IN_REDIRECT" for port in wanted.include_inbound)
 
 
-def _outbound(wanted: Interception, node: str) -> Iterator[str]:
-    proxy = f"-m mark --mark {PROXY_MARK}"
+def _outbound(wanted: Interception, node: str, proxy: str, others: str) -> Iterator[str]:
     chain = "-A ISTIO_OUTPUT -p tcp"
     yield "-A OUTPUT -p tcp -j ISTIO_OUTPUT"
     # The proxy passes a request on to the app, from an address that says so.
@@ -86,7 +89,7 @@ def _outbound(wanted: Interception, node: str) -> Iterator[str]:
     # The proxy calls a service of which this very pod is an endpoint: that is inbound again.
     yield f"{chain} ! -d 127.0.0.0/8 -o lo {proxy} -j ISTIO_IN_REDIRECT"
     # The app calls itself, by whatever address.
-    yield f"{chain} -o lo -m mark ! --mark {PROXY_MARK} -j RETURN"
+    yield f"{chain} -o lo {others} -j RETURN"
     yield f"{chain} {proxy} -j RETURN"
     yield f"{chain} -d 127.0.0.0/8 -j RETURN"
     yield f"{chain} -d {node}/32 -j RETURN"

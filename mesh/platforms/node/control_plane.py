@@ -1,14 +1,18 @@
-"""The control plane's process, kept running."""
+"""The control plane, kept running."""
 
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from mesh.platforms.backoff import Backoff
 from mesh.platforms.base import PlatformError
-from mesh.platforms.process.launcher import Launcher, ProcessGroup, base_environment
+from mesh.platforms.process.container import Running
 from mesh.platforms.process.logs import tail
+
+Start = Callable[[Sequence[str], Path], Awaitable[Running]]
+"""Starts a command with a log, wherever the platform runs the control plane."""
 
 _log = logging.getLogger("mesh.node")
 
@@ -16,11 +20,11 @@ _log = logging.getLogger("mesh.node")
 class ControlPlane:
     """`python -m mesh.control` on `address`, started again whenever it ends."""
 
-    def __init__(self, launcher: Launcher, state: Path, address: str) -> None:
-        self._launcher = launcher
+    def __init__(self, start: Start, state: Path, address: str) -> None:
+        self._start = start
         self._state = state
-        self._address = address
-        self._group: ProcessGroup | None = None
+        self._argv = ["python", "-m", "mesh.control", "--state", str(state), "--address", address]
+        self._running: Running | None = None
         self._stopping = False
         self.has_answered = False
 
@@ -33,8 +37,8 @@ class ControlPlane:
         backoff = Backoff()
         while True:
             began = time.monotonic()
-            self._group = await self._start()
-            code = await self._group.wait()
+            self._running = await self._start(self._argv, self.log)
+            code = await self._running.wait()
             if self._stopping:
                 return
             if not self.has_answered:
@@ -46,9 +50,5 @@ class ControlPlane:
     async def stop(self, grace_s: float) -> None:
         """Ends the process, and with it `run`."""
         self._stopping = True
-        if self._group is not None and self._group.is_running:
-            await self._group.end(grace_s)
-
-    async def _start(self) -> ProcessGroup:
-        argv = ["python", "-m", "mesh.control", "--state", str(self._state), "--address", self._address]
-        return await self._launcher.start("control", argv, env=base_environment(), cwd=self._state, log=self.log)
+        if self._running is not None and self._running.is_running:
+            await self._running.end(grace_s)

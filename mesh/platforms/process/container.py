@@ -1,10 +1,8 @@
-"""One container of a pod as a process: started, probed, restarted with back-off, stopped."""
+"""One container of a pod: started, probed, restarted with back-off, stopped, whatever it runs in."""
 
 import asyncio
 import contextlib
-import os
 import signal
-import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +15,8 @@ from mesh.api.pod import ContainerStatus, LifecycleHandler, Probe
 from mesh.platforms.backoff import Backoff
 from mesh.platforms.base import ExecResult
 from mesh.platforms.probes import Tally, Target, eager_pause_s, run_probe
-from mesh.platforms.process.launcher import Launcher, ProcessGroup
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-
-_MAX_OUTPUT = 1024 * 1024
 
 
 class Enclosure(Protocol):
@@ -53,15 +48,48 @@ class ContainerPlan:
     enclosure: Enclosure | None = None
 
 
+class Running(Protocol):
+    """One life of a container. What is asked of it once it has ended does nothing."""
+
+    @property
+    def is_running(self) -> bool: ...
+
+    async def wait(self) -> int:
+        """The exit code, negative for a signal. Nothing of the container runs any more then."""
+
+    def signal(self, sig: Signals) -> None:
+        """To the main process only."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def kill(self) -> None:
+        """SIGKILL to all of it."""
+
+    async def end(self, grace_s: float) -> int:
+        """SIGTERM, also to what is paused, and SIGKILL when it is still there after `grace_s` seconds."""
+
+
+class Runtime(Protocol):
+    """What runs containers."""
+
+    async def run(self, plan: ContainerPlan) -> Running:
+        """Raises OSError when it cannot be started."""
+
+    async def exec(self, plan: ContainerPlan, command: Sequence[str], timeout_s: float) -> ExecResult:
+        """Runs a command beside the container's process, in its environment and folder. Raises TimeoutError."""
+
+
 class ContainerProcess:
     """The kubelet's view of one container. `on_change` is called after each change of `status`."""
 
-    def __init__(self, plan: ContainerPlan, launcher: Launcher, spawn: Spawn, on_change: Callable[[], None]) -> None:
+    def __init__(self, plan: ContainerPlan, runtime: Runtime, spawn: Spawn, on_change: Callable[[], None]) -> None:
         self.plan = plan
-        self._launcher = launcher
+        self._runtime = runtime
         self._spawn = spawn
         self._on_change = on_change
-        self._group: ProcessGroup | None = None
+        self._running: Running | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._probe_failure = ""
@@ -71,17 +99,25 @@ class ContainerProcess:
         self._task = self._spawn(self._run())
 
     def signal(self, sig: Signals) -> None:
-        if self._group is not None:
-            self._group.signal(sig)
+        if self._running is not None:
+            self._running.signal(sig)
 
-    def signal_all(self, sig: Signals) -> None:
-        if self._group is not None and self._group.is_running:
-            self._group.signal_all(sig)
+    def pause(self) -> None:
+        if self._running is not None:
+            self._running.pause()
+
+    def resume(self) -> None:
+        if self._running is not None:
+            self._running.resume()
+
+    def kill(self) -> None:
+        if self._running is not None:
+            self._running.kill()
 
     async def prepare_to_stop(self, grace_s: float) -> None:
         """Carries out `lifecycle.preStop`, for at most `grace_s` seconds; its outcome does not matter."""
         hook = self.plan.pre_stop
-        if hook is None or self._group is None or not self._group.is_running:
+        if hook is None or self._running is None or not self._running.is_running:
             return
         if hook.sleep is not None:
             await asyncio.sleep(min(hook.sleep.seconds, grace_s))
@@ -92,37 +128,14 @@ class ContainerProcess:
     async def stop(self, grace_s: float) -> None:
         """Ends the process and its restarts. Returns when it is gone."""
         self._stopping = True
-        if self._group is not None and self._group.is_running:
-            await self._group.end(grace_s)
+        if self._running is not None and self._running.is_running:
+            await self._running.end(grace_s)
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
     async def exec(self, command: Sequence[str], timeout_s: float) -> ExecResult:
-        """Runs a command beside the container's process, in its environment and folder."""
-        enclosure = self.plan.enclosure
-        if enclosure is not None and (self._group is None or not self._group.is_running):
-            return ExecResult(126, f"container {self.plan.name} is not running")
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                env=self.plan.env,
-                cwd=self.plan.cwd,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=None if enclosure is None or self._group is None else enclosure.join(self._group.pid),
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            return ExecResult(127, str(error))
-        try:
-            output, _ = await asyncio.wait_for(process.communicate(), timeout_s)
-        finally:
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-        return ExecResult(process.returncode or 0, output[:_MAX_OUTPUT].decode(errors="replace"))
+        return await self._runtime.exec(self.plan, command, timeout_s)
 
     async def _run(self) -> None:
         backoff = Backoff()
@@ -142,43 +155,36 @@ class ContainerProcess:
         started_at = _now()
         self._probe_failure = ""
         try:
-            group = await self._launcher.start(
-                self.plan.label,
-                self.plan.argv,
-                env=self.plan.env,
-                cwd=self.plan.cwd,
-                log=self.plan.log,
-                enter=None if self.plan.enclosure is None else self.plan.enclosure.enter,
-            )
+            running = await self._runtime.run(self.plan)
         except OSError as error:
             return _terminated(128, started_at, "StartError", str(error))
-        self._group = group
+        self._running = running
         self._change(
             state={"running": {"startedAt": started_at}},
             started=self.plan.startup is None,
             ready=self.plan.startup is None and self.plan.readiness is None,
         )
-        probing = self._spawn(self._probe_all(group))
+        probing = self._spawn(self._probe_all(running))
         try:
-            code = await group.wait()
+            code = await running.wait()
         finally:
             probing.cancel()
         return _ended(code, started_at, self._probe_failure)
 
-    async def _probe_all(self, group: ProcessGroup) -> None:
-        if self.plan.startup is not None and not await self._has_started(self.plan.startup, group):
+    async def _probe_all(self, running: Running) -> None:
+        if self.plan.startup is not None and not await self._has_started(self.plan.startup, running):
             return
         self._change(started=True, ready=self.plan.readiness is None)
         async with asyncio.TaskGroup() as both:
             if self.plan.readiness is not None:
                 both.create_task(self._probe_readiness(self.plan.readiness))
             if self.plan.liveness is not None:
-                both.create_task(self._probe_liveness(self.plan.liveness, group))
+                both.create_task(self._probe_liveness(self.plan.liveness, running))
 
-    async def _has_started(self, probe: Probe, group: ProcessGroup) -> bool:
+    async def _has_started(self, probe: Probe, running: Running) -> bool:
         async for healthy, why in self._results(probe, eager=True):
             if not healthy:
-                self._kill(group, f"startup probe failed: {why}", probe)
+                self._kill(running, f"startup probe failed: {why}", probe)
             return healthy
         return False
 
@@ -187,10 +193,10 @@ class ContainerProcess:
             if healthy != self.status.ready:
                 self._change(ready=healthy)
 
-    async def _probe_liveness(self, probe: Probe, group: ProcessGroup) -> None:
+    async def _probe_liveness(self, probe: Probe, running: Running) -> None:
         async for healthy, why in self._results(probe, eager=False):
             if not healthy:
-                self._kill(group, f"liveness probe failed: {why}", probe)
+                self._kill(running, f"liveness probe failed: {why}", probe)
                 return
 
     async def _results(self, probe: Probe, *, eager: bool) -> AsyncIterator[tuple[bool, str]]:
@@ -209,11 +215,11 @@ class ContainerProcess:
             early = eager and tally.verdict is None
             await asyncio.sleep(eager_pause_s(probe) if early else probe.period_seconds)
 
-    def _kill(self, group: ProcessGroup, why: str, probe: Probe) -> None:
+    def _kill(self, running: Running, why: str, probe: Probe) -> None:
         self._probe_failure = why
-        group.signal(signal.SIGTERM)
+        running.signal(signal.SIGTERM)
         grace = probe.termination_grace_period_seconds
-        asyncio.get_running_loop().call_later(30 if grace is None else grace, group.kill_if_running)
+        asyncio.get_running_loop().call_later(30 if grace is None else grace, running.kill)
 
     def _wants_restart(self, ended: Mapping[str, Any]) -> bool:
         if self.plan.restart == "OnFailure":

@@ -9,8 +9,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from signal import Signals
+from weakref import WeakValueDictionary
 
 from mesh.lifeline import die_with_parent
+from mesh.platforms.base import MAX_OUTPUT, ExecResult
+from mesh.platforms.process.container import ContainerPlan
 from mesh.platforms.process.ledger import Ledger
 from mesh.platforms.process.logs import open_log
 
@@ -49,7 +52,15 @@ class ProcessGroup:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, sig)
 
-    def kill_if_running(self) -> None:
+    def pause(self) -> None:
+        if self.is_running:
+            self.signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if self.is_running:
+            self.signal_all(signal.SIGCONT)
+
+    def kill(self) -> None:
         if self.is_running:
             self.signal_all(signal.SIGKILL)
 
@@ -70,6 +81,41 @@ class Launcher:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._bind_to_us = die_with_parent()
+        self._groups: WeakValueDictionary[str, ProcessGroup] = WeakValueDictionary()
+
+    async def run(self, plan: ContainerPlan) -> ProcessGroup:
+        """See `mesh.platforms.process.container.Runtime`."""
+        enter = None if plan.enclosure is None else plan.enclosure.enter
+        group = await self.start(plan.label, plan.argv, env=plan.env, cwd=plan.cwd, log=plan.log, enter=enter)
+        self._groups[plan.label] = group
+        return group
+
+    async def exec(self, plan: ContainerPlan, command: Sequence[str], timeout_s: float) -> ExecResult:
+        """See `mesh.platforms.process.container.Runtime`."""
+        group = self._groups.get(plan.label)
+        enclosure = plan.enclosure
+        if enclosure is not None and (group is None or not group.is_running):
+            return ExecResult(126, f"container {plan.name} is not running")
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                env=plan.env,
+                cwd=plan.cwd,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=None if enclosure is None or group is None else enclosure.join(group.pid),
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            return ExecResult(127, str(error))
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), timeout_s)
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        return ExecResult(process.returncode or 0, output[:MAX_OUTPUT].decode(errors="replace"))
 
     async def start(
         self,

@@ -100,7 +100,16 @@ class LoopbackHabitat:
 class PodPlan:
     """One pod in its habitat. Raises PlatformError for what does not resolve: a variable, a probe's port."""
 
-    def __init__(self, pod: Pod, habitat: Habitat, surroundings: Surroundings, folders: Folders) -> None:
+    def __init__(
+        self,
+        pod: Pod,
+        habitat: Habitat,
+        surroundings: Surroundings,
+        folders: Folders,
+        base: Mapping[str, str] | None = None,
+    ) -> None:
+        """`base` is the environment that each container's is laid over; by default what an image would give."""
+        self._base = base_environment() if base is None else base
         self._in_mesh = any(container.name == PROXY_CONTAINER for container in pod.spec.containers)
         self._surroundings = surroundings
         self._folders = folders
@@ -145,9 +154,9 @@ class PodPlan:
 
     def _defaults(self, container: Container) -> dict[str, str]:
         if container.name == PROXY_CONTAINER:
-            return base_environment()
+            return dict(self._base)
         proxy = self._habitat.variables(self._folders.pod(self.pod.name)) if self._in_mesh else {}
-        return {**base_environment(), **proxy, **self._listen_variables(container)}
+        return {**self._base, **proxy, **self._listen_variables(container)}
 
     def _listen_variables(self, container: Container) -> dict[str, str]:
         """`HOST` and `PORT`, where the app must listen; also `PORT_<name or number>` for each of several ports."""

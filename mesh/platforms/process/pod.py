@@ -1,16 +1,14 @@
-"""One pod as processes: its containers, started and stopped together."""
+"""One pod: its containers, started and stopped together."""
 
 import asyncio
 import os
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from signal import Signals
 
 from mesh.api.pod import ContainerStatus, Pod
 from mesh.platforms.base import PROXY_CONTAINER, ExecResult, PlatformError
-from mesh.platforms.process.container import ContainerPlan, ContainerProcess, Spawn
-from mesh.platforms.process.launcher import Launcher
+from mesh.platforms.process.container import ContainerPlan, ContainerProcess, Runtime, Spawn
 
 _DRAIN_S = 10.0
 
@@ -22,7 +20,7 @@ class ProcessPod:
         self,
         pod: Pod,
         plans: Sequence[ContainerPlan],
-        launcher: Launcher,
+        runtime: Runtime,
         spawn: Spawn,
         *,
         on_change: Callable[[], None],
@@ -30,7 +28,7 @@ class ProcessPod:
     ) -> None:
         self.pod = pod
         self._on_end = on_end
-        self._containers = {plan.name: ContainerProcess(plan, launcher, spawn, on_change) for plan in plans}
+        self._containers = {plan.name: ContainerProcess(plan, runtime, spawn, on_change) for plan in plans}
 
     def provide(self, files: Mapping[str, bytes]) -> None:
         folder = self._container(PROXY_CONTAINER).plan.cwd
@@ -49,13 +47,13 @@ class ProcessPod:
         self._container(container).signal(sig)
 
     def pause(self, container: str) -> None:
-        self._container(container).signal_all(signal.SIGSTOP)
+        self._container(container).pause()
 
     def resume(self, container: str) -> None:
-        self._container(container).signal_all(signal.SIGCONT)
+        self._container(container).resume()
 
     def kill(self, container: str) -> None:
-        self._container(container).signal_all(signal.SIGKILL)
+        self._container(container).kill()
 
     async def exec(self, container: str, command: Sequence[str], timeout_s: float) -> ExecResult:
         return await self._container(container).exec(command, timeout_s)
@@ -69,7 +67,11 @@ class ProcessPod:
             await proxy.stop(min(grace_s, _DRAIN_S))
         rest = apps if proxy is None or drain else [*apps, proxy]
         await asyncio.gather(*(container.stop(grace_s) for container in rest))
+        await self._clean_up()
         self._on_end(self)
+
+    async def _clean_up(self) -> None:
+        """What is left when all containers have ended: of processes nothing is."""
 
     def _container(self, name: str) -> ContainerProcess:
         if name not in self._containers:

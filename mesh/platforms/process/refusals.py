@@ -1,4 +1,4 @@
-"""What of a pod the process platform does not carry out.
+"""What of a pod a platform on this machine does not carry out.
 
 It is refused by name, because a pod that lacks it would seem to run, and fail in ways that nobody can explain.
 """
@@ -9,33 +9,40 @@ from mesh.api.pod import Container, Pod
 from mesh.platforms.base import PlatformError
 
 
-def refuse_what_is_lacking(pod: Pod) -> None:
-    """Raises PlatformError with every reason."""
-    reasons = [*_of_pod(pod), *(reason for container in pod.spec.containers for reason in _of_container(container))]
+def refuse_what_is_lacking(pod: Pod, *, platform: str = "process", images: bool = False) -> None:
+    """Raises PlatformError with every reason. `images`: the platform runs them, so a container may leave its command to
+    its image."""
+    reasons = list(_of_pod(pod, platform))
+    for container in pod.spec.containers:
+        if not container.command and not images:
+            reasons.append(_no_command(container))
+        reasons += _of_lifecycle(container, platform)
     if reasons:
         raise PlatformError("; ".join(reasons))
 
 
-def _of_pod(pod: Pod) -> Iterator[str]:
+def _of_pod(pod: Pod, platform: str) -> Iterator[str]:
     if pod.spec.init_containers:
-        yield "initContainers are not run by the process platform; do their work in the container's command"
+        yield f"initContainers are not run by the {platform} platform; do their work in the container's command"
     for volume in pod.spec.volumes:
         kinds = sorted(set(volume) - {"name"})
         if kinds != ["emptyDir"]:  # an empty folder is what the host's file system already is to a process
-            yield f'volume "{volume.get("name", "")}" ({", ".join(kinds)}) is not mounted by the process platform'
+            yield f'volume "{volume.get("name", "")}" ({", ".join(kinds)}) is not mounted by the {platform} platform'
 
 
-def _of_container(container: Container) -> Iterator[str]:
-    if not container.command:
-        yield (
-            f'container "{container.name}" has no command: the process platform runs no images, '
-            f'so it needs the command that image "{container.image}" would run'
-        )
+def _no_command(container: Container) -> str:
+    return (
+        f'container "{container.name}" has no command: the process platform runs no images, '
+        f'so it needs the command that image "{container.image}" would run'
+    )
+
+
+def _of_lifecycle(container: Container, platform: str) -> Iterator[str]:
     lifecycle = container.lifecycle
     if lifecycle is None:
         return
     if lifecycle.post_start is not None:
-        yield f'container "{container.name}": lifecycle.postStart is not carried out by the process platform'
+        yield f'container "{container.name}": lifecycle.postStart is not carried out by the {platform} platform'
     pre_stop = lifecycle.pre_stop
     if pre_stop is not None and pre_stop.exec is None and pre_stop.sleep is None:
         yield f'container "{container.name}": lifecycle.preStop is carried out for exec and sleep only'

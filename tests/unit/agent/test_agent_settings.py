@@ -142,6 +142,9 @@ def test_where_traffic_is_captured_the_proxys_own_bears_a_mark() -> None:
     (option,) = document["cluster_manager"]["upstream_bind_config"]["socket_options"]
     assert option == {"level": 1, "name": 36, "int_value": 1337, "state": "STATE_PREBIND"}
     assert "cluster_manager" not in bootstrap(settings())
+    assert "cluster_manager" not in bootstrap(settings(ISTIO_META_INTERCEPTION_MODE="REDIRECT", PROXY_KNOWN_BY="uid"))
+    with pytest.raises(SettingsError, match='PROXY_KNOWN_BY="colour" is none of mark, uid'):
+        settings(PROXY_KNOWN_BY="colour")
 
 
 def test_the_admin_pages_are_at_the_pods_address_unless_told_otherwise() -> None:

@@ -85,7 +85,7 @@ def test_an_image_holds_what_the_command_needs(service: str) -> None:
     assert "ARG BASE=python:3.12-slim" in lines
     assert "USER 1000:1000" in lines
     assert f'CMD ["python", "-m", "apps.{service}"]' in lines
-    copied = [line.split()[1] for line in lines if line.startswith("COPY")]
+    copied = [line.split()[1] for line in lines if line.startswith("COPY ") and "--from=" not in line]
     assert all((APPS.parent / path).exists() for path in copied)
     assert {"apps/__init__.py", "apps/common", f"apps/{service}"} <= set(copied)
 

@@ -136,6 +136,8 @@ def test_a_pod_with_a_network_of_its_own_is_captured_and_a_gateway_is_not() -> N
     assert "ISTIO_META_INTERCEPTION_MODE" not in of_gateway
     assert of_sidecar["PROXY_ADMIN_ADDRESS"] == of_gateway["PROXY_ADMIN_ADDRESS"] == "127.0.0.1"
     assert "PROXY_ADMIN_ADDRESS" not in variables(inject(template(), "web", SETTINGS))
+    by_uid = variables(inject(template(), "web", replace(captured, known_by="uid")))
+    assert (by_uid["PROXY_KNOWN_BY"], "PROXY_KNOWN_BY" in of_sidecar) == ("uid", False)
 
 
 def test_another_way_of_interception_is_refused() -> None:

@@ -1,0 +1,46 @@
+"""One pod's place in the engine: what its containers see of the mesh, and its ports on the host."""
+
+import json
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from mesh.api.core import Service
+from mesh.api.pod import Pod
+from mesh.client.types import HOST_PORTS_ANNOTATION
+from mesh.platforms.docker.infra import Infra
+from mesh.platforms.netns.forwards import Address
+from mesh.platforms.netns.habitat import write_etc
+from mesh.platforms.process.environment import full_name
+
+
+class DockerHabitat:
+    """See `mesh.platforms.process.plan.Habitat`. `etc` are files of the host by where every container sees them."""
+
+    listen_address = "0.0.0.0"  # noqa: S104 - of the pod's own namespace
+
+    def __init__(self, infra: Infra, control: str, pod: Pod, folder: Path) -> None:
+        self.address = infra.address
+        self.host_address = control
+        self.host_ports: dict[int, Address] = {}
+        self.etc = write_etc(folder, pod, infra.address, control)
+        self._infra = infra
+
+    async def dial(self, host: str, port: int) -> socket.socket:
+        return await self._infra.connect(host, port)
+
+    def app_ports(self, pod: Pod, *, in_mesh: bool) -> Mapping[int, int]:
+        return {}
+
+    def annotations(self) -> Mapping[str, str]:
+        ports = {str(port): f"{address[0]}:{address[1]}" for port, address in self.host_ports.items()}
+        return {HOST_PORTS_ANNOTATION: json.dumps(ports)} if ports else {}
+
+    def variables(self, folder: Path) -> Mapping[str, str]:
+        return {}
+
+    def service_host(self, service: Service, pod_ip: str) -> str:
+        return full_name(service)
+
+    def enclosure(self, container: str, cwd: Path) -> None:
+        return None

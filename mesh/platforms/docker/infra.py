@@ -1,0 +1,159 @@
+"""A pod's infra container: it owns the namespaces that the others join, so that they may end and come back."""
+
+import asyncio
+import json
+import os
+import socket
+from pathlib import Path
+
+from mesh.platforms.base import PlatformError
+from mesh.platforms.docker.engine import Engine, close
+from mesh.platforms.docker.network import Network
+from mesh.platforms.docker.ownership import INFRA, Ownership, host_name
+from mesh.platforms.docker.pod_init import READY, SOCKET, VARIABLE
+
+_MAX_ANSWER = 4096
+_LOG = {"type": "json-file", "config": {"max-size": "1m", "max-file": "1"}}
+_CAPABILITIES = ("NET_ADMIN", "NET_RAW", "SETUID", "SETGID")
+"""For the rules, and to let go of all of it afterwards. `iptables-legacy` takes NET_RAW."""
+
+_SYSCTLS = {
+    "net.ipv4.ip_unprivileged_port_start": "0",  # apps without capabilities listen on port 80 too, and DNS on 53
+    "net.ipv6.conf.all.disable_ipv6": "1",  # nothing of it is captured
+}
+
+
+class Infra:
+    """`folder` is this host's side of the socket over which sockets are made inside."""
+
+    def __init__(
+        self, engine: Engine, own: Ownership, network: Network, image: str, *, pod: str, namespace: str, address: str
+    ) -> None:
+        self.address = address
+        self._engine = engine
+        self._network = network
+        self._image = image
+        self._pod = pod
+        self._name = own.name(pod, INFRA)
+        self._labels = own.labels(namespace=namespace, pod=pod, container=INFRA)
+        self._socket: int | None = None
+        self.id = ""
+
+    async def start(self, folder: Path, rules: str) -> None:
+        """Returns when the rules are in force. Raises PlatformError."""
+        await self._engine.call(self._start, folder, rules)
+
+    def _start(self, folder: Path, rules: str) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o777)  # the container's root has no capability to write elsewhere; what is above is 0700
+        self._create(folder, rules)
+        self._await_ready()
+        if not (folder / Path(SOCKET).name).exists():
+            raise PlatformError(
+                f"the Docker engine does not share {folder} with this process: it must run on the same file system"
+            )
+        self._socket = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+
+    def _create(self, folder: Path, rules: str) -> None:
+        api = self._engine.api
+        host = api.create_host_config(
+            network_mode=self._network.name,
+            binds={str(folder): {"bind": str(Path(SOCKET).parent), "mode": "rw"}},
+            cap_drop=["ALL"],
+            cap_add=list(_CAPABILITIES),
+            security_opt=["no-new-privileges:true"],
+            sysctls=_SYSCTLS,
+            init=True,
+            log_config=_LOG,
+        )
+        endpoint = api.create_endpoint_config(ipv4_address=self.address)
+        made = api.create_container(
+            self._image,
+            entrypoint=["python", "-I", "-m", "mesh.platforms.docker.pod_init"],
+            command=[],
+            name=self._name,
+            hostname=host_name(self._pod),
+            user="0:0",
+            environment={VARIABLE: json.dumps({"address": self.address, "rules": rules})},
+            labels=self._labels,
+            host_config=host,
+            networking_config=api.create_networking_config({self._network.name: endpoint}),
+        )
+        self.id = str(made["Id"])
+
+    def _await_ready(self) -> None:
+        api = self._engine.api
+        output = api.attach(self.id, stdout=True, stderr=True, stream=True)
+        api.start(self.id)
+        said = b""
+        try:
+            for chunk in output:
+                said += chunk
+                if f"{READY}\n".encode() in said:
+                    return
+        finally:
+            close(output)
+        raise PlatformError(f"the network of pod {self._pod} cannot be set up: {said.decode(errors='replace').strip()}")
+
+    def restore(self, rules: str) -> None:
+        """Hands rules to `iptables-restore -n` in the pod. Blocks. Raises PlatformError."""
+        command = ["sh", "-c", 'printf %s "$0" | iptables-restore -n', rules]
+        code, said = self._engine.exec(self.id, command, user="0:0")
+        if code != 0:
+            raise PlatformError(f"pod {self._pod} takes no rules: {said.decode(errors='replace').strip()}")
+
+    async def connect(self, host: str, port: int) -> socket.socket:
+        """A connection from within the pod. Raises OSError."""
+        return await self._ask({"connect": [host, port]})
+
+    async def connect_inside(self, port: int) -> socket.socket:
+        """To what listens in the pod, on loopback or on its address, past the sidecar. Raises OSError."""
+        try:
+            return await self.connect("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return await self.connect(self.address, port)
+
+    async def bound(self, kind: str, port: int) -> socket.socket:
+        """A socket of kind `udp`, or one of kind `tcp` that listens, at the pod's address. Raises OSError."""
+        return await self._ask({kind: [self.address, port]})
+
+    async def _ask(self, request: dict[str, list[object]]) -> socket.socket:
+        if self._socket is None:
+            raise ConnectionRefusedError(f"pod {self._pod} has no network yet")
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
+            channel.setblocking(False)
+            # A path below /proc is short, whatever the folder's is: a socket's name has 107 bytes.
+            await loop.sock_connect(channel, f"/proc/self/fd/{self._socket}/{Path(SOCKET).name}")
+            await loop.sock_sendall(channel, json.dumps(request).encode())
+            await _readable(channel)
+            answer, fds, _, _ = socket.recv_fds(channel, _MAX_ANSWER, 1)
+        if not fds:
+            failure = json.loads(answer) if answer else {"errno": 0, "text": "the pod's network is gone"}
+            raise OSError(failure["errno"], failure["text"])
+        made = socket.socket(fileno=fds[0])
+        made.setblocking(False)
+        return made
+
+    async def remove(self) -> None:
+        """Raises EngineError."""
+        if self._socket is not None:
+            os.close(self._socket)
+            self._socket = None
+        if self.id:
+            await self._engine.call(self._engine.remove, self.id)
+
+
+async def _readable(channel: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+
+    def tell() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(channel.fileno(), tell)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(channel.fileno())

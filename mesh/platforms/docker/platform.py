@@ -1,0 +1,294 @@
+"""The `docker` platform: a pod is an infra container and those that join its network, on a bridge of the mesh's own."""
+
+import asyncio
+import functools
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from mesh.api.pod import Container, Pod
+from mesh.api.pod_fault import Direction, Dns, NetworkEffect
+from mesh.client import MeshClient
+from mesh.injector.inject import PROXY_IMAGE
+from mesh.platforms.base import (
+    ON_NETWORK,
+    ON_PROCESSES,
+    PROXY_CONTAINER,
+    Capability,
+    LaidFault,
+    PlatformError,
+    RunningPod,
+    Surroundings,
+    port_taken,
+)
+from mesh.platforms.docker.container import ContainerLife, EngineContainer
+from mesh.platforms.docker.engine import Engine
+from mesh.platforms.docker.faults import LACKING, PodFaults
+from mesh.platforms.docker.habitat import DockerHabitat
+from mesh.platforms.docker.images import Images
+from mesh.platforms.docker.infra import Infra
+from mesh.platforms.docker.network import Network
+from mesh.platforms.docker.ownership import Ownership
+from mesh.platforms.docker.rules import pod_rules
+from mesh.platforms.docker.runtime import NO_LOG, PodRuntime
+from mesh.platforms.docker.sweep import sweep
+from mesh.platforms.leftovers import ENGINE_MARK
+from mesh.platforms.netns.dns import PORT, Resolver
+from mesh.platforms.netns.faults.network import NetworkFaults
+from mesh.platforms.netns.forwards import LOOPBACK, Address, Forwards
+from mesh.platforms.netns.interception import read_interception
+from mesh.platforms.netns.names import NamesFollower
+from mesh.platforms.netns.splice import Dial
+from mesh.platforms.process.container import ContainerPlan, Spawn
+from mesh.platforms.process.logs import keep_small
+from mesh.platforms.process.plan import Folders, PodPlan
+from mesh.platforms.process.pod import ProcessPod
+from mesh.platforms.process.refusals import refuse_what_is_lacking
+
+_SHOWN = (15000, 15020, 15021, 15090)
+"""Ports of a proxy that the mesh's own tools ask for, from the host."""
+
+_CONTROL = "control"
+_BACKLOG = 1024
+
+
+class DockerPlatform:
+    """Must be made in the event loop."""
+
+    name = "docker"
+    capabilities = (ON_PROCESSES | ON_NETWORK) - LACKING.keys()
+    lacking: Mapping[Capability, str] = LACKING
+
+    def __init__(self, state: Path, spawn: Spawn, mesh: str, run: str) -> None:
+        """`run` is another one each time. Raises PlatformError."""
+        self._engine = Engine()
+        self._own = Ownership.of(state, mesh=mesh, run=run)
+        self._state = state
+        self._spawn = spawn
+        self._folders = Folders(state, Path("/"))
+        self._forwards = Forwards(_HostPorts(), spawn)
+        self._pods: dict[str, _Placed] = {}
+        self._followers: list[NamesFollower] = []
+        self._resolver = Resolver()
+        self._dns_faults = NetworkFaults(_no_rules, self._resolver)
+        self._images = Images(self._engine)
+        self._images.check(Container(name=PROXY_CONTAINER, image=PROXY_IMAGE))
+        (state / ENGINE_MARK).write_text(run)
+        self._network = Network(self._engine, self._own, internal=True)
+        self._control = self._infra(_CONTROL, "", self._network.addresses.control)
+        self._control_container: EngineContainer | None = None
+        self._keeper = spawn(keep_small(self._folders.logs))
+        self._control_up = spawn(self._begin())
+
+    @property
+    def control_address(self) -> str:
+        return self._network.addresses.control
+
+    def claim(self, port: int) -> None:
+        self._forwards.claim(LOOPBACK, port)
+
+    def reach_control(self, port: int) -> Address:
+        return self._forwards.lead(LOOPBACK, 0, functools.partial(self._control.connect, self.control_address, port))
+
+    async def start_control(self, argv: Sequence[str], log: Path) -> ContainerLife:
+        """See `mesh.platforms.node.control_plane.Start`. It sees of the host the state folder alone, as this user."""
+        await asyncio.shield(self._control_up)
+        if self._control_container is None:
+            host = self._engine.api.create_host_config(
+                network_mode=f"container:{self._control.id}",
+                binds={str(self._state): {"bind": str(self._state), "mode": "rw"}},
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges:true"],
+                init=True,
+                log_config=NO_LOG,
+            )
+            arguments = {
+                "image": PROXY_IMAGE,
+                "entrypoint": list(argv),
+                "command": [],
+                "name": self._own.name(_CONTROL),
+                "labels": self._own.labels(pod=_CONTROL, container=_CONTROL),
+                "host_config": host,
+                "user": f"{os.getuid()}:{os.getgid()}",
+                "working_dir": str(self._state),
+            }
+            self._control_container = EngineContainer(self._engine, arguments, log)
+        return await self._control_container.start()
+
+    def follow(self, client: MeshClient) -> None:
+        self._followers.append(NamesFollower(client, functools.partial(setattr, self._resolver, "table")))
+
+    def place(self, pod: Pod, surroundings: Surroundings, on_change: Callable[[], None]) -> ProcessPod:
+        refuse_what_is_lacking(pod, platform=self.name, images=True)
+        for container in pod.spec.containers:
+            self._images.check(container)
+        names = {container.name for container in pod.spec.containers}
+        # A gateway is a proxy alone: nothing in its pod is captured.
+        interception = read_interception(pod.metadata.annotations) if names > {PROXY_CONTAINER} else None
+        infra = self._infra(pod.name, pod.namespace, self._network.addresses.take())
+        faults = PodFaults(infra, self.control_address, self._resolver)
+        placed = _Placed(infra, self._control, self._forwards, faults)
+        try:
+            folder = self._folders.pod(pod.name)
+            habitat = DockerHabitat(infra, self.control_address, pod, folder)
+            habitat.host_ports.update({port: placed.reach(port) for port in _declared(pod)})
+            if PROXY_CONTAINER in names:
+                habitat.host_ports.update({port: placed.show(port) for port in _SHOWN})
+            plan = PodPlan(pod, habitat, surroundings, self._folders, base={"PYTHONUNBUFFERED": "1"})
+            placed.open_host_ports(pod)
+        except PlatformError:
+            self._give_back(placed)
+            raise
+        runtime = self._runtime(pod, infra, habitat.etc)
+        rules = pod_rules(interception, self.control_address)
+        self._spawn(runtime.bring_up(folder / "infra", rules))
+        running = DockerPod(plan.pod, plan.containers, runtime, self._spawn, on_change=on_change, on_end=self._forget)
+        placed.running = running
+        self._pods[pod.name] = placed
+        return running
+
+    def log(self, pod: str, container: str) -> Path:
+        return self._folders.log(pod, container)
+
+    def forward(self, pod: RunningPod, port: int) -> Address:
+        return self._pods[pod.pod.name].show(port)
+
+    def disturb(
+        self, pod: RunningPod, effect: NetworkEffect | Dns, direction: Direction, others: Sequence[RunningPod] | None
+    ) -> LaidFault:
+        addresses = None if others is None else [other.pod.status.pod_ip for other in others]
+        if isinstance(effect, Dns):
+            return self._dns_faults.lay(pod.pod.status.pod_ip, effect, direction, addresses)
+        return self._pods[pod.pod.name].faults.lay(effect, direction, addresses)
+
+    async def end_pods(self, grace_s: float) -> None:
+        running = [placed.running for placed in self._pods.values() if placed.running is not None]
+        await asyncio.gather(*(pod.stop(drain=False, grace_s=grace_s) for pod in running))
+
+    async def close(self) -> None:
+        self._keeper.cancel()
+        for follower in self._followers:
+            follower.close()
+        self._control_up.cancel()
+        self._resolver.close()
+        self._forwards.close_all()
+        await asyncio.to_thread(sweep, self._engine, self._own)
+        (self._state / ENGINE_MARK).unlink(missing_ok=True)
+        self._engine.close()
+
+    async def _begin(self) -> None:
+        """The control plane's network, and the mesh's DNS in it."""
+        folder = self._folders.pod(_CONTROL) / "infra"
+        await self._control.start(folder, pod_rules(None, self.control_address))
+        await self._resolver.start_on(await self._control.bound("udp", PORT), await self._control.bound("tcp", PORT))
+
+    def _infra(self, pod: str, namespace: str, address: str) -> Infra:
+        return Infra(self._engine, self._own, self._network, PROXY_IMAGE, pod=pod, namespace=namespace, address=address)
+
+    def _runtime(self, pod: Pod, infra: Infra, etc: Mapping[str, str]) -> PodRuntime:
+        names = [container.name for container in pod.spec.containers]
+        own = functools.partial(self._own.labels, namespace=pod.namespace, pod=pod.name)
+        return PodRuntime(
+            self._engine,
+            infra,
+            containers=pod.spec.containers,
+            labels={name: own(container=name) for name in names},
+            names={name: self._own.name(pod.name, name) for name in names},
+            etc=etc,
+        )
+
+    def _forget(self, pod: ProcessPod) -> None:
+        placed = self._pods.pop(pod.pod.name, None)
+        if placed is not None:
+            self._give_back(placed)
+
+    def _give_back(self, placed: "_Placed") -> None:
+        placed.close()
+        self._network.addresses.give_back(placed.infra.address)
+
+
+class DockerPod(ProcessPod):
+    """A pod whose containers are the engine's, and whose proxy has its files inside of its container."""
+
+    def __init__(
+        self,
+        pod: Pod,
+        plans: Sequence[ContainerPlan],
+        runtime: PodRuntime,
+        spawn: Spawn,
+        *,
+        on_change: Callable[[], None],
+        on_end: Callable[[ProcessPod], None],
+    ) -> None:
+        super().__init__(pod, plans, runtime, spawn, on_change=on_change, on_end=on_end)
+        self._runtime = runtime
+
+    def provide(self, files: Mapping[str, bytes]) -> None:
+        self._runtime.provide(files)
+
+    async def _clean_up(self) -> None:
+        await self._runtime.remove()
+
+
+class _HostPorts:
+    """See `mesh.platforms.netns.forwards.Listens`: this process is on the host itself."""
+
+    def listen(self, address: str, port: int) -> socket.socket:
+        try:
+            return socket.create_server((address, port), backlog=_BACKLOG)
+        except OSError as error:
+            raise PlatformError(port_taken(address, port, error.strerror or str(error))) from error
+
+
+class _Placed:
+    """What a pod has here: its network and its ports on the host."""
+
+    def __init__(self, infra: Infra, control: Infra, forwards: Forwards, faults: PodFaults) -> None:
+        self.infra = infra
+        self.faults = faults
+        self.running: DockerPod | None = None
+        self._control = control
+        self._forwards = forwards
+        self._shown: dict[int, Address] = {}
+        self._reached: dict[int, Address] = {}
+        self._host_ports: list[tuple[Address, Dial]] = []
+
+    def show(self, port: int) -> Address:
+        """A port of the host that leads to `port` inside of the pod, past its sidecar (kubectl's port-forward)."""
+        if port not in self._shown:
+            self._shown[port] = self._forwards.lead(LOOPBACK, 0, functools.partial(self.infra.connect_inside, port))
+        return self._shown[port]
+
+    def reach(self, port: int) -> Address:
+        """A port of the host that leads to `port` of the pod as from another pod, through its sidecar."""
+        if port not in self._reached:
+            self._reached[port] = self._forwards.lead(LOOPBACK, 0, self._from_beside(port))
+        return self._reached[port]
+
+    def open_host_ports(self, pod: Pod) -> None:
+        """`hostPort`s lead to the pod as from another node. Raises PlatformError when one cannot be had."""
+        for container in pod.spec.containers:
+            for port in container.ports:
+                if port.host_port:
+                    dial = self._from_beside(port.container_port)
+                    self._host_ports.append((self._forwards.lead(port.host_ip or LOOPBACK, port.host_port, dial), dial))
+
+    def close(self) -> None:
+        for address in (*self._shown.values(), *self._reached.values()):
+            self._forwards.close(address)
+        for address, dial in self._host_ports:
+            self._forwards.unlead(address, dial)
+
+    def _from_beside(self, port: int) -> Dial:
+        return functools.partial(self._control.connect, self.infra.address, port)
+
+
+def _no_rules(rules: str) -> None:
+    raise AssertionError("faults of DNS are laid at the resolver")
+
+
+def _declared(pod: Pod) -> set[int]:
+    """The apps' TCP ports, which other pods may call."""
+    apps = (container for container in pod.spec.containers if container.name != PROXY_CONTAINER)
+    return {port.container_port for app in apps for port in app.ports if port.protocol == "TCP"}

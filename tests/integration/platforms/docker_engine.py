@@ -1,0 +1,65 @@
+"""A Docker engine for tests, with the images of the code as it is."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.platforms.base import PlatformError
+
+ROOT = Path(__file__).parents[3]
+BASE = "meshdrill/base:latest"
+SHOP_IMAGE = "meshdrill-tests/shop:latest"
+_BUILD_S = 900
+_SHOP = f"""FROM {BASE}
+COPY shop.py /shop.py
+ENV HOST=0.0.0.0 COLOR=red
+USER 1000:1000
+ENTRYPOINT ["python3", "/shop.py"]
+CMD ["8000"]
+"""
+
+
+def engine() -> Any:
+    """An `Engine`; skips the test where none can run."""
+    pytest.importorskip("docker", reason="there is no library `docker` (the docker extra)")
+    from mesh.platforms.docker.engine import Engine
+
+    try:
+        return Engine()
+    except PlatformError as error:
+        pytest.skip(str(error))
+
+
+def prepare(folder: Path) -> Any:
+    """Builds what is not built yet; the engine. Skips the test where there is no base to build on."""
+    found = engine()
+    if found.image(BASE) is None:
+        made = subprocess.run(
+            [str(ROOT / "scripts" / "base-image"), BASE], capture_output=True, text=True, timeout=_BUILD_S, check=False
+        )
+        if made.returncode != 0:
+            pytest.skip(f"no base image can be made: {made.stderr.strip()[-300:]}")
+    _run([sys.executable, "-m", "mesh.cli.main", "images", "build", "proxy", "--base", BASE])
+    (folder / "Dockerfile").write_text(_SHOP)
+    (folder / "shop.py").write_bytes(Path(__file__).with_name("shop.py").read_bytes())
+    for _ in found.api.build(path=str(folder), tag=SHOP_IMAGE, rm=True, decode=True):
+        pass
+    assert found.image(SHOP_IMAGE) is not None
+    return found
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_S, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def labelled(found: Any, state: Path) -> list[dict[str, Any]]:
+    """Containers and networks that bear the labels of the mesh in this state folder."""
+    from mesh.platforms.docker.ownership import Ownership
+
+    own = Ownership.of(state)
+    everything = [*found.api.containers(all=True), *found.api.networks()]
+    return [each for each in everything if own.covers(each.get("Labels"))]

@@ -1,0 +1,180 @@
+"""A mesh of real containers, from the user's own image: what a pod is, what it cannot do, how a mesh ends."""
+
+import contextlib
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from docker_engine import SHOP_IMAGE, labelled, prepare
+from meshdrill_command import Meshdrill, shop, until
+
+pytestmark = pytest.mark.timeout(1200)  # the first of these builds images
+
+CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+
+
+def shop_of_images() -> list[dict[str, Any]]:
+    """The shop as its image runs it: without a command, on its port, with no variable of ours."""
+    manifests = shop()
+    for manifest in manifests:
+        if manifest["kind"] == "Deployment":
+            container = manifest["spec"]["template"]["spec"]["containers"][0]
+            del container["command"]
+            container |= {"image": SHOP_IMAGE, "imagePullPolicy": "Never"}
+    return manifests
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with contextlib.closing(prepare(tmp_path_factory.mktemp("images"))) as found:
+        yield found
+
+
+@pytest.fixture(scope="module", params=["python", pytest.param("envoy", marks=pytest.mark.envoy)])
+def mesh(engine: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meshdrill]:
+    command = Meshdrill(tmp_path_factory.mktemp("mesh") / "state")
+    file = command.write("shop.yaml", shop_of_images())
+    with command.up_in_front("-f", file, "--platform", "docker", "--proxy", request.param):
+        yield command
+    assert labelled(engine, command.state) == []
+    assert not command.processes()
+
+
+class Inside:
+    """Containers of the pods of one deployment."""
+
+    def __init__(self, engine: Any, mesh: Meshdrill, app: str) -> None:
+        with mesh.client() as client:
+            self.pod = next(pod for pod in client.pods() if pod.labels.get("app") == app)
+        self._api = engine.api
+        self._found = {
+            each["Labels"]["meshdrill.dev/container"]: each["Id"]
+            for each in labelled(engine, mesh.state)
+            if each["Labels"].get("meshdrill.dev/pod") == self.pod.name
+        }
+
+    def id(self, container: str) -> str:
+        return str(self._found[container])
+
+    def facts(self, container: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._api.inspect_container(self.id(container))
+        return found
+
+    def run(self, container: str, *command: str, user: str = "") -> tuple[int, str]:
+        made = self._api.exec_create(self.id(container), list(command), user=user)["Id"]
+        output = self._api.exec_start(made).decode()
+        return self._api.exec_inspect(made)["ExitCode"], output
+
+
+def test_the_apps_call_each_other_by_name_through_their_sidecars(mesh: Meshdrill, engine: Any) -> None:
+    status, page = mesh.get()
+    front, back = Inside(engine, mesh, "front"), Inside(engine, mesh, "back")
+    assert status == 200
+    assert (page["pod"], page["backend"]["pod"]) == (front.pod.name, back.pod.name)
+    assert page["backend"]["color"] == "red"  # of the image's environment and the manifest's
+    log = mesh.state / "logs" / f"{back.pod.name}.istio-proxy.log"
+    until(lambda: f"{back.pod.ip}:8000 {front.pod.ip}:" in log.read_text(), "the sidecar of back logs the call")
+
+
+def test_app_and_sidecar_have_no_privilege_and_the_sidecar_is_istios_user(mesh: Meshdrill, engine: Any) -> None:
+    inside = Inside(engine, mesh, "front")
+    for container, user in (("app", "1000"), ("istio-proxy", "1337")):
+        code, status = inside.run(container, "cat", "/proc/1/status")
+        assert code == 0
+        facts = dict(line.split(":\t", 1) for line in status.splitlines())
+        assert {int(facts[name], 16) for name in CAPABILITIES} == {0}, container
+        assert facts["NoNewPrivs"] == "1"
+        assert facts["Uid"].split()[0] == user
+    assert inside.run("POD", "cat", "/proc/1/task/1/children")[0] == 0
+
+
+def test_an_app_reads_no_secret_of_the_mesh(mesh: Meshdrill, engine: Any) -> None:
+    inside = Inside(engine, mesh, "front")
+    assert inside.run("istio-proxy", "stat", "-c", "%a %u", "token") == (0, "600 1337\n")
+    for secret in ("token", "secrets/key.pem", "secrets/default.json"):
+        assert inside.run("istio-proxy", "test", "-s", secret)[0] == 0
+        assert inside.run("app", "cat", f"/etc/istio/proxy/{secret}")[0] != 0
+    token = (mesh.state / "token").read_text()
+    assert token not in json.dumps(inside.facts("app")) + json.dumps(inside.facts("istio-proxy"))
+    assert {mount["Destination"] for mount in inside.facts("app")["Mounts"]} == {"/etc/resolv.conf", "/etc/hosts"}
+    assert inside.run("app", "ls", "/run/meshdrill")[0] != 0
+
+
+def test_nothing_is_published_but_on_loopback_and_the_network_is_the_meshs_own(mesh: Meshdrill, engine: Any) -> None:
+    (network,) = [each for each in labelled(engine, mesh.state) if "IPAM" in each]
+    assert network["Internal"] is True
+    for each in labelled(engine, mesh.state):
+        assert not each.get("Ports")
+    with mesh.client() as client:
+        for pod in client.pods():
+            assert pod.reach(15000)[0] == "127.0.0.1"
+
+
+def test_rules_cannot_be_changed_nor_passed_by_from_an_app(mesh: Meshdrill, engine: Any) -> None:
+    inside = Inside(engine, mesh, "front")
+    assert inside.run("app", "iptables", "-t", "nat", "-F")[0] != 0
+    assert inside.run("app", "setpriv", "--reuid=1337", "--clear-groups", "true")[0] != 0
+    ask = "import urllib.request as u; print(u.urlopen('http://{}').headers['server'])"
+    address = Inside(engine, mesh, "back").pod.ip
+    code, server = inside.run("app", "python3", "-c", ask.format(f"{address}:8000/"))
+    assert (code, server.strip()) in ((0, "envoy"), (0, "istio-envoy"))
+    # What is outside of the mesh's network is not reached at all.
+    assert inside.run("app", "python3", "-c", ask.format("192.0.2.1/"))[0] != 0
+
+
+def test_a_killed_app_comes_back_in_the_same_pod(mesh: Meshdrill, engine: Any) -> None:
+    inside = Inside(engine, mesh, "back")
+
+    def restarts() -> int:
+        with mesh.client() as client:
+            pod = next(pod for pod in client.pods() if pod.name == inside.pod.name)
+        status = next(s for s in pod.manifest["status"]["containerStatuses"] if s["name"] == "app")
+        return int(status["restartCount"]) if status["ready"] else 0
+
+    before = restarts()
+    engine.api.kill(inside.id("app"), 9)
+    until(lambda: restarts() > before, "the app is back")
+    until(lambda: mesh.get()[0] == 200, "the page is back")
+    assert mesh.get()[1]["backend"]["pod"] == inside.pod.name
+
+
+def test_nothing_is_left_of_a_killed_up_and_nothing_else_is_touched(engine: Any, meshdrill: Meshdrill) -> None:
+    stranger = engine.api.create_container(SHOP_IMAGE, labels={"meshdrill.dev/mesh": "default"})["Id"]
+    try:
+        file = meshdrill.write("shop.yaml", shop_of_images())
+        with meshdrill.up_in_front("-f", file, "--platform", "docker") as process:
+            assert len(labelled(engine, meshdrill.state)) > 8
+            process.kill()
+            process.wait()
+            down = meshdrill.run("down")
+        assert (down.returncode, labelled(engine, meshdrill.state)) == (0, []), down.stderr
+        assert not (meshdrill.state / "engine").exists()
+        engine.api.inspect_container(stranger)
+    finally:
+        engine.remove(stranger)
+
+
+def test_up_again_after_a_kill_while_it_came_up(engine: Any, meshdrill: Meshdrill) -> None:
+    file = meshdrill.write("shop.yaml", shop_of_images())
+    command = meshdrill.command("up", "--port", str(meshdrill.port), "-f", file, "--platform", "docker")
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    until(lambda: len(labelled(engine, meshdrill.state)) > 3, "the first containers are there")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with meshdrill.up_in_front("-f", file, "--platform", "docker"):
+        assert meshdrill.get()[0] == 200
+    assert labelled(engine, meshdrill.state) == []
+
+
+def test_an_image_that_cannot_come_is_told_by_name(engine: Any, meshdrill: Meshdrill) -> None:
+    manifests = shop_of_images()
+    for manifest in manifests:
+        if manifest["kind"] == "Deployment":
+            manifest["spec"]["template"]["spec"]["containers"][0]["image"] = "nobody/has:this"
+    done = meshdrill.up("-f", meshdrill.write("shop.yaml", manifests), "--platform", "docker")
+    assert done.returncode == 1
+    assert "image nobody/has:this is not there, and imagePullPolicy is Never" in done.stdout + done.stderr
+    assert labelled(engine, meshdrill.state) == []
