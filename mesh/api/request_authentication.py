@@ -33,8 +33,8 @@ class JWTRule:
 
     issuer: str = ""
     audiences: tuple[str, ...] = ()
-    jwks_uri: str = ""
-    jwks: str = ""
+    jwks_uri: str | None = None
+    jwks: str | None = None
     from_headers: tuple[JWTHeader, ...] = ()
     from_params: tuple[str, ...] = ()
     from_cookies: tuple[str, ...] = ()

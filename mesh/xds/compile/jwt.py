@@ -128,12 +128,12 @@ def _provider(rule: JWTRule, clusters: Mapping[str, str]) -> JwtProvider:
             JwtClaimToHeader(header_name=own.header, claim_name=own.claim) for own in rule.output_claim_to_headers
         ],
     )
-    if rule.jwks:
-        provider.local_jwks.CopyFrom(DataSource(inline_string=rule.jwks))
-    else:
+    if rule.jwks_uri:
         timeout = duration(rule.timeout or _DEFAULT_TIMEOUT)
         uri = HttpUri(uri=rule.jwks_uri, cluster=clusters[rule.jwks_uri], timeout=timeout)
         provider.remote_jwks.CopyFrom(RemoteJwks(http_uri=uri, cache_duration=_CACHE))
+    else:
+        provider.local_jwks.CopyFrom(DataSource(inline_string=rule.jwks))
     return provider
 
 
