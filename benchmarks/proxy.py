@@ -22,6 +22,7 @@ import click
 
 from benchmarks import load, report
 from benchmarks.certificates import make_certificates
+from benchmarks.interpreter import NoPython, interpreter
 from benchmarks.processes import DidNotStart, Pinned, core_seconds, terminated_as_interrupt
 from benchmarks.report import Sample
 from benchmarks.scenarios import ADMIN_PORT, ENTRY_PORT, PACED, SCENARIOS, Layout, Scenario
@@ -41,22 +42,13 @@ class Plan:
     seconds: float
     warm_up: float
     connections: int
+    python: Path = Path(sys.executable)  # of our sidecar
 
 
-def command(engine: str, bootstrap: Path) -> list[str]:
-    """How an engine starts with one worker."""
+def command(engine: str, bootstrap: Path, python: Path) -> list[str]:
+    """How an engine starts with one worker; ours on that Python, and from this checkout whatever is installed there."""
     if engine == "meshdrill":
-        return [
-            sys.executable,
-            "-m",
-            "mesh.proxy",
-            "-c",
-            str(bootstrap),
-            "--concurrency",
-            "1",
-            "--log-level",
-            "warning",
-        ]
+        return [*module("mesh.proxy", python), "-c", str(bootstrap), "--concurrency", "1", "--log-level", "warning"]
     beside = Path(sys.executable).with_name("envoy")
     binary = str(beside) if beside.exists() else shutil.which("envoy")
     if binary is None:
@@ -77,7 +69,7 @@ def free_block() -> str:
 
 
 @contextmanager
-def running(engine: str, scenario: Scenario, layout: Layout, folder: Path) -> Iterator[list[Pinned]]:
+def running(engine: str, scenario: Scenario, layout: Layout, folder: Path, python: Path) -> Iterator[list[Pinned]]:
     """The scenario's proxies on the proxy core, ready."""
     with ExitStack() as stack:
         started = []
@@ -85,7 +77,7 @@ def running(engine: str, scenario: Scenario, layout: Layout, folder: Path) -> It
             bootstrap = folder / f"{scenario.name}-{number}.json"
             bootstrap.write_text(json.dumps(proxy.bootstrap, indent=1))
             name = f"{engine}-{scenario.name}-{number}"
-            started.append(stack.enter_context(Pinned(command(engine, bootstrap), PROXY_CORE, folder, name)))
+            started.append(stack.enter_context(Pinned(command(engine, bootstrap, python), PROXY_CORE, folder, name)))
             started[-1].wait_for(f"http://{proxy.admin}/ready")
         yield started
 
@@ -97,7 +89,7 @@ def measure(engine: str, scenario: Scenario, layout: Layout, folder: Path, plan:
     with ExitStack() as stack:
         if scenario.discovery:
             stack.enter_context(discovery(layout, folder))
-        proxies = stack.enter_context(running(engine, scenario, layout, folder))
+        proxies = stack.enter_context(running(engine, scenario, layout, folder, plan.python))
         loader.run(url, scenario.load, plan.warm_up)
         before = sum(proxy.usage().cpu for proxy in proxies)
         core_before = core_seconds(PROXY_CORE)
@@ -125,7 +117,7 @@ def measure(engine: str, scenario: Scenario, layout: Layout, folder: Path, plan:
 def upstream(layout: Layout, folder: Path) -> Iterator[str]:
     """The upstream on the load generator's core; yields its URL."""
     address = f"{layout.block}.9"
-    with Pinned(module("benchmarks.upstream", address), LOAD_CORE, folder, "upstream") as process:
+    with Pinned([*module("benchmarks.upstream"), address], LOAD_CORE, folder, "upstream") as process:
         url = f"http://{address}:{Port.SMALL}/"
         process.wait_for(url)
         yield url
@@ -134,14 +126,14 @@ def upstream(layout: Layout, folder: Path) -> Iterator[str]:
 @contextmanager
 def discovery(layout: Layout, folder: Path) -> Iterator[None]:
     """The ADS server that changes every cluster again and again, on the load generator's core."""
-    with Pinned(module("benchmarks.discovery", layout.block), LOAD_CORE, folder, "discovery") as process:
+    with Pinned([*module("benchmarks.discovery"), layout.block], LOAD_CORE, folder, "discovery") as process:
         process.wait_for_word("listening")
         yield
 
 
-def module(name: str, argument: str) -> list[str]:
-    """How a module of the benchmarks starts as a process, whatever its working folder."""
-    return ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", name, argument]
+def module(name: str, python: Path = Path(sys.executable)) -> list[str]:
+    """How a module of this checkout starts as a process, whatever its working folder."""
+    return ["env", f"PYTHONPATH={ROOT}", str(python), "-m", name]
 
 
 def measure_all(names: list[str], plan: Plan) -> report.Run:
@@ -149,11 +141,12 @@ def measure_all(names: list[str], plan: Plan) -> report.Run:
     with tempfile.TemporaryDirectory(prefix="meshdrill-bench-") as name:
         folder = Path(name)
         layout = Layout(free_block(), make_certificates(folder))
+        python = interpreter(plan.python)
         with upstream(layout, folder) as url:
             direct = load.Loader(LOAD_CORE, folder, plan.connections).run(url, load.Load(), plan.seconds)
             tool = load.tool(load.Load())
             click.echo(f"upstream by itself: {direct.rate:,.0f} requests/s ({tool} beside it on core {LOAD_CORE})")
-            run = report.Run(tool, direct.rate, plan.rounds, plan.seconds, plan.connections, [])
+            run = report.Run(tool, direct.rate, plan.rounds, plan.seconds, plan.connections, [], python)
             measure_rounds([SCENARIOS[each] for each in names if each != PACED], layout, folder, plan, run)
             if PACED in names:
                 rate = PACE * run.medians("envoy", "plain")["rate"]
@@ -183,16 +176,24 @@ def measure_rounds(scenarios: list[Scenario], layout: Layout, folder: Path, plan
 )
 @click.option("--connections", default=32, show_default=True, help="Connections of the load generator.")
 @click.option("--scenario", "names", multiple=True, type=click.Choice(list(SCENARIOS)), help="Only these scenarios.")
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path),
+    default=sys.executable,
+    help="The interpreter that runs our sidecar, with what it needs installed; else this one.",
+)
 @click.option("--write", is_flag=True, help="Put the table into docs/performance.md.")
-def main(*, rounds: int, seconds: int, warm_up: int, connections: int, names: tuple[str, ...], write: bool) -> None:
+def main(
+    *, rounds: int, seconds: int, warm_up: int, connections: int, names: tuple[str, ...], python: Path, write: bool
+) -> None:
     """Measure our sidecar and Envoy side by side."""
     wanted = list(names) or list(SCENARIOS)
     if PACED in wanted and "plain" not in wanted:
         raise click.UsageError(f"the rate of {PACED} follows from plain: name both")
     with terminated_as_interrupt():
         try:
-            run = measure_all(wanted, Plan(rounds, seconds, warm_up, connections))
-        except (load.LoadFailed, DidNotStart) as error:
+            run = measure_all(wanted, Plan(rounds, seconds, warm_up, connections, python.absolute()))
+        except (load.LoadFailed, DidNotStart, NoPython) as error:
             raise click.ClickException(str(error)) from error
     click.echo(f"\n{report.table(run)}\n\n{report.note(run)}")
     path = report.save(run, ROOT / "results")

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from benchmarks.interpreter import Interpreter
 from benchmarks.scenarios import PACED, SCENARIOS
 
 BEGIN, END = "<!-- benchmark:proxy -->", "<!-- /benchmark:proxy -->"
@@ -45,6 +46,7 @@ class Run:
     seconds: float
     connections: int
     samples: list[Sample]
+    python: Interpreter  # that ran our sidecar
 
     def scenarios(self) -> list[str]:
         return list(dict.fromkeys(sample.scenario for sample in self.samples))
@@ -125,7 +127,8 @@ def note(run: Run) -> str:
     foreign = median(sample.foreign for sample in run.samples)
     text = (
         f"Medians of {run.rounds} rounds of {run.seconds} s, {run.connections} connections, {run.tool}; the upstream "
-        f"by itself answers {run.direct_rate:,.0f} requests/s. Other work took {foreign:.0%} of the proxies' core."
+        f"by itself answers {run.direct_rate:,.0f} requests/s. Our sidecar ran on {run.python}. Other work took "
+        f"{foreign:.0%} of the proxies' core."
     )
     if foreign > QUIET:
         text += " **The machine was not quiet: compare the CPU per request, not the rates.**"
@@ -137,8 +140,9 @@ def save(run: Run, folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     now = datetime.now(UTC)
     path = folder / f"proxy-{now:%Y%m%d-%H%M%S}.json"
-    machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-    path.write_text(json.dumps({"time": now.isoformat(), "machine": machine, **asdict(run)}, indent=1) + "\n")
+    machine = {"cores": os.cpu_count(), "machine": platform.machine()}
+    record = {"time": now.isoformat(), "machine": machine, **asdict(run), "python": run.python.record()}
+    path.write_text(json.dumps(record, indent=1) + "\n")
     return path
 
 
