@@ -106,13 +106,6 @@ class Infra:
         """A connection from within the pod. Raises OSError."""
         return await self._ask({"connect": [host, port]})
 
-    async def connect_inside(self, port: int) -> socket.socket:
-        """To what listens in the pod, on loopback or on its address, past the sidecar. Raises OSError."""
-        try:
-            return await self.connect("127.0.0.1", port)
-        except ConnectionRefusedError:
-            return await self.connect(self.address, port)
-
     async def bound(self, kind: str, port: int) -> socket.socket:
         """A socket of kind `udp`, or one of kind `tcp` that listens, at the pod's address. Raises OSError."""
         return await self._ask({kind: [self.address, port]})

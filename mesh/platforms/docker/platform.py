@@ -5,6 +5,7 @@ import functools
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mesh.api.pod import Container, Pod
@@ -39,15 +40,12 @@ from mesh.platforms.netns.faults.network import NetworkFaults
 from mesh.platforms.netns.forwards import LOOPBACK, Address, Forwards
 from mesh.platforms.netns.interception import read_interception
 from mesh.platforms.netns.names import NamesFollower
-from mesh.platforms.netns.splice import Dial
+from mesh.platforms.netns.pod_ports import PodPorts
 from mesh.platforms.process.container import ContainerPlan, Spawn
 from mesh.platforms.process.logs import keep_small
 from mesh.platforms.process.plan import Folders, PodPlan
 from mesh.platforms.process.pod import ProcessPod
 from mesh.platforms.process.refusals import refuse_what_is_lacking
-
-_SHOWN = (15000, 15020, 15021, 15090)
-"""Ports of a proxy that the mesh's own tools ask for, from the host."""
 
 _CONTROL = "control"
 _BACKLOG = 1024
@@ -128,15 +126,14 @@ class DockerPlatform:
         interception = read_interception(pod.metadata.annotations) if names > {PROXY_CONTAINER} else None
         infra = self._infra(pod.name, pod.namespace, self._network.addresses.take())
         faults = PodFaults(infra, self.control_address, self._resolver)
-        placed = _Placed(infra, self._control, self._forwards, faults)
+        ports = PodPorts(self._forwards, infra.address, within=infra.connect, beside=self._control.connect)
+        placed = _Placed(infra, ports, faults)
         try:
             folder = self._folders.pod(pod.name)
             habitat = DockerHabitat(infra, self.control_address, pod, folder)
-            habitat.host_ports.update({port: placed.reach(port) for port in _declared(pod)})
-            if PROXY_CONTAINER in names:
-                habitat.host_ports.update({port: placed.show(port) for port in _SHOWN})
+            habitat.host_ports.update(ports.open_for_tools(pod))
             plan = PodPlan(pod, habitat, surroundings, self._folders, base={"PYTHONUNBUFFERED": "1"})
-            placed.open_host_ports(pod)
+            ports.open_host_ports(pod)
         except PlatformError:
             self._give_back(placed)
             raise
@@ -152,7 +149,7 @@ class DockerPlatform:
         return self._folders.log(pod, container)
 
     def forward(self, pod: RunningPod, port: int) -> Address:
-        return self._pods[pod.pod.name].show(port)
+        return self._pods[pod.pod.name].ports.show(port)
 
     def disturb(
         self, pod: RunningPod, effect: NetworkEffect | Dns, direction: Direction, others: Sequence[RunningPod] | None
@@ -204,7 +201,7 @@ class DockerPlatform:
             self._give_back(placed)
 
     def _give_back(self, placed: "_Placed") -> None:
-        placed.close()
+        placed.ports.close()
         self._network.addresses.give_back(placed.infra.address)
 
 
@@ -241,54 +238,15 @@ class _HostPorts:
             raise PlatformError(port_taken(address, port, error.strerror or str(error))) from error
 
 
+@dataclass(slots=True)
 class _Placed:
-    """What a pod has here: its network and its ports on the host."""
+    """What a pod has here."""
 
-    def __init__(self, infra: Infra, control: Infra, forwards: Forwards, faults: PodFaults) -> None:
-        self.infra = infra
-        self.faults = faults
-        self.running: DockerPod | None = None
-        self._control = control
-        self._forwards = forwards
-        self._shown: dict[int, Address] = {}
-        self._reached: dict[int, Address] = {}
-        self._host_ports: list[tuple[Address, Dial]] = []
-
-    def show(self, port: int) -> Address:
-        """A port of the host that leads to `port` inside of the pod, past its sidecar (kubectl's port-forward)."""
-        if port not in self._shown:
-            self._shown[port] = self._forwards.lead(LOOPBACK, 0, functools.partial(self.infra.connect_inside, port))
-        return self._shown[port]
-
-    def reach(self, port: int) -> Address:
-        """A port of the host that leads to `port` of the pod as from another pod, through its sidecar."""
-        if port not in self._reached:
-            self._reached[port] = self._forwards.lead(LOOPBACK, 0, self._from_beside(port))
-        return self._reached[port]
-
-    def open_host_ports(self, pod: Pod) -> None:
-        """`hostPort`s lead to the pod as from another node. Raises PlatformError when one cannot be had."""
-        for container in pod.spec.containers:
-            for port in container.ports:
-                if port.host_port:
-                    dial = self._from_beside(port.container_port)
-                    self._host_ports.append((self._forwards.lead(port.host_ip or LOOPBACK, port.host_port, dial), dial))
-
-    def close(self) -> None:
-        for address in (*self._shown.values(), *self._reached.values()):
-            self._forwards.close(address)
-        for address, dial in self._host_ports:
-            self._forwards.unlead(address, dial)
-
-    def _from_beside(self, port: int) -> Dial:
-        return functools.partial(self._control.connect, self.infra.address, port)
+    infra: Infra
+    ports: PodPorts
+    faults: PodFaults
+    running: DockerPod | None = None
 
 
 def _no_rules(rules: str) -> None:
     raise AssertionError("faults of DNS are laid at the resolver")
-
-
-def _declared(pod: Pod) -> set[int]:
-    """The apps' TCP ports, which other pods may call."""
-    apps = (container for container in pod.spec.containers if container.name != PROXY_CONTAINER)
-    return {port.container_port for app in apps for port in app.ports if port.protocol == "TCP"}

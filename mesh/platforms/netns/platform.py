@@ -4,6 +4,7 @@ import asyncio
 import functools
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mesh.api.pod import Pod
@@ -19,7 +20,7 @@ from mesh.platforms.netns.host import HostPorts
 from mesh.platforms.netns.interception import read_interception
 from mesh.platforms.netns.names import NamesFollower
 from mesh.platforms.netns.network import Hub, PodNetwork
-from mesh.platforms.netns.splice import Dial
+from mesh.platforms.netns.pod_ports import PodPorts
 from mesh.platforms.process.container import Spawn
 from mesh.platforms.process.launcher import Launcher
 from mesh.platforms.process.ledger import Ledger
@@ -27,9 +28,6 @@ from mesh.platforms.process.logs import keep_small
 from mesh.platforms.process.plan import Folders, PodPlan
 from mesh.platforms.process.pod import ProcessPod
 from mesh.platforms.process.refusals import refuse_what_is_lacking
-
-_SHOWN = (15000, 15020, 15021, 15090)
-"""Ports of a proxy that the mesh's own tools ask for, from the host."""
 
 
 class NetnsPlatform:
@@ -73,14 +71,13 @@ class NetnsPlatform:
         # A gateway is a proxy alone: nothing in its pod is captured.
         interception = read_interception(pod.metadata.annotations) if names > {PROXY_CONTAINER} else None
         network = self.hub.add_pod(interception)
-        placed = _Placed(network, self._forwards)
+        ports = PodPorts(self._forwards, network.address, within=network.connect, beside=_connect)
+        placed = _Placed(network, ports)
         try:
             habitat = NetnsHabitat(network, self.hub.address, pod, self._grounds, intercepted=interception is not None)
-            habitat.host_ports.update({port: placed.reach(port) for port in _declared(pod)})
-            if PROXY_CONTAINER in names:
-                habitat.host_ports.update({port: placed.show(port) for port in _SHOWN})
+            habitat.host_ports.update(ports.open_for_tools(pod))
             plan = PodPlan(pod, habitat, surroundings, self._folders)
-            placed.open_host_ports(pod)
+            ports.open_host_ports(pod)
         except PlatformError:
             self._give_back(placed)
             raise
@@ -101,7 +98,7 @@ class NetnsPlatform:
         return self._folders.log(pod, container)
 
     def forward(self, pod: RunningPod, port: int) -> Address:
-        return self._pods[pod.pod.name].show(port)
+        return self._pods[pod.pod.name].ports.show(port)
 
     async def end_pods(self, grace_s: float) -> None:
         running = [placed.running for placed in self._pods.values() if placed.running is not None]
@@ -123,59 +120,17 @@ class NetnsPlatform:
             self._give_back(placed)
 
     def _give_back(self, placed: "_Placed") -> None:
-        placed.close()
+        placed.ports.close()
         self.hub.remove_pod(placed.network)
 
 
+@dataclass(slots=True)
 class _Placed:
-    """What a pod has here: its network and its ports on the host."""
+    """What a pod has here."""
 
-    def __init__(self, network: PodNetwork, forwards: Forwards) -> None:
-        self.network = network
-        self.running: ProcessPod | None = None
-        self._forwards = forwards
-        self._shown: dict[int, Address] = {}
-        self._reached: dict[int, Address] = {}
-        self._host_ports: list[tuple[Address, Dial]] = []
-
-    def show(self, port: int) -> Address:
-        """A port of the host that leads to `port` inside of the pod, past its sidecar (kubectl's port-forward)."""
-        if port not in self._shown:
-            self._shown[port] = self._forwards.lead(LOOPBACK, 0, functools.partial(self._connect_inside, port))
-        return self._shown[port]
-
-    def reach(self, port: int) -> Address:
-        """A port of the host that leads to `port` of the pod as from another pod, through its sidecar."""
-        if port not in self._reached:
-            dial = functools.partial(_connect, self.network.address, port)
-            self._reached[port] = self._forwards.lead(LOOPBACK, 0, dial)
-        return self._reached[port]
-
-    def open_host_ports(self, pod: Pod) -> None:
-        """`hostPort`s lead to the pod as from another node. Raises PlatformError when one cannot be had."""
-        for container in pod.spec.containers:
-            for port in container.ports:
-                if port.host_port:
-                    dial = functools.partial(_connect, self.network.address, port.container_port)
-                    self._host_ports.append((self._forwards.lead(port.host_ip or LOOPBACK, port.host_port, dial), dial))
-
-    def close(self) -> None:
-        for address in (*self._shown.values(), *self._reached.values()):
-            self._forwards.close(address)
-        for address, dial in self._host_ports:
-            self._forwards.unlead(address, dial)
-
-    async def _connect_inside(self, port: int) -> socket.socket:
-        try:
-            return await self.network.connect(LOOPBACK, port)
-        except ConnectionRefusedError:
-            return await self.network.connect(self.network.address, port)
-
-
-def _declared(pod: Pod) -> set[int]:
-    """The apps' TCP ports, which other pods may call."""
-    apps = (container for container in pod.spec.containers if container.name != PROXY_CONTAINER)
-    return {port.container_port for app in apps for port in app.ports if port.protocol == "TCP"}
+    network: PodNetwork
+    ports: PodPorts
+    running: ProcessPod | None = None
 
 
 async def _connect(address: str, port: int) -> socket.socket:
