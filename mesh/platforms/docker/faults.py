@@ -3,21 +3,29 @@
 The rules are those that `netns` lays in its hub; here each pod has its own, so both ends of a wire are where they lie.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mesh.api.pod_fault import Bandwidth, Delay, Direction, NetworkEffect
-from mesh.platforms.base import Capability, LaidFault, PlatformError
+from mesh.api.pod_fault import Direction, NetworkEffect
+from mesh.platforms.base import Capability, LaidFault
 from mesh.platforms.docker.engine import EngineError
 from mesh.platforms.docker.infra import Infra
+from mesh.platforms.docker.queue_process import LACKING
+from mesh.platforms.docker.queues import READER, PodQueues
 from mesh.platforms.netns.dns import Resolver
 from mesh.platforms.netns.faults.network import NetworkFaults
 from mesh.platforms.netns.faults.rules import CHAIN, JUMP
 
-_NO_QUEUES = "packets wait in queues of the kernel, which the node cannot read in a container; use --platform netns"
 _ENDED = (404, 409)
 
-LACKING = {Capability.DELAY: _NO_QUEUES, Capability.BANDWIDTH: _NO_QUEUES}
+
+def lacking(infra: Infra) -> Mapping[Capability, str]:
+    """Why each network fault that cannot be laid here cannot, found out in a pod's network. Blocks.
+
+    Raises PlatformError.
+    """
+    return {Capability(name): why for name, why in json.loads(infra.run([*READER, LACKING])).items()}
 
 
 class PodFaults:
@@ -32,13 +40,16 @@ class PodFaults:
             f"-A OUTPUT ! -o lo ! -d {control}/32 -j {CHAIN}\n"
             "COMMIT\n"
         )
-        self._faults = NetworkFaults(self._restore, resolver)
+        self._queues = PodQueues(infra)
+        self._faults = NetworkFaults(self._restore, resolver, lambda: self._queues)
 
     def lay(self, effect: NetworkEffect, direction: Direction, others: Sequence[str] | None) -> LaidFault:
         """Raises PlatformError."""
-        if isinstance(effect, Delay | Bandwidth):
-            raise PlatformError(_NO_QUEUES)
         return _Laid(self._faults.lay(self._infra.address, effect, direction, others))
+
+    def close(self) -> None:
+        """The rules go with the pod, and so do the queues."""
+        self._queues.close_all()
 
     def _restore(self, rules: str) -> None:
         self._infra.restore(self._jump if rules == JUMP else rules)

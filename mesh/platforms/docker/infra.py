@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 from mesh.platforms.base import PlatformError
+from mesh.platforms.docker.conversation import Conversation
 from mesh.platforms.docker.engine import Engine, close
 from mesh.platforms.docker.network import Network
 from mesh.platforms.docker.ownership import INFRA, Ownership, host_name
@@ -101,6 +102,18 @@ class Infra:
         code, said = self._engine.exec(self.id, command, user="0:0")
         if code != 0:
             raise PlatformError(f"pod {self._pod} takes no rules: {said.decode(errors='replace').strip()}")
+
+    def run(self, command: list[str]) -> str:
+        """What a command says that runs with the privileges that rules take. Blocks. Raises PlatformError."""
+        code, said = self._engine.exec(self.id, command, user="0:0")
+        text = said.decode(errors="replace").strip()
+        if code != 0:
+            raise PlatformError(f"`{' '.join(command)}` in the network of pod {self._pod}: {text}")
+        return text
+
+    def converse(self, command: list[str]) -> Conversation:
+        """With a command that runs with those privileges. Blocks. Raises EngineError."""
+        return Conversation(self._engine, self.id, command, user="0:0")
 
     async def connect(self, host: str, port: int) -> socket.socket:
         """A connection from within the pod. Raises OSError."""

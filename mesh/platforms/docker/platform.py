@@ -13,8 +13,6 @@ from mesh.api.pod_fault import Direction, Dns, NetworkEffect
 from mesh.client import MeshClient
 from mesh.injector.inject import PROXY_IMAGE
 from mesh.platforms.base import (
-    ON_NETWORK,
-    ON_PROCESSES,
     PROXY_CONTAINER,
     Capability,
     LaidFault,
@@ -25,7 +23,7 @@ from mesh.platforms.base import (
 )
 from mesh.platforms.docker.container import ContainerLife, EngineContainer
 from mesh.platforms.docker.engine import Engine
-from mesh.platforms.docker.faults import LACKING, PodFaults
+from mesh.platforms.docker.faults import PodFaults, lacking
 from mesh.platforms.docker.habitat import DockerHabitat
 from mesh.platforms.docker.images import Images
 from mesh.platforms.docker.infra import Infra
@@ -55,11 +53,12 @@ class DockerPlatform:
     """Must be made in the event loop."""
 
     name = "docker"
-    capabilities = (ON_PROCESSES | ON_NETWORK) - LACKING.keys()
-    lacking: Mapping[Capability, str] = LACKING
 
     def __init__(self, state: Path, spawn: Spawn, mesh: str, run: str) -> None:
-        """`run` is another one each time. Raises PlatformError."""
+        """`run` is another one each time. What the kernel lacks is known when the control plane starts. Raises
+        PlatformError."""
+        self.lacking: Mapping[Capability, str] = {}
+        self.capabilities = frozenset(Capability)
         self._engine = Engine()
         self._own = Ownership.of(state, mesh=mesh, run=run)
         self._state = state
@@ -119,7 +118,7 @@ class DockerPlatform:
 
     def place(self, pod: Pod, surroundings: Surroundings, on_change: Callable[[], None]) -> ProcessPod:
         refuse_what_is_lacking(pod, platform=self.name, images=True)
-        for container in pod.spec.all_containers:
+        for container in pod.spec.containers:
             self._images.check(container)
         names = {container.name for container in pod.spec.containers}
         # A gateway is a proxy alone: nothing in its pod is captured.
@@ -178,18 +177,20 @@ class DockerPlatform:
         """The control plane's network, and the mesh's DNS in it."""
         folder = self._folders.pod(_CONTROL) / "infra"
         await self._control.start(folder, pod_rules(None, self.control_address))
+        self.lacking = await self._engine.call(lacking, self._control)
+        self.capabilities = frozenset(Capability) - self.lacking.keys()
         await self._resolver.start_on(await self._control.bound("udp", PORT), await self._control.bound("tcp", PORT))
 
     def _infra(self, pod: str, namespace: str, address: str) -> Infra:
         return Infra(self._engine, self._own, self._network, PROXY_IMAGE, pod=pod, namespace=namespace, address=address)
 
     def _runtime(self, pod: Pod, infra: Infra, etc: Mapping[str, str]) -> PodRuntime:
-        names = [container.name for container in pod.spec.all_containers]
+        names = [container.name for container in pod.spec.containers]
         own = functools.partial(self._own.labels, namespace=pod.namespace, pod=pod.name)
         return PodRuntime(
             self._engine,
             infra,
-            containers=pod.spec.all_containers,
+            containers=pod.spec.containers,
             labels={name: own(container=name) for name in names},
             names={name: self._own.name(pod.name, name) for name in names},
             etc=etc,
@@ -201,6 +202,7 @@ class DockerPlatform:
             self._give_back(placed)
 
     def _give_back(self, placed: "_Placed") -> None:
+        placed.faults.close()
         placed.ports.close()
         self._network.addresses.give_back(placed.infra.address)
 

@@ -11,16 +11,30 @@ from signal import Signals
 from typing import Any
 
 import pytest
-from docker_engine import SHOP_IMAGE, labelled, prepare
 
 from mesh.api.pod import Pod
-from mesh.api.pod_fault import Delay, Direction, Partition, Reset
+from mesh.api.pod_fault import Bandwidth, Delay, Direction, Partition, Reset
 from mesh.config.decode import decode_object
-from mesh.platforms.base import Capability, PlatformError, RunningPod, Surroundings
+from mesh.platforms.base import PlatformError, RunningPod, Surroundings
+from mesh.platforms.netns.faults.rules import CHAIN
+from tests.docker_engine import SHOP_IMAGE, labelled, prepare
 
 pytestmark = pytest.mark.timeout(1200)  # the first of these builds images
 
 CALL = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).status)"
+TIMED = """
+import sys, time, urllib.request as u
+began = time.monotonic()
+u.urlopen(u.Request(sys.argv[1], headers={"X-Pad": "x" * int(sys.argv[2])}), timeout=60).read()
+print(time.monotonic() - began)
+"""
+PAD = 6000
+READERS = """
+from pathlib import Path
+for file in Path("/proc").glob("[0-9]*/cmdline"):
+    if file.read_bytes().split(b"\\0")[-2:-1] == [b"mesh.platforms.docker.queue_process"]:
+        print(file.parent.name)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +74,13 @@ class Lab:
         """Whether one pod's app reaches the other's."""
         url = f"http://{called.pod.status.pod_ip}:8000/"
         return (await caller.exec("app", ["python3", "-c", CALL, url], 30)).code == 0
+
+    async def timed(self, caller: RunningPod, called: RunningPod) -> float:
+        """Seconds that a call of more than `PAD` bytes takes."""
+        url = f"http://{called.pod.status.pod_ip}:8000/"
+        told = await caller.exec("app", ["python3", "-c", TIMED, url, str(PAD)], 60)
+        assert told.code == 0, told.output
+        return float(told.output)
 
 
 async def until(condition: Callable[[], Any], what: str) -> None:
@@ -163,10 +184,102 @@ def test_a_fault_parts_two_pods_and_no_others_until_it_is_lifted(engine: Any, tm
             assert [await lab.call(one, two), await lab.call(two, one)] == [True, True]
         alone = lab.platform.disturb(one, Reset(), Direction.TO, None)
         assert [await lab.call(one, two), await lab.call(one, other)] == [False, False]
-        assert Capability.DELAY in lab.platform.lacking
-        with pytest.raises(PlatformError, match="use --platform netns"):
-            lab.platform.disturb(one, Delay(latency=timedelta(seconds=1)), Direction.TO, None)
         await one.stop(drain=False, grace_s=1)
         alone.lift()  # with the pod it has gone
 
     in_lab(engine, tmp_path / "state", work)
+
+
+class Infra:
+    """What is seen from a pod's infra container: who meets rules of faults there, and who reads queues."""
+
+    def __init__(self, engine: Any, state: Path, pod: str) -> None:
+        found = [each for each in labelled(engine, state) if each["Labels"].get("meshdrill.dev/pod") == pod]
+        (self._id,) = [each["Id"] for each in found if each["Labels"]["meshdrill.dev/container"] == "POD"]
+        self._engine = engine
+
+    def _run(self, *command: str) -> str:
+        code, said = self._engine.exec(self._id, list(command), "0:0")
+        assert code == 0, said
+        return str(said.decode())
+
+    def met(self) -> list[int]:
+        """Packets that each rule has met."""
+        return [int(line.split()[0]) for line in self._run("iptables", "-nvxL", CHAIN).splitlines()[2:]]
+
+    def readers(self) -> list[str]:
+        """Pids in the container of who reads queues."""
+        return self._run("python", "-c", READERS).split()
+
+    def kill(self, pid: str) -> None:
+        self._run("python", "-c", f"import os; os.kill({pid}, 9)")
+
+
+async def refuse_without_queues(lab: Lab, state: Path) -> None:
+    """Skips the test where the kernel has none, which is known as soon as the control plane's place is there."""
+    await lab.platform.start_control(["sleep", "infinity"], state / "logs" / "control.log")
+    if lab.platform.lacking:
+        pytest.skip("; ".join(f"no {name}: {why}" for name, why in lab.platform.lacking.items()))
+
+
+def test_a_delay_and_a_bandwidth_are_on_what_two_pods_exchange_and_on_no_others(engine: Any, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+
+    async def work(lab: Lab) -> None:
+        await refuse_without_queues(lab, state)
+        one, two, other = await asyncio.gather(*(lab.place(name) for name in ("one", "two", "other")))
+        infra = Infra(engine, state, "one")
+        latency, jitter = 0.3, 0.05
+        late = Delay(latency=timedelta(seconds=latency), jitter=timedelta(seconds=jitter))
+        rate = 80_000
+        for effect, ways in ((late, (1, 1, 2)), (Bandwidth(rate=rate), (1, 0, 1))):
+            for direction, count in zip((Direction.TO, Direction.FROM, Direction.BOTH), ways, strict=True):
+                laid = lab.platform.disturb(one, effect, direction, [two])
+                took = await lab.timed(one, two)
+                # A call makes a connection and asks: two round trips, of which the fault is on one way or both.
+                least = 2 * count * (latency - jitter) if effect is late else count * PAD * 8 / rate
+                assert took >= least
+                met = infra.met()
+                assert len(met) == (2 if direction is Direction.BOTH else 1)
+                assert min(met) > 0
+                assert await lab.call(one, other)
+                assert infra.met() == met
+                assert one.statuses()[0].ready  # the node reaches it as ever
+                laid.lift()
+                laid.lift()
+                assert infra.met() == []
+                assert await lab.call(one, two)
+        await until(lambda: not infra.readers(), "who read the queues has ended")
+
+    in_lab(engine, state, work)
+
+
+def test_what_waits_in_a_pods_queue_goes_on_when_the_fault_ends_or_its_reader(engine: Any, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+
+    async def work(lab: Lab) -> None:
+        await refuse_without_queues(lab, state)
+        one, two = await asyncio.gather(*(lab.place(name) for name in ("one", "two")))
+        infra = Infra(engine, state, "one")
+        endless = Delay(latency=timedelta(hours=1))
+        laid = lab.platform.disturb(one, endless, Direction.TO, [two])
+        waiting = asyncio.create_task(lab.call(one, two))
+        await until(lambda: sum(infra.met()), "its packet waits")
+        laid.lift()
+        assert await waiting
+
+        laid = lab.platform.disturb(one, endless, Direction.TO, [two])
+        (reader,) = infra.readers()
+        infra.kill(reader)
+        await until(lambda: not infra.readers(), "nobody reads the queue")
+        assert await lab.call(one, two)
+        assert sum(infra.met()) > 0
+        laid.lift()
+        assert infra.met() == []
+
+        # Another one reads what comes then, and both end with the pod.
+        lab.platform.disturb(one, endless, Direction.TO, [two])
+        assert len(infra.readers()) == 1
+        await one.stop(drain=False, grace_s=1)
+
+    in_lab(engine, state, work)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from mesh.api.pod_fault import Bandwidth, Delay, Direction, Dns, DnsAnswer, NetworkEffect
 from mesh.platforms.base import LaidFault
@@ -19,16 +20,30 @@ _CODES: Mapping[DnsAnswer, int] = {
 Restore = Callable[[str], object]
 
 
-class NetworkFaults:
-    """`restore` hands rules to `iptables-restore -n` in the hub, in which this is made. Runs in one event loop."""
+class Queues(Protocol):
+    """Queues of packets in the network where the rules are. A `QueueReader` is one that reads them itself."""
 
-    def __init__(self, restore: Restore, resolver: Resolver) -> None:
+    def open(self, shaper: Shaper) -> int:
+        """The number of a fresh queue that is read from now on. Raises PlatformError."""
+
+    def close(self, number: int) -> None:
+        """To be called when no rule leads to the queue any more: all that waits goes on, then nobody reads it."""
+
+    def close_all(self) -> None: ...
+
+
+class NetworkFaults:
+    """`restore` hands rules to `iptables-restore -n`: in the hub, in which this is made, unless `queues` are of another
+    network too. Runs in one event loop."""
+
+    def __init__(self, restore: Restore, resolver: Resolver, queues: Callable[[], Queues] = QueueReader) -> None:
         self._restore = restore
         self._resolver = resolver
+        self._new_queues = queues
         self._cuts: list[_LaidCut] = []
         self._spoilt: list[_LaidDns] = []
         self._has_chain = False
-        self._reader: QueueReader | None = None
+        self._reader: Queues | None = None
 
     def lay(
         self, address: str, effect: NetworkEffect | Dns, direction: Direction, others: Sequence[str] | None
@@ -55,7 +70,7 @@ class NetworkFaults:
     def _open(self, effect: Delay | Bandwidth) -> tuple[int, int]:
         """A queue for each direction; which of them packets are led to, the rules say."""
         if self._reader is None:
-            self._reader = QueueReader()
+            self._reader = self._new_queues()
         sent = self._reader.open(Shaper.of(effect))
         try:
             return sent, self._reader.open(Shaper.of(effect))

@@ -1,7 +1,7 @@
-"""What the kernel has of what network faults need, found out in a network namespace made for it."""
+"""What the kernel has of what network faults need, found out by trying it."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from mesh.api.pod_fault import Bandwidth, Direction, Loss, NetworkEffect, Partition, Reset
 from mesh.platforms.base import Capability, PlatformError
@@ -19,35 +19,39 @@ _SAMPLES: Mapping[Capability, tuple[NetworkEffect, str]] = {
 
 
 def lacking() -> Mapping[Capability, str]:
-    """Why each network fault that cannot be laid here cannot."""
+    """Why each network fault that cannot be laid here cannot, found out in a network namespace made for it."""
     network = linux.new_network()
     try:
-        found = _without_rules(lambda rules: _restore(network, rules))
         with linux.inside_network(network):
-            no_reader = _why_no_reader()
+            return lacking_here()
     finally:
         os.close(network)
-    if no_reader:
+
+
+def lacking_here() -> Mapping[Capability, str]:
+    """The same, found out in this very network namespace. Rules for an address that nobody has are left in it."""
+    found = _without_rules()
+    if no_reader := _why_no_reader():
         found.setdefault(Capability.DELAY, no_reader)
     if Capability.DELAY in found:  # both are queues
         found[Capability.BANDWIDTH] = found[Capability.DELAY]
     return found
 
 
-def _without_rules(restore: Callable[[str], None]) -> dict[Capability, str]:
+def _without_rules() -> dict[Capability, str]:
     """One attempt with all rules, as a kernel has them all as a rule; only then each by itself."""
     cuts = {capability: Cut("192.0.2.1", effect, Direction.TO) for capability, (effect, _) in _SAMPLES.items()}
     try:
-        restore(JUMP)
-        restore(table(cuts.values()))
+        _restore(JUMP)
+        _restore(table(cuts.values()))
     except PlatformError:
-        return {name: why for name, cut in cuts.items() if (why := _refusal(restore, table([cut]), _SAMPLES[name][1]))}
+        return {name: why for name, cut in cuts.items() if (why := _refusal(table([cut]), _SAMPLES[name][1]))}
     return {}
 
 
-def _refusal(restore: Callable[[str], None], rules: str, option: str) -> str:
+def _refusal(rules: str, option: str) -> str:
     try:
-        restore(rules)
+        _restore(rules)
     except PlatformError as error:
         return f"the kernel lacks it, or a module is not loaded ({option}): {error}"
     return ""
@@ -63,5 +67,5 @@ def _why_no_reader() -> str:
     return ""
 
 
-def _restore(network: int, rules: str) -> None:
-    run_tool(["iptables-restore", "-n"], rules, before=lambda: linux.setns(network, linux.CLONE_NEWNET))
+def _restore(rules: str) -> None:
+    run_tool(["iptables-restore", "-n"], rules)

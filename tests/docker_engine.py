@@ -9,8 +9,9 @@ import pytest
 
 from mesh.platforms.base import PlatformError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[1]
 BASE = "meshdrill/base:latest"
+BOOKINFO = ("details", "productpage", "ratings", "reviews")
 SHOP_IMAGE = "meshdrill-tests/shop:latest"
 _BUILD_S = 900
 _SHOP = f"""FROM {BASE}
@@ -34,7 +35,23 @@ def engine() -> Any:
 
 
 def prepare(folder: Path) -> Any:
-    """Builds what is not built yet; the engine. Skips the test where there is no base to build on."""
+    """The engine, with the mesh's image and the shop's. Skips the test where there is no base to build on."""
+    found = _engine_with("proxy")
+    (folder / "Dockerfile").write_text(_SHOP)
+    (folder / "shop.py").write_bytes((ROOT / "tests" / "integration" / "platforms" / "shop.py").read_bytes())
+    for _ in found.api.build(path=str(folder), tag=SHOP_IMAGE, rm=True, decode=True):
+        pass
+    assert found.image(SHOP_IMAGE) is not None
+    return found
+
+
+def prepare_bookinfo() -> Any:
+    """The engine, with the mesh's image and those of Bookinfo's apps. Skips the test as `prepare` does."""
+    return _engine_with("proxy", *BOOKINFO)
+
+
+def _engine_with(*names: str) -> Any:
+    """Images of ours; what has not changed is not built again."""
     found = engine()
     if found.image(BASE) is None:
         made = subprocess.run(
@@ -42,12 +59,7 @@ def prepare(folder: Path) -> Any:
         )
         if made.returncode != 0:
             pytest.skip(f"no base image can be made: {made.stderr.strip()[-300:]}")
-    _run([sys.executable, "-m", "mesh.cli.main", "images", "build", "proxy", "--base", BASE])
-    (folder / "Dockerfile").write_text(_SHOP)
-    (folder / "shop.py").write_bytes(Path(__file__).with_name("shop.py").read_bytes())
-    for _ in found.api.build(path=str(folder), tag=SHOP_IMAGE, rm=True, decode=True):
-        pass
-    assert found.image(SHOP_IMAGE) is not None
+    _run([sys.executable, "-m", "mesh.cli.main", "images", "build", *names, "--base", BASE])
     return found
 
 
