@@ -75,7 +75,7 @@ _FIELDS = {
     "SecurityProfile": "type localhostProfile",
     "NameValue": "name value",
     # containers
-    "Container": "resizePolicy:ContainerResizePolicy[] restartPolicy restartPolicyRules:any[] "
+    "Container": "resizePolicy:ContainerResizePolicy[] restartPolicyRules:any[] "
     "securityContext:SecurityContext stdin:bool stdinOnce:bool terminationMessagePath terminationMessagePolicy "
     "tty:bool volumeDevices:VolumeDevice[] volumeMounts:VolumeMount[]",
     "ContainerResizePolicy": "resourceName restartPolicy",

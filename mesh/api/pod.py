@@ -169,6 +169,7 @@ class Container:
     liveness_probe: Probe | None = None
     startup_probe: Probe | None = None
     lifecycle: Lifecycle | None = None
+    restart_policy: Literal["Always", "OnFailure", "Never"] | None = None
     resources: ResourceRequirements = field(default_factory=ResourceRequirements)
 
 
@@ -180,6 +181,16 @@ class PodSpec:
     service_account_name: str = "default"
     termination_grace_period_seconds: int = 30
     restart_policy: Literal["Always", "OnFailure", "Never"] = "Always"
+
+    @property
+    def all_containers(self) -> tuple[Container, ...]:
+        """In the order in which they start."""
+        return (*self.init_containers, *self.containers)
+
+    @property
+    def serving_containers(self) -> tuple[Container, ...]:
+        """Those that run as long as the pod does, sidecars among the init containers (`restartPolicy: Always`) too."""
+        return (*self.containers, *(own for own in self.init_containers if own.restart_policy == "Always"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ from typing import Any
 
 from mesh.cli.tables import age
 
+_INITIALISING = "PodInitializing"
+
 Manifest = dict[str, Any]
 Cells = Callable[[Manifest], list[object]]
 
@@ -24,9 +26,13 @@ def headers(kind: str) -> list[str]:
 
 
 def pod_word(manifest: Manifest) -> str:
-    """The STATUS of a pod as kubectl shows it: the phase, or why a container does not run."""
+    """The STATUS of a pod as kubectl shows it: the phase, how far initialising is, or why a container does not run."""
     if manifest["metadata"].get("deletionTimestamp"):
         return "Terminating"
+    inits = _init_containers(manifest)
+    for index, container in enumerate(inits):
+        if not container.get("ready"):
+            return f"Init:{_init_word(container) or f'{index}/{len(inits)}'}"
     for container in _containers(manifest):
         waiting = container.get("state", {}).get("waiting", {})
         if waiting.get("reason") not in (None, "ContainerCreating"):
@@ -34,12 +40,22 @@ def pod_word(manifest: Manifest) -> str:
     return str(manifest.get("status", {}).get("phase", "Pending"))
 
 
+def _init_word(container: Manifest) -> str:
+    """Why that init container does not run; empty if it does, or is about to."""
+    state = container.get("state", {})
+    if ended := state.get("terminated"):
+        return str(ended.get("reason") or f"ExitCode:{ended.get('exitCode')}")
+    reason = state.get("waiting", {}).get("reason", "")
+    return "" if reason == _INITIALISING else str(reason)
+
+
 def troubles(manifest: Manifest) -> list[str]:
     """Why a pod is not ready: a line for each of its containers that is not, one only where the reason is the same."""
     if manifest["metadata"].get("deletionTimestamp"):
         return []
     lines: dict[str, str] = {}
-    for container in _containers(manifest):
+    held_up = [container for container in _init_containers(manifest) if not container.get("ready")]
+    for container in held_up[:1] or _containers(manifest):
         if trouble := trouble_of(manifest, container["name"]):
             lines.setdefault(trouble, f"{container['name']}: {trouble}")
     return list(lines.values())
@@ -47,22 +63,30 @@ def troubles(manifest: Manifest) -> list[str]:
 
 def trouble_of(manifest: Manifest, container: str) -> str | None:
     """Why that container of the pod is not ready; None if it is, or if nothing is known of it."""
-    found = (status for status in _containers(manifest) if status["name"] == container and not status.get("ready"))
-    status = next(found, None)
-    return None if status is None else _trouble(status)
+    for statuses, as_it_runs in (
+        (_init_containers(manifest), "running, and not through yet"),
+        (_containers(manifest), "running, but its readiness probe does not succeed"),
+    ):
+        for status in statuses:
+            if status["name"] == container and not status.get("ready"):
+                return _trouble(status, as_it_runs)
+    return None
 
 
-def _trouble(container: Manifest) -> str:
+def _trouble(container: Manifest, as_it_runs: str) -> str:
     state = container.get("state", {})
     if waiting := state.get("waiting"):
         return str(waiting.get("message") or waiting.get("reason"))
     if ended := state.get("terminated"):
         return f"ended with exit code {ended.get('exitCode')}"
-    return "running, but its readiness probe does not succeed"
+    return as_it_runs
 
 
 def restarts(manifest: Manifest) -> int:
-    return sum(container.get("restartCount", 0) for container in _containers(manifest))
+    """Of the init containers until they are through, as kubectl counts."""
+    inits = _init_containers(manifest)
+    counted = _containers(manifest) if all(container.get("ready") for container in inits) else inits
+    return sum(container.get("restartCount", 0) for container in counted)
 
 
 def ready_count(manifest: Manifest) -> str:
@@ -72,6 +96,11 @@ def ready_count(manifest: Manifest) -> str:
 
 def _containers(manifest: Manifest) -> list[Manifest]:
     found: list[Manifest] = manifest.get("status", {}).get("containerStatuses", [])
+    return found
+
+
+def _init_containers(manifest: Manifest) -> list[Manifest]:
+    found: list[Manifest] = manifest.get("status", {}).get("initContainerStatuses", [])
     return found
 
 

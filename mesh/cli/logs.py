@@ -36,7 +36,8 @@ def command(*, pod: str, container: str | None, follow: bool, lines: int | None,
     found = find_pod(pods, pod)
     if pod.startswith(WORKLOAD_PREFIXES) and (others := sum(one.workload == found.workload for one in pods) - 1):
         click.echo(f"{found.name}, one of {others + 1} pods:", err=True)
-    names = [spec["name"] for spec in found.manifest["spec"]["containers"]]
+    spec = found.manifest["spec"]
+    names = [each["name"] for each in (*spec["containers"], *spec.get("initContainers", ()))]
     chosen = container or names[0]
     if chosen not in names:
         raise Failure(f'pod {found.name} has no container "{chosen}"; it has {", ".join(names)}')

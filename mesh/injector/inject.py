@@ -56,6 +56,8 @@ def inject(template: Mapping[str, Any], workload: str, settings: ProxySettings) 
     spec = result["spec"]
     own = next((c for c in spec["containers"] if c["name"] == PROXY), {"name": PROXY})
     apps = [container for container in spec["containers"] if container["name"] != PROXY]
+    if any(container["name"] == PROXY for container in spec.get("initContainers") or ()):
+        raise InjectionError(f'initContainers: "{PROXY}" is the sidecar, which runs among containers here')
     engine = _engine(annotations, settings)
     role = "router" if _is_gateway(annotations) else "sidecar"
     made = _container(role, engine, settings)

@@ -78,10 +78,18 @@ class RunningPod(Protocol):
     def provide(self, files: Mapping[str, bytes]) -> None:
         """Puts files (0600) into the working folder of the pod's proxy, each at once and whole."""
 
+    async def initialise(self) -> bool:
+        """Runs the init containers, each until it has succeeded before the next one. False when one has failed for
+        good, and when the pod was stopped meanwhile."""
+
     def start(self, containers: Sequence[str]) -> None:
         """Starts these containers and keeps them running as the pod's restart policy says."""
 
-    def statuses(self) -> tuple[ContainerStatus, ...]: ...
+    def statuses(self) -> tuple[ContainerStatus, ...]:
+        """Of the containers that run as long as the pod does."""
+
+    def init_statuses(self) -> tuple[ContainerStatus, ...]:
+        """Of the init containers, in their order."""
 
     def signal(self, container: str, sig: Signals) -> None:
         """Sends a signal to a container's main process. Nothing happens while it is down."""

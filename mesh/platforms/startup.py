@@ -52,7 +52,7 @@ def _raise_failures(node: Node, pods: list[PodWorker], platform: Platform) -> No
     for pod in pods:
         if pod.problem:
             raise PlatformError(f"pod {pod.name} cannot run: {pod.problem}")
-        for container in pod.statuses():
+        for container in (*pod.init_statuses(), *pod.statuses()):
             if container.restart_count >= _CRASHES and not container.ready:
                 why = _last_end(container)
                 raise PlatformError(
@@ -68,13 +68,15 @@ def _last_end(container: ContainerStatus) -> str:
 def _late(pods: list[PodWorker], platform: Platform, timeout_s: float) -> str:
     lines = [f"not ready after {timeout_s:g} s:"]
     for pod in pods:
+        incomplete = [container for container in pod.init_statuses() if not container.ready]
+        if incomplete:  # the others wait for it
+            text = f"pod {pod.name}: init container {incomplete[0].name} is {state_word(incomplete[0])}"
+            lines.append(_with_log(text, pod, incomplete[0], platform))
+            continue
         for container in pod.statuses():
             if not container.ready:
-                lines.append(
-                    _with_log(
-                        f"pod {pod.name}: container {container.name} is {_unready(container)}", pod, container, platform
-                    )
-                )
+                text = f"pod {pod.name}: container {container.name} is {_unready(container)}"
+                lines.append(_with_log(text, pod, container, platform))
     return "\n".join(lines)
 
 

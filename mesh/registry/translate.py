@@ -57,8 +57,8 @@ def to_workload(pod: Pod) -> Workload | None:
         address=pod.status.pod_ip,
         service_account=pod.spec.service_account_name,
         labels=labels,
-        ports=tuple(port for container in _containers(pod) for port in _ports(container)),
-        sidecar=any(container.name == PROXY_CONTAINER for container in _containers(pod)),
+        ports=tuple(port for container in pod.spec.serving_containers for port in _ports(container)),
+        sidecar=any(container.name == PROXY_CONTAINER for container in pod.spec.serving_containers),
         ready=pod.status.ready,
         locality=labels.get(LOCALITY, "").replace(".", "/"),
         app_ports=_app_ports(pod),
@@ -75,10 +75,6 @@ def owner_of(pod: Pod) -> str:
     if template_hash and owner.endswith(f"-{template_hash}"):
         return owner.removesuffix(f"-{template_hash}")
     return pod.name
-
-
-def _containers(pod: Pod) -> tuple[Container, ...]:
-    return (*pod.spec.containers, *(own for own in pod.spec.init_containers if own.name == PROXY_CONTAINER))
 
 
 def _ports(container: Container) -> tuple[WorkloadPort, ...]:

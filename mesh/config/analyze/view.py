@@ -13,7 +13,7 @@ from mesh.api.destination_rule import DestinationRule, Subset
 from mesh.api.gateway import Gateway
 from mesh.api.meta import Resource
 from mesh.api.peer_authentication import PeerAuthentication
-from mesh.api.pod import Container, Deployment, Pod, PodSpec
+from mesh.api.pod import Container, Deployment, Pod
 from mesh.api.request_authentication import RequestAuthentication
 from mesh.api.service_entry import ServiceEntry
 from mesh.api.virtual_service import Destination, VirtualService
@@ -113,12 +113,14 @@ class View:
                 found.resource.namespace,
                 found.resource.spec.template.metadata.labels,
                 found.resource.spec.replicas,
-                _containers(found.resource.spec.template.spec),
+                found.resource.spec.template.spec.serving_containers,
             )
             for found in self._of(Deployment)
         ]
         lone = [
-            Workload(found.resource.namespace, found.resource.metadata.labels, 1, _containers(found.resource.spec))
+            Workload(
+                found.resource.namespace, found.resource.metadata.labels, 1, found.resource.spec.serving_containers
+            )
             for found in self._of(Pod)
         ]
         owned = [pod for pod in lone if any(_owns(deployment, pod) for deployment in deployments)]
@@ -143,10 +145,6 @@ class View:
             pattern = full_host(rule.resource.spec.host, rule.resource.namespace)
             if pattern == host or (pattern.startswith("*") and host.endswith(pattern[1:])):
                 yield rule
-
-
-def _containers(spec: PodSpec) -> Sequence[Container]:
-    return (*spec.init_containers, *spec.containers)
 
 
 def _owns(deployment: Workload, pod: Workload) -> bool:

@@ -77,11 +77,29 @@ def check_pod_spec(spec: PodSpec, at: Place) -> None:
     if not spec.containers:
         at.refuse("must have at least one container")
     check_non_negative(spec.termination_grace_period_seconds, at / "terminationGracePeriodSeconds")
-    names = [container.name for container in (*spec.init_containers, *spec.containers)]
-    _check_unique(names, "name", at / "containers")
-    for field, containers in (("initContainers", spec.init_containers), ("containers", spec.containers)):
-        for index, container in enumerate(containers):
-            _check_container(container, at / field / index)
+    _check_unique([container.name for container in spec.containers], "name", at / "containers")
+    apps = {container.name for container in spec.containers}
+    _check_unique([container.name for container in spec.init_containers], "name", at / "initContainers")
+    for index, container in enumerate(spec.containers):
+        _check_container(container, at / "containers" / index)
+    for index, container in enumerate(spec.init_containers):
+        place = at / "initContainers" / index
+        _check_container(container, place)
+        if container.name in apps:
+            (place / "name").refuse(f"{container.name} is the name of another container")
+        if container.restart_policy != "Always":
+            _check_runs_once(container, place)
+
+
+def _check_runs_once(container: Container, at: Place) -> None:
+    for field, given in (
+        ("lifecycle", container.lifecycle),
+        ("livenessProbe", container.liveness_probe),
+        ("readinessProbe", container.readiness_probe),
+        ("startupProbe", container.startup_probe),
+    ):
+        if given is not None:
+            (at / field).refuse("may not be set for init containers without restartPolicy: Always")
 
 
 def _check_container(container: Container, at: Place) -> None:

@@ -118,7 +118,7 @@ class DockerPlatform:
 
     def place(self, pod: Pod, surroundings: Surroundings, on_change: Callable[[], None]) -> ProcessPod:
         refuse_what_is_lacking(pod, platform=self.name, images=True)
-        for container in pod.spec.containers:
+        for container in pod.spec.all_containers:
             self._images.check(container)
         names = {container.name for container in pod.spec.containers}
         # A gateway is a proxy alone: nothing in its pod is captured.
@@ -185,12 +185,12 @@ class DockerPlatform:
         return Infra(self._engine, self._own, self._network, PROXY_IMAGE, pod=pod, namespace=namespace, address=address)
 
     def _runtime(self, pod: Pod, infra: Infra, etc: Mapping[str, str]) -> PodRuntime:
-        names = [container.name for container in pod.spec.containers]
+        names = [container.name for container in pod.spec.all_containers]
         own = functools.partial(self._own.labels, namespace=pod.namespace, pod=pod.name)
         return PodRuntime(
             self._engine,
             infra,
-            containers=pod.spec.containers,
+            containers=pod.spec.all_containers,
             labels={name: own(container=name) for name in names},
             names={name: self._own.name(pod.name, name) for name in names},
             etc=etc,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from mesh.api.pod import ContainerStatus, Pod
+from mesh.api.pod import Container, ContainerStatus
 from mesh.client.types import POD_FAULT_CONDITION
 from mesh.config.encode import encode
 
@@ -61,7 +61,9 @@ def pod_manifest(deployment: Mapping[str, Any], template: Mapping[str, Any], nam
 def pod_status(
     address: str,
     containers: Sequence[ContainerStatus],
+    inits: Sequence[ContainerStatus] = (),
     *,
+    restart: str = "Always",
     stopping: bool,
     since: Mapping[str, str],
     started: str,
@@ -72,24 +74,31 @@ def pod_status(
     reason = "PodStopping" if stopping else "" if ready else "ContainersNotReady"
     message = "" if ready else not_ready_text(containers)
     conditions = [
+        _initialized(inits, since),
         _condition("Ready", ready, since, reason, message),
         _condition("ContainersReady", ready, since, reason, message),
         *map(_fault, faults),
     ]
     return {
-        "phase": _phase(containers),
+        "phase": _phase(containers) if is_through(inits) else _phase_of_initialising(inits, restart),
         **({"podIP": address, "podIPs": [{"ip": address}]} if address else {}),
         "hostIP": "127.0.0.1",
         "startTime": started,
         "conditions": conditions,
+        **({"initContainerStatuses": [_container(container) for container in inits]} if inits else {}),
         "containerStatuses": [_container(container) for container in containers],
     }
 
 
-def refused_containers(pod: Pod, why: str) -> tuple[ContainerStatus, ...]:
-    """The status of a pod that the platform cannot run."""
+def is_through(inits: Sequence[ContainerStatus]) -> bool:
+    """Whether all init containers have succeeded."""
+    return all(container.ready for container in inits)
+
+
+def refused_containers(containers: Sequence[Container], why: str) -> tuple[ContainerStatus, ...]:
+    """The statuses in a pod that the platform cannot run."""
     state = {"waiting": {"reason": "CreateContainerConfigError", "message": why}}
-    return tuple(ContainerStatus(name=container.name, state=state) for container in pod.spec.containers)
+    return tuple(ContainerStatus(name=container.name, state=state) for container in containers)
 
 
 def not_ready_text(containers: Sequence[ContainerStatus]) -> str:
@@ -117,6 +126,13 @@ def _condition(kind: str, holds: bool, since: Mapping[str, str], reason: str, me
     return condition | ({"reason": reason} if reason else {}) | ({"message": message} if message else {})
 
 
+def _initialized(inits: Sequence[ContainerStatus], since: Mapping[str, str]) -> Manifest:
+    incomplete = [container.name for container in inits if not container.ready]
+    reason = "ContainersNotInitialized" if incomplete else ""
+    message = f"containers with incomplete status: [{' '.join(incomplete)}]" if incomplete else ""
+    return _condition("Initialized", not incomplete, since, reason, message)
+
+
 def _fault(fault: FaultState) -> Manifest:
     return {
         "type": f"{POD_FAULT_CONDITION}/{fault.name}",
@@ -131,6 +147,10 @@ def _container(status: ContainerStatus) -> Manifest:
     """With the fields that Kubernetes always writes, also where they are false or nought."""
     always = {"ready": status.ready, "restartCount": status.restart_count}
     return {**always, **encode(status)}
+
+
+def _phase_of_initialising(inits: Sequence[ContainerStatus], restart: str) -> str:
+    return "Failed" if restart == "Never" and any("terminated" in c.state and not c.ready for c in inits) else "Pending"
 
 
 def _phase(containers: Sequence[ContainerStatus]) -> str:

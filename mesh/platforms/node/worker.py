@@ -12,7 +12,7 @@ from mesh.api.pod import ContainerStatus, Pod
 from mesh.client import ApiError
 from mesh.platforms.base import PROXY_CONTAINER, Platform, PlatformError, RunningPod, Surroundings
 from mesh.platforms.node.api import NodeApi
-from mesh.platforms.node.manifests import FaultState, Manifest, now_text, pod_status, refused_containers
+from mesh.platforms.node.manifests import FaultState, Manifest, is_through, now_text, pod_status, refused_containers
 from mesh.platforms.node.pod_object import TOKEN_TTL_S, PodObject
 
 _T = TypeVar("_T")
@@ -44,15 +44,18 @@ class PodWorker:
         self.stopping = False
         self.problem = ""
         self._pod = pod
+        self._names = [container.name for container in pod.spec.containers]
         self._api = api
         self._on_change = on_change
         self._changed = asyncio.Event()
         self._running: RunningPod | None = None
         self._refused: tuple[ContainerStatus, ...] = ()
         self._faults: tuple[FaultState, ...] = ()
+        self._refused_init: tuple[ContainerStatus, ...] = ()
+        self._initialised = asyncio.Event()
         self._started = now_text()
-        self._since = dict.fromkeys(("Ready", "ContainersReady"), self._started)
-        self._was_up = self._is_known = False
+        self._since = dict.fromkeys(("Initialized", "Ready", "ContainersReady"), self._started)
+        self._was_up = self._was_through = self._is_known = False
 
     @property
     def ready(self) -> bool:
@@ -85,16 +88,30 @@ class PodWorker:
     def statuses(self) -> tuple[ContainerStatus, ...]:
         return self._refused if self._running is None else self._running.statuses()
 
+    def init_statuses(self) -> tuple[ContainerStatus, ...]:
+        """In the order in which they run."""
+        return self._refused_init if self._running is None else self._running.init_statuses()
+
     async def run(self, platform: Platform, surroundings: Surroundings) -> None:
-        """Starts the apps at once, and the proxy as soon as the control plane can vouch for it. Ends when cancelled."""
-        names = [container.name for container in self._pod.spec.containers]
+        """Runs the init containers at once, then the apps, and the proxy as soon as the control plane can vouch for it
+        too. Ends when cancelled."""
         running = self._place(platform, surroundings)
+        tasks = [self._appear(running)]
         if running is not None:
-            running.start([name for name in names if name != PROXY_CONTAINER])
+            tasks.append(self._initialise(running))
+        await asyncio.gather(*tasks)
+
+    async def _initialise(self, running: RunningPod) -> None:
+        if await running.initialise():
+            running.start([name for name in self._names if name != PROXY_CONTAINER])
+            self._initialised.set()
+
+    async def _appear(self, running: RunningPod | None) -> None:
+        """Makes the object as soon as the control plane takes any."""
         await self._api.open.wait()
         await self._insist(lambda: self.object.create(self._status()))
         tasks = [self._report()]
-        if running is not None and PROXY_CONTAINER in names:
+        if running is not None and PROXY_CONTAINER in self._names:
             tasks.append(self._vouch(running))
         await asyncio.gather(*tasks)
 
@@ -127,7 +144,8 @@ class PodWorker:
         try:
             self._running = platform.place(self._pod, surroundings, self._note)
         except PlatformError as error:
-            self._refused = refused_containers(self._pod, str(error))
+            self._refused = refused_containers(self._pod.spec.containers, str(error))
+            self._refused_init = refused_containers(self._pod.spec.init_containers, str(error))
             self._tell(str(error))
             return None
         self.object.annotate(dict(self._running.pod.metadata.annotations))
@@ -135,6 +153,7 @@ class PodWorker:
 
     async def _vouch(self, running: RunningPod) -> None:
         """Starts the proxy with a token, and renews the token."""
+        await self._initialised.wait()
         await self._give_token(running)
         running.start([PROXY_CONTAINER])
         while True:
@@ -169,7 +188,10 @@ class PodWorker:
     def _note(self) -> None:
         if self._is_up != self._was_up:
             self._was_up = self._is_up
-            self._since = dict.fromkeys(self._since, now_text())
+            self._since |= dict.fromkeys(("Ready", "ContainersReady"), now_text())
+        if is_through(self.init_statuses()) != self._was_through:
+            self._was_through = not self._was_through
+            self._since["Initialized"] = now_text()
         self._changed.set()
         self._on_change()
 
@@ -178,6 +200,8 @@ class PodWorker:
         return pod_status(
             address,
             self.statuses(),
+            self.init_statuses(),
+            restart=self._pod.spec.restart_policy,
             stopping=self.stopping,
             since=self._since,
             started=self._started,

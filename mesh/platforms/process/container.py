@@ -30,7 +30,10 @@ class Enclosure(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerPlan:
-    """What to run and how to see whether it is well. Without `enclosure` it runs among the processes of this host."""
+    """What to run and how to see whether it is well. Without `enclosure` it runs among the processes of this host.
+
+    `is_init`: it is well once it has ended with success. `pending` is why it waits before its first start.
+    """
 
     name: str
     label: str
@@ -45,6 +48,8 @@ class ContainerPlan:
     pre_stop: LifecycleHandler | None = None
     restart: str = "Always"
     image: str = ""
+    is_init: bool = False
+    pending: str = "ContainerCreating"
     enclosure: Enclosure | None = None
 
 
@@ -93,10 +98,19 @@ class ContainerProcess:
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._probe_failure = ""
-        self.status = ContainerStatus(name=plan.name, image=plan.image, state=_waiting("ContainerCreating"))
+        self.status = ContainerStatus(name=plan.name, image=plan.image, state=_waiting(plan.pending))
 
     def start(self) -> None:
-        self._task = self._spawn(self._run())
+        """Nothing happens once it was told to stop."""
+        if not self._stopping:
+            self._task = self._spawn(self._run())
+
+    async def complete(self) -> bool:
+        """Starts it and waits until it has ended for good. Whether it has ended with success, and by itself."""
+        self.start()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        return self.status.ready and not self._stopping
 
     def signal(self, sig: Signals) -> None:
         if self._running is not None:
@@ -143,7 +157,7 @@ class ContainerProcess:
             began = time.monotonic()
             ended = await self._once()
             if self._stopping or not self._wants_restart(ended):
-                self._change(ready=False, state=ended)
+                self._change(ready=self.plan.is_init and not ended["terminated"]["exitCode"], state=ended)
                 return
             delay = backoff.after(time.monotonic() - began)
             self._change(ready=False, state=self._back_off(delay, ended), last_state=ended)
@@ -162,7 +176,7 @@ class ContainerProcess:
         self._change(
             state={"running": {"startedAt": started_at}},
             started=self.plan.startup is None,
-            ready=self.plan.startup is None and self.plan.readiness is None,
+            ready=self.plan.startup is None and self._is_ready_as_it_runs,
         )
         probing = self._spawn(self._probe_all(running))
         try:
@@ -174,7 +188,7 @@ class ContainerProcess:
     async def _probe_all(self, running: Running) -> None:
         if self.plan.startup is not None and not await self._has_started(self.plan.startup, running):
             return
-        self._change(started=True, ready=self.plan.readiness is None)
+        self._change(started=True, ready=self._is_ready_as_it_runs)
         async with asyncio.TaskGroup() as both:
             if self.plan.readiness is not None:
                 both.create_task(self._probe_readiness(self.plan.readiness))
@@ -214,6 +228,10 @@ class ContainerProcess:
                     yield why is None, why or ""
             early = eager and tally.verdict is None
             await asyncio.sleep(eager_pause_s(probe) if early else probe.period_seconds)
+
+    @property
+    def _is_ready_as_it_runs(self) -> bool:
+        return self.plan.readiness is None and not self.plan.is_init
 
     def _kill(self, running: Running, why: str, probe: Probe) -> None:
         self._probe_failure = why

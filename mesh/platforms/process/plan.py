@@ -116,7 +116,7 @@ class PodPlan:
         self._habitat = habitat
         self._app_ports = habitat.app_ports(pod, in_mesh=self._in_mesh)
         self.pod = self._assigned(pod)
-        self.containers = [self._plan(container) for container in pod.spec.containers]
+        self.containers = [self._plan(container) for container in pod.spec.all_containers]
 
     def _assigned(self, pod: Pod) -> Pod:
         annotations = {**pod.metadata.annotations, **self._habitat.annotations()}
@@ -128,8 +128,11 @@ class PodPlan:
 
     def _plan(self, container: Container) -> ContainerPlan:
         is_proxy = container.name == PROXY_CONTAINER
+        spec = self.pod.spec
+        is_init = container in spec.init_containers
         service_host = self._habitat.service_host
-        env = container_environment(container, self.pod, self._surroundings, self._defaults(container), service_host)
+        defaults = self._defaults(container, is_init=is_init)
+        env = container_environment(container, self.pod, self._surroundings, defaults, service_host)
         ports = {} if is_proxy else self._app_ports
         target = probes.Target.of(self.pod.status.pod_ip, container.ports, ports, self._habitat.dial)
         cwd = self._folders.pod(self.pod.name) if is_proxy else self._folders.work / container.working_dir
@@ -147,15 +150,18 @@ class PodPlan:
             readiness=container.readiness_probe,
             liveness=container.liveness_probe,
             pre_stop=container.lifecycle.pre_stop if container.lifecycle else None,
-            restart=self.pod.spec.restart_policy,
+            restart="OnFailure" if is_init and spec.restart_policy == "Always" else spec.restart_policy,
             image=container.image,
+            is_init=is_init,
+            pending="PodInitializing" if spec.init_containers else "ContainerCreating",
             enclosure=self._habitat.enclosure(container.name, cwd),
         )
 
-    def _defaults(self, container: Container) -> dict[str, str]:
+    def _defaults(self, container: Container, *, is_init: bool) -> dict[str, str]:
+        """An init container has no way through the sidecar, which starts after it."""
         if container.name == PROXY_CONTAINER:
             return dict(self._base)
-        proxy = self._habitat.variables(self._folders.pod(self.pod.name)) if self._in_mesh else {}
+        proxy = self._habitat.variables(self._folders.pod(self.pod.name)) if self._in_mesh and not is_init else {}
         return {**self._base, **proxy, **self._listen_variables(container)}
 
     def _listen_variables(self, container: Container) -> dict[str, str]:

@@ -28,7 +28,9 @@ class ProcessPod:
     ) -> None:
         self.pod = pod
         self._on_end = on_end
-        self._containers = {plan.name: ContainerProcess(plan, runtime, spawn, on_change) for plan in plans}
+        made = {plan.name: ContainerProcess(plan, runtime, spawn, on_change) for plan in plans}
+        self._init = {name: container for name, container in made.items() if container.plan.is_init}
+        self._containers = {name: container for name, container in made.items() if name not in self._init}
 
     def provide(self, files: Mapping[str, bytes]) -> None:
         folder = self._container(PROXY_CONTAINER).plan.cwd
@@ -36,12 +38,21 @@ class ProcessPod:
         for name, content in files.items():
             _write_private(folder / name, content)
 
+    async def initialise(self) -> bool:
+        for container in self._init.values():
+            if not await container.complete():
+                return False
+        return True
+
     def start(self, containers: Sequence[str]) -> None:
         for name in containers:
             self._container(name).start()
 
     def statuses(self) -> tuple[ContainerStatus, ...]:
         return tuple(container.status for container in self._containers.values())
+
+    def init_statuses(self) -> tuple[ContainerStatus, ...]:
+        return tuple(container.status for container in self._init.values())
 
     def signal(self, container: str, sig: Signals) -> None:
         self._container(container).signal(sig)
@@ -66,7 +77,7 @@ class ProcessPod:
         if proxy is not None and drain:  # the apps must answer until the calls in flight are through
             await proxy.stop(min(grace_s, _DRAIN_S))
         rest = apps if proxy is None or drain else [*apps, proxy]
-        await asyncio.gather(*(container.stop(grace_s) for container in rest))
+        await asyncio.gather(*(container.stop(grace_s) for container in (*self._init.values(), *rest)))
         await self._clean_up()
         self._on_end(self)
 
@@ -74,9 +85,10 @@ class ProcessPod:
         """What is left when all containers have ended: of processes nothing is."""
 
     def _container(self, name: str) -> ContainerProcess:
-        if name not in self._containers:
-            raise PlatformError(f'pod {self.pod.name} has no container "{name}"; it has {", ".join(self._containers)}')
-        return self._containers[name]
+        found = self._init | self._containers
+        if name not in found:
+            raise PlatformError(f'pod {self.pod.name} has no container "{name}"; it has {", ".join(found)}')
+        return found[name]
 
 
 def _write_private(file: Path, content: bytes) -> None:

@@ -13,17 +13,17 @@ def refuse_what_is_lacking(pod: Pod, *, platform: str = "process", images: bool 
     """Raises PlatformError with every reason. `images`: the platform runs them, so a container may leave its command to
     its image."""
     reasons = list(_of_pod(pod, platform))
-    for container in pod.spec.containers:
+    for container in pod.spec.all_containers:
         if not container.command and not images:
             reasons.append(_no_command(container))
         reasons += _of_lifecycle(container, platform)
+        if container.restart_policy is not None:
+            reasons.append(_own_policy(container, platform))
     if reasons:
         raise PlatformError("; ".join(reasons))
 
 
 def _of_pod(pod: Pod, platform: str) -> Iterator[str]:
-    if pod.spec.init_containers:
-        yield f"initContainers are not run by the {platform} platform; do their work in the container's command"
     for volume in pod.spec.volumes:
         kinds = sorted(set(volume) - {"name"})
         if kinds != ["emptyDir"]:  # an empty folder is what the host's file system already is to a process
@@ -35,6 +35,11 @@ def _no_command(container: Container) -> str:
         f'container "{container.name}" has no command: the process platform runs no images, '
         f'so it needs the command that image "{container.image}" would run'
     )
+
+
+def _own_policy(container: Container, platform: str) -> str:
+    text = f'container "{container.name}": a restartPolicy of its own is not carried out by the {platform} platform'
+    return f"{text}; list a sidecar in containers" if container.restart_policy == "Always" else text
 
 
 def _of_lifecycle(container: Container, platform: str) -> Iterator[str]:

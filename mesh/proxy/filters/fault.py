@@ -20,7 +20,7 @@ from mesh.proxy.fields import Place, check
 from mesh.proxy.filters.throttle import Throttle
 from mesh.proxy.http.rescue import RESCUE, Aborted
 from mesh.proxy.http1.head import RequestHead
-from mesh.proxy.observe.downstream_counters import HttpStats
+from mesh.proxy.observe.counters import NamedCounters
 
 if TYPE_CHECKING:
     from mesh.proxy.filters.steps import Steps, Surroundings
@@ -79,6 +79,7 @@ class FaultPolicy:
     nodes: frozenset[bytes]
     max_active: int | None
     metadata: Mapping[str, Any]
+    counts_clusters: bool  # also by the cluster that the request says it comes from
     is_idle: bool  # it never does anything
 
     def concerns(self, stream: Stream) -> bool:
@@ -107,6 +108,7 @@ def compile_policy(config: HTTPFault, place: Place) -> FaultPolicy:
         nodes=frozenset(node.encode() for node in config.downstream_nodes),
         max_active=value_or(config, "max_active_faults", None),
         metadata=MessageToDict(config.filter_metadata),
+        counts_clusters=not config.disable_downstream_cluster_stats,
         is_idle=not any(
             config.HasField(kind) and getattr(config, kind).percentage.numerator
             for kind in ("delay", "abort", "response_rate_limit")
@@ -181,13 +183,13 @@ def _number(head: RequestHead, name: bytes) -> int | None:
 def add(steps: Steps, packed: Any, around: Surroundings, place: Place) -> None:
     """Add the filter's step. A route's own policy replaces the filter's."""
     default = compile_route(packed, place)
-    name, stats = steps.name, around.http_stats
+    name = steps.name
 
     def inject(stream: Stream) -> bool:
         policy: FaultPolicy = stream.of_route(name) or default
         if policy.is_idle or not policy.concerns(stream):
             return False
-        return Injection(stream, policy, stats, name).begin()
+        return Injection(stream, policy, around, name).begin()
 
     steps.request.append(inject)
 
@@ -195,12 +197,13 @@ def add(steps: Steps, packed: Any, around: Surroundings, place: Place) -> None:
 class Injection:
     """The faults of one request. It counts once among the active faults while any of them lasts."""
 
-    __slots__ = ("_is_active", "_name", "_policy", "_stats", "_stream")
+    __slots__ = ("_around", "_is_active", "_name", "_policy", "_stats", "_stream")
 
-    def __init__(self, stream: Stream, policy: FaultPolicy, stats: HttpStats, name: str) -> None:
+    def __init__(self, stream: Stream, policy: FaultPolicy, around: Surroundings, name: str) -> None:
         self._stream = stream
         self._policy = policy
-        self._stats = stats
+        self._around = around
+        self._stats = around.http_stats
         self._name = name
         self._is_active = False
 
@@ -214,6 +217,7 @@ class Injection:
         delay = policy.delay(stream.head)
         if delay and self._activate():
             stats.fault__delays_injected += 1
+            self._count_cluster("delays_injected")
             stream.add_flag("DI")
             self._tell()
             stream.park(delay, self._delayed, self._ended)
@@ -234,11 +238,25 @@ class Injection:
             return False
         self._ended()
         self._stats.fault__aborts_injected += 1
+        self._count_cluster("aborts_injected")
         self._tell()
         stream.throttle = None  # an answer of our own is not slowed down
         rescue = RESCUE[Aborted]
         stream.reply(abort.status, rescue.body.encode(), rescue.flag, rescue.details, grpc_status=abort.grpc_status)
         return True
+
+    def _count_cluster(self, counter: str) -> None:
+        """Count it for the cluster that sent the request, as far as the request says which."""
+        cluster = self._stream.head.get(b"x-envoy-downstream-service-cluster")
+        if not cluster or not self._policy.counts_clusters:
+            return
+        around, name = self._around, cluster.decode("latin-1")
+        # Envoy takes a name's part up to its first dot for the tag.
+        tags = (
+            ("envoy.http_conn_manager_prefix", around.stat_prefix),
+            ("envoy.fault_downstream_cluster", name.partition(".")[0]),
+        )
+        around.stats.group(NamedCounters, f"http.{around.stat_prefix}.fault.{name}", tags).count(counter)
 
     def _tell(self) -> None:
         if self._policy.metadata:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from meshdrill_command import Meshdrill, shop, until
 
+from mesh.cli.columns import pod_word
 from tests.docker_engine import SHOP_IMAGE, labelled, prepare
 
 pytestmark = pytest.mark.timeout(1200)  # the first of these builds images
@@ -57,6 +58,10 @@ class Inside:
             for each in labelled(engine, mesh.state)
             if each["Labels"].get("meshdrill.dev/pod") == self.pod.name
         }
+
+    @property
+    def containers(self) -> Iterator[str]:
+        return iter(self._found)
 
     def id(self, container: str) -> str:
         return str(self._found[container])
@@ -141,6 +146,43 @@ def test_a_killed_app_comes_back_in_the_same_pod(mesh: Meshdrill, engine: Any) -
     until(lambda: restarts() > before, "the app is back")
     until(lambda: mesh.get()[0] == 200, "the page is back")
     assert mesh.get()[1]["backend"]["pod"] == inside.pod.name
+
+
+CALLS = """
+import socket
+try:
+    socket.create_connection(("back", 8000), timeout=10)
+except OSError as error:
+    print(type(error).__name__, flush=True)
+"""
+
+
+def test_init_containers_run_in_the_pods_network_before_the_sidecar_and_the_app(mesh: Meshdrill, engine: Any) -> None:
+    manifests = [each for each in shop_of_images() if each["metadata"]["name"] == "back"]
+    for manifest in manifests:
+        manifest["metadata"]["name"] = "slow"
+    deployment = manifests[-1]["spec"]
+    labels = {"app": "slow"}
+    deployment["selector"] = {"matchLabels": labels}
+    deployment["template"]["metadata"] = {"labels": labels}
+    deployment["template"]["spec"]["initContainers"] = [
+        {"name": "calls", "image": SHOP_IMAGE, "command": ["python3", "-c", CALLS]},
+        {"name": "waits", "image": SHOP_IMAGE, "command": ["sh", "-c", "until test -e /tmp/go; do sleep 0.1; done"]},
+    ]
+    with mesh.client() as client:
+
+        def word() -> str:
+            return next((pod_word(pod.manifest) for pod in client.pods() if pod.labels.get("app") == "slow"), "")
+
+        client.apply(manifests[-1])
+        until(lambda: word() == "Init:1/2", "the second one runs")
+        inside = Inside(engine, mesh, "slow")
+        assert set(inside.containers) == {"POD", "calls", "waits"}
+        assert mesh.run("logs", "deploy/slow", "-c", "calls").stdout == "ConnectionRefusedError\n"
+        assert inside.run("waits", "touch", "/tmp/go") == (0, "")
+        until(lambda: Inside(engine, mesh, "slow").pod.ready, "it is through, and the app is ready")
+        client.delete("Deployment", "slow")
+        until(lambda: not word(), "it is gone")
 
 
 def test_nothing_is_left_of_a_killed_up_and_nothing_else_is_touched(engine: Any, meshdrill: Meshdrill) -> None:

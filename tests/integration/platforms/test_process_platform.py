@@ -64,14 +64,17 @@ class World:
         self.tasks.append(self._group.create_task(work))
         return self.tasks[-1]
 
-    def run(self, *containers: Container, grace: int = 30, **surroundings: Any) -> None:
-        spec = PodSpec(containers=containers, termination_grace_period_seconds=grace)
+    def place(self, spec: PodSpec, **surroundings: Any) -> None:
         pod = Pod(api_version="v1", metadata=ObjectMeta(name="p"), spec=spec)
         self.pod = self.platform.place(pod, Surroundings(**surroundings), self._changed.set)
+
+    def run(self, *containers: Container, grace: int = 30, **surroundings: Any) -> None:
+        self.place(PodSpec(containers=containers, termination_grace_period_seconds=grace), **surroundings)
         self.pod.start([container.name for container in containers])
 
     def status(self, name: str = "c") -> ContainerStatus:
-        return next(status for status in self.pod.statuses() if status.name == name)
+        everyone = (*self.pod.init_statuses(), *self.pod.statuses())
+        return next(status for status in everyone if status.name == name)
 
     def log(self, name: str = "c") -> str:
         file = self.platform.log("p", name)
@@ -288,9 +291,74 @@ def test_a_hook_runs_before_the_process_is_told_to_end(play: Callable[[Story], N
     play(story)
 
 
+def script(name: str, text: str) -> Container:
+    return Container(name=name, command=("sh", "-c", text))
+
+
+def test_init_containers_run_one_after_another_and_again_until_they_succeed(
+    play: Callable[[Story], None], tmp_path: Path
+) -> None:
+    told, tried = tmp_path / "told", tmp_path / "tried"
+    first = script("first", f"test -e {tried} || {{ touch {tried}; exit 3; }}; echo first >> {told}")
+    second = script("second", f"echo second >> {told}")
+
+    async def story(world: World) -> None:
+        world.place(PodSpec(containers=(Container(name="c", command=SLEEP),), init_containers=(first, second)))
+        assert world.status().state["waiting"]["reason"] == "PodInitializing"
+        async with asyncio.timeout(WAIT_S):
+            assert await world.pod.initialise()
+        assert told.read_text().split() == ["first", "second"]
+        assert [(each.ready, each.restart_count) for each in world.pod.init_statuses()] == [(True, 1), (True, 0)]
+        assert world.status("first").state["terminated"]["reason"] == "Completed"
+        assert [each.name for each in world.pod.statuses()] == ["c"]
+        assert "waiting" in world.status().state
+
+    play(story)
+
+
+def test_without_restarts_a_failed_init_container_is_the_end(play: Callable[[Story], None], tmp_path: Path) -> None:
+    told = tmp_path / "told"
+
+    async def story(world: World) -> None:
+        inits = (script("first", "exit 4"), script("second", f"touch {told}"))
+        app = Container(name="c", command=SLEEP)
+        world.place(PodSpec(containers=(app,), init_containers=inits, restart_policy="Never"))
+        async with asyncio.timeout(WAIT_S):
+            assert not await world.pod.initialise()
+        assert world.status("first").state["terminated"]["exitCode"] == 4
+        assert not told.exists()
+
+    play(story)
+
+
+def test_a_pod_that_is_stopped_as_it_initialises_starts_nothing_more(
+    play: Callable[[Story], None], tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+
+    async def story(world: World) -> None:
+        # It takes its end for a success.
+        patient = script("first", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.1; done")
+        inits = (patient, script("second", f"touch {told}"))
+        world.place(PodSpec(containers=(Container(name="c", command=SLEEP),), init_containers=inits))
+        initialising = asyncio.ensure_future(world.pod.initialise())
+        await world.until(lambda: "ready" in world.log("first"), "the first one runs")
+        await world.pod.stop(drain=True, grace_s=WAIT_S)
+        assert await initialising is False
+        world.pod.start(["c"])
+        assert not told.exists()
+        assert "waiting" in world.status().state
+
+    play(story)
+
+
 @pytest.mark.parametrize(
     ("container", "message"),
     [
+        (
+            Container(name="c", command=SLEEP, restart_policy="Always"),
+            'container "c": a restartPolicy of its own is not carried out by the process platform; list a sidecar in',
+        ),
         (Container(name="c", image="nginx"), 'container "c" has no command'),
         (
             Container(name="c", command=SLEEP, lifecycle=Lifecycle(post_start=LifecycleHandler(exec=ExecAction()))),

@@ -13,6 +13,7 @@ from typing import Any
 
 from meshdrill_command import Meshdrill, pids_of, until, workload
 
+from mesh.cli.columns import pod_word
 from mesh.client import MeshClient, Pod
 from mesh.platforms.process.ledger import Ledger
 
@@ -245,6 +246,58 @@ def test_a_pod_that_cannot_run_says_why_and_runs_once_it_can(running: Meshdrill)
         for manifest in (*manifests, colors):
             client.delete(manifest["kind"], manifest["metadata"]["name"])
         until(lambda: not pods_of(client, "late"), "it is gone")
+
+
+CALLS = """
+import os, socket
+try:
+    socket.create_connection(("back", 8000), timeout=10)
+except OSError as error:
+    print(type(error).__name__, os.environ.get("http_proxy"), flush=True)
+"""
+
+
+def test_init_containers_run_one_after_another_before_the_sidecar_and_the_app(running: Meshdrill) -> None:
+    gate, tried = running.state.parent / "gate", running.state.parent / "tried"
+    manifests = workload("slow")
+    spec = manifests[-1]["spec"]["template"]["spec"]
+    spec["initContainers"] = [
+        {"name": "calls", "command": ["python", "-c", CALLS]},
+        {"name": "waits", "command": ["sh", "-c", f"echo here I am; until test -e {gate}; do sleep 0.1; done"]},
+        {"name": "fails", "command": ["sh", "-c", f"test -e {tried} || exit 3"]},
+    ]
+    with running.client() as client:
+        assert client.mesh is not None
+        client.apply_all(manifests)
+        pod = until(lambda: initialises(client, "slow", "Init:1/3"), "the second one runs")
+        assert initialized(pod) == ("False", "containers with incomplete status: [waits fails]")
+        assert pod.phase == "Pending"
+        refused = "ConnectionRefusedError" if client.mesh.platform == "netns" else "gaierror"
+        assert running.run("logs", "deploy/slow", "-c", "calls").stdout == f"{refused} None\n"
+        assert "here I am" in running.run("logs", "deploy/slow", "-c", "waits").stdout
+        status = running.run("status")
+        assert (status.returncode, "waits: running, and not through yet" in status.stdout) == (1, True)
+        assert not (running.state / "logs" / f"{pod.name}.istio-proxy.log").exists()
+        gate.touch()
+        until(lambda: initialises(client, "slow", "Init:CrashLoopBackOff"), "the third one fails again and again")
+        tried.touch()
+        pod = until(lambda: only_ready(client, "slow"), "it is through, and the app is ready")[0]
+        assert initialized(pod) == ("True", "")
+        ended = [each["state"]["terminated"]["exitCode"] for each in pod.manifest["status"]["initContainerStatuses"]]
+        assert ended == [0, 0, 0]
+        assert pod_word(pod.manifest) == "Running"
+        for manifest in manifests:
+            client.delete(manifest["kind"], manifest["metadata"]["name"])
+        until(lambda: not pods_of(client, "slow"), "it is gone")
+
+
+def initialises(client: MeshClient, workload_name: str, word: str) -> Pod | None:
+    return next((pod for pod in pods_of(client, workload_name) if pod_word(pod.manifest) == word), None)
+
+
+def initialized(pod: Pod) -> tuple[str, str]:
+    (found,) = [each for each in pod.manifest["status"]["conditions"] if each["type"] == "Initialized"]
+    return found["status"], found.get("message", "")
 
 
 def waits(client: MeshClient, workload_name: str, reason: str) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mesh.cli.columns import trouble_of, troubles
+from mesh.cli.columns import pod_word, restarts, trouble_of, troubles
 from mesh.cli.errors import Failure
 from mesh.cli.show import labels_of, shown
 from mesh.cli.status import render
@@ -31,6 +31,34 @@ def test_pods_show_what_kubectl_shows() -> None:
         "a      2/2     Running            2          127.90.1.1   1m",
         "b      0/1     CrashLoopBackOff   4                       1m",
     ]
+
+
+DONE = {"name": "first", "ready": True, "restartCount": 1, "state": {"terminated": {"exitCode": 0}}}
+PENDING = {"name": "second", "state": {"waiting": {"reason": "PodInitializing"}}}
+BACKING_OFF = {"name": "second", "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+
+
+@pytest.mark.parametrize(
+    ("second", "word", "restarts_", "troubles_"),
+    [
+        (PENDING, "Init:1/2", 1, ["second: PodInitializing"]),
+        (PENDING | {"state": {"running": {}}}, "Init:1/2", 1, ["second: running, and not through yet"]),
+        (
+            PENDING | {"state": {"terminated": {"exitCode": 2, "reason": "Error"}}},
+            "Init:Error",
+            1,
+            ["second: ended with exit code 2"],
+        ),
+        (BACKING_OFF, "Init:CrashLoopBackOff", 4, ["second: CrashLoopBackOff"]),
+        (DONE | {"name": "second"}, "PodInitializing", 0, ["app: PodInitializing"]),
+    ],
+)
+def test_a_pod_shows_how_far_its_init_containers_are(
+    second: dict[str, Any], word: str, restarts_: int, troubles_: list[str]
+) -> None:
+    app = {"name": "app", "state": {"waiting": {"reason": "PodInitializing"}}}
+    found = pod("a", phase="Pending", initContainerStatuses=[DONE, second], containerStatuses=[app])
+    assert (pod_word(found), restarts(found), troubles(found)) == (word, restarts_, troubles_)
 
 
 def test_a_pod_fault_shows_what_is_done_to_whom() -> None:

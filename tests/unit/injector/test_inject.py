@@ -118,6 +118,13 @@ def test_what_there_is_not_is_refused_by_name(annotations: dict[str, str], messa
         inject(template(annotations=annotations), "web", SETTINGS)
 
 
+def test_a_sidecar_among_the_init_containers_is_refused() -> None:
+    asked = template()
+    asked["spec"]["initContainers"] = [{"name": "istio-proxy", "image": "auto", "restartPolicy": "Always"}]
+    with pytest.raises(InjectionError, match='initContainers: "istio-proxy" is the sidecar'):
+        inject(asked, "web", SETTINGS)
+
+
 def test_an_injected_pod_is_a_pod() -> None:
     injected = inject(template(labels={"app": "a$(b)"}), "web", SETTINGS)
     pod = decode_object(

@@ -6,7 +6,7 @@ from mesh.api.pod import ContainerStatus, Pod
 from mesh.config.decode import decode_object
 from mesh.platforms.node.manifests import pod_manifest, pod_status
 
-SINCE = {"Ready": "2026-01-01T00:00:00Z", "ContainersReady": "2026-01-01T00:00:00Z"}
+SINCE = dict.fromkeys(("Initialized", "Ready", "ContainersReady"), "2026-01-01T00:00:00Z")
 RUNNING = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
 
 
@@ -14,8 +14,13 @@ def status(*containers: ContainerStatus, stopping: bool = False) -> dict[str, An
     return pod_status("127.90.1.1", containers, stopping=stopping, since=SINCE, started="2026-01-01T00:00:00Z")
 
 
+def condition(found: dict[str, Any], kind: str) -> dict[str, Any]:
+    (one,) = [each for each in found["conditions"] if each["type"] == kind]
+    return dict(one)
+
+
 def ready(found: dict[str, Any]) -> str:
-    return str(next(c["status"] for c in found["conditions"] if c["type"] == "Ready"))
+    return str(condition(found, "Ready")["status"])
 
 
 @pytest.mark.parametrize(
@@ -50,7 +55,33 @@ def test_the_phase_follows_the_containers(state: dict[str, Any], restarts: int, 
 
 def test_an_unready_pod_says_which_container_and_why() -> None:
     waiting = ContainerStatus(name="reviews", state={"waiting": {"reason": "CrashLoopBackOff"}})
-    assert status(waiting)["conditions"][0]["message"] == "containers with unready status: [reviews: CrashLoopBackOff]"
+    message = condition(status(waiting), "Ready")["message"]
+    assert message == "containers with unready status: [reviews: CrashLoopBackOff]"
+
+
+INITIALISING = ContainerStatus(name="app", state={"waiting": {"reason": "PodInitializing"}})
+DONE = ContainerStatus(name="first", ready=True, state={"terminated": {"exitCode": 0}})
+FAILED = ContainerStatus(name="second", state={"terminated": {"exitCode": 2}})
+BACKING_OFF = ContainerStatus(name="second", state={"waiting": {"reason": "CrashLoopBackOff"}}, restart_count=4)
+
+
+@pytest.mark.parametrize(
+    ("inits", "restart", "phase", "initialized"),
+    [
+        ([], "Always", "Pending", ("True", None)),
+        ([DONE], "Always", "Pending", ("True", None)),
+        ([DONE, FAILED], "Always", "Pending", ("False", "containers with incomplete status: [second]")),
+        ([DONE, FAILED], "Never", "Failed", ("False", "containers with incomplete status: [second]")),
+        ([DONE, BACKING_OFF], "OnFailure", "Pending", ("False", "containers with incomplete status: [second]")),
+    ],
+)
+def test_a_pod_is_pending_until_its_init_containers_are_through(
+    inits: list[ContainerStatus], restart: str, phase: str, initialized: tuple[str, str | None]
+) -> None:
+    found = pod_status("", [INITIALISING], inits, restart=restart, stopping=False, since=SINCE, started="")
+    shown = condition(found, "Initialized")
+    assert (found["phase"], (shown["status"], shown.get("message"))) == (phase, initialized)
+    assert [each["name"] for each in found.get("initContainerStatuses", [])] == [each.name for each in inits]
 
 
 def test_what_we_write_is_what_we_read() -> None:

@@ -44,7 +44,6 @@ UNREAD = {
     "envoy.config.overload.v3.OverloadManager.refresh_interval": "connections are counted as they come",
     "envoy.config.route.v3.RouteAction.include_vh_rate_limits": "mesh.proxy.compile.routes reads it",
     "envoy.config.route.v3.WeightedCluster.runtime_key_prefix": _NO_RUNTIME,
-    "envoy.extensions.filters.http.fault.v3.HTTPFault.disable_downstream_cluster_stats": "there are no such counters",
     "envoy.extensions.filters.http.jwt_authn.v3.JwtRequirement.requires_any": "what is left of requires_type",
     "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector.initial_read_buffer_size": "a hint for speed",
     "envoy.extensions.filters.network.http_connection_manager.v3.Rds.config_source": _READ_BY_REFERENCES,

@@ -12,6 +12,7 @@ from mesh.api.pod import Pod, PodCondition
 from mesh.registry.changes import RegistryChange
 from mesh.registry.kubernetes import KubernetesRegistry
 from mesh.registry.protocol import Protocol, protocol_of
+from mesh.registry.translate import to_workload
 from mesh.registry.types import WorkloadKey, resolve_host
 
 REVIEWS = "reviews.default.svc.cluster.local"
@@ -224,3 +225,22 @@ def test_protocol_by_istios_rules(name: str, app_protocol: str | None, transport
 )
 def test_only_names_without_dots_are_completed(host: str, full: str) -> None:
     assert resolve_host(host, "ns") == full
+
+
+def test_ports_of_init_containers_count_only_where_they_run_as_long_as_the_pod_does() -> None:
+    (made,) = objects("""
+apiVersion: v1
+kind: Pod
+metadata: {name: web-1, labels: {app: web}}
+spec:
+  initContainers:
+  - {name: wait, ports: [{containerPort: 1, name: early}]}
+  - {name: cache, restartPolicy: Always, ports: [{containerPort: 2, name: cache}]}
+  - {name: istio-proxy, restartPolicy: Always}
+  containers: [{name: app, ports: [{containerPort: 3}]}]
+status: {phase: Running, podIP: 127.64.2.1}
+""")
+    assert isinstance(made, Pod)
+    workload = to_workload(made)
+    assert workload is not None
+    assert ([port.number for port in workload.ports], workload.sidecar) == ([3, 2], True)
