@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
@@ -72,3 +73,9 @@ class Secret(Resource):
     data: Mapping[str, str] = field(default_factory=dict, repr=False)
     string_data: Mapping[str, str] = field(default_factory=dict, repr=False)
     immutable: bool = False
+
+    @property
+    def entries(self) -> Mapping[str, bytes]:
+        """What it holds. `stringData` counts before `data`, as in Kubernetes."""
+        written = {name: text.encode() for name, text in self.string_data.items()}
+        return {**{name: b64decode(text) for name, text in self.data.items()}, **written}

@@ -25,7 +25,7 @@ from mesh.config.rules.authorization_policy import check_authorization_policy
 from mesh.config.rules.checks import Place
 from mesh.config.rules.destination_rule import check_destination_rule
 from mesh.config.rules.gateway import check_gateway
-from mesh.config.rules.kubernetes import check_deployment, check_metadata, check_pod, check_service
+from mesh.config.rules.kubernetes import check_config_map, check_deployment, check_metadata, check_pod, check_service
 from mesh.config.rules.peer_authentication import check_peer_authentication
 from mesh.config.rules.pod_fault import check_pod_fault
 from mesh.config.rules.request_authentication import check_request_authentication
@@ -43,6 +43,7 @@ _RULES: Mapping[type[Resource], Callable[[Any, Place], None]] = {
     AuthorizationPolicy: check_authorization_policy,
     RequestAuthentication: check_request_authentication,
     Service: check_service,
+    ConfigMap: check_config_map,
     Secret: check_secret,
     Deployment: check_deployment,
     Pod: check_pod,

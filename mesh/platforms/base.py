@@ -7,7 +7,7 @@ from pathlib import Path
 from signal import Signals
 from typing import Protocol
 
-from mesh.api.core import ConfigMap, Service
+from mesh.api.core import ConfigMap, Secret, Service
 from mesh.api.pod import ContainerStatus, Pod
 from mesh.api.pod_fault import Direction, Dns, NetworkEffect
 from mesh.client import MeshClient
@@ -58,6 +58,7 @@ class Surroundings:
 
     services: Sequence[Service] = ()
     config_maps: Mapping[str, ConfigMap] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

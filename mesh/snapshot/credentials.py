@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -46,12 +45,6 @@ def index(secrets: Iterable[Secret]) -> CredentialIndex:
 
 
 def _entry(secret: Secret | None, names: Iterable[str]) -> bytes:
-    """The first of these entries that is there. `stringData` counts before `data`, as in Kubernetes."""
-    if secret is None:
-        return b""
-    for name in names:
-        if name in secret.string_data:
-            return secret.string_data[name].encode()
-        if name in secret.data:
-            return b64decode(secret.data[name])
-    return b""
+    """The first of these entries that is there."""
+    entries = {} if secret is None else secret.entries
+    return next((entries[name] for name in names if name in entries), b"")

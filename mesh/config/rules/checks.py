@@ -24,6 +24,7 @@ _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _COMMAND = re.compile(r"%%|%[A-Z0-9_]+(\([^)]*\))?(:[0-9]+)?%")
 _MILLISECOND = timedelta(milliseconds=1)
 _LONGEST = timedelta(seconds=2**63 // 10**9)
@@ -73,6 +74,13 @@ def is_host(text: str) -> bool:
     first, *rest = bare.split(".")
     labels = rest if first == "*" else [first.removeprefix("*-").removeprefix("*"), *rest]
     return 0 < len(bare) <= 255 and all(_HOST_LABEL.fullmatch(label) for label in labels)
+
+
+def check_keys(keys: Iterable[str], at: Place) -> None:
+    """Of a ConfigMap or Secret. They may become the names of files."""
+    for key in keys:
+        if not _KEY.fullmatch(key) or key in (".", "..") or key.startswith(".."):
+            (at / key).refuse('a key must consist of letters, digits, "-", "_" and ".", and not begin with ".."')
 
 
 def check_host(host: str, at: Place) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import binascii
 import re
+from base64 import b64decode
 from collections.abc import Iterable, Sequence
 
-from mesh.api.core import Service
+from mesh.api.core import ConfigMap, Service
 from mesh.api.fields import IntOrString
 from mesh.api.kinds import Kind
 from mesh.api.meta import Resource
@@ -13,6 +15,7 @@ from mesh.api.pod import Container, Deployment, Pod, PodSpec, Probe
 from mesh.config.cluster_ips import HEADLESS
 from mesh.config.rules.checks import (
     Place,
+    check_keys,
     check_labels,
     check_non_negative,
     check_port,
@@ -55,6 +58,20 @@ def check_service(resource: Service, at: Place) -> None:
             (place / "name").refuse(f'"{port.name}" must be lower-case letters, digits and "-"')
         if not port.name and len(spec.ports) > 1:
             place.refuse("must have a name, since there are several ports")
+
+
+def check_config_map(resource: ConfigMap, at: Place) -> None:
+    """`at` is the place of `spec`, which a ConfigMap has none of."""
+    top = Place(at.problems)
+    check_keys(resource.data, top / "data")
+    check_keys(resource.binary_data, top / "binaryData")
+    for name, text in resource.binary_data.items():
+        if name in resource.data:
+            (top / "binaryData" / name).refuse("is in data too")
+        try:
+            b64decode(text, validate=True)
+        except binascii.Error:
+            (top / "binaryData" / name).refuse("is not base64")
 
 
 def check_deployment(resource: Deployment, at: Place) -> None:
@@ -110,6 +127,9 @@ def _check_container(container: Container, at: Place) -> None:
             (at / "env" / index / "name").refuse(f'"{variable.name}" is not a name of an environment variable')
         if variable.value and variable.value_from is not None:
             (at / "env" / index).refuse("only one of value and valueFrom may be set")
+    for index, source in enumerate(container.env_from):
+        if source.prefix and not _ENV_NAME.fullmatch(source.prefix):
+            (at / "envFrom" / index / "prefix").refuse(f'"{source.prefix}" is not how a variable\'s name begins')
     _check_unique([port.name for port in container.ports], "name", at / "ports")
     for index, port in enumerate(container.ports):
         check_port(port.container_port, at / "ports" / index / "containerPort")

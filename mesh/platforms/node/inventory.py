@@ -1,13 +1,13 @@
-"""What is to run: Deployments, and the Services and ConfigMaps that their environment is made from. No I/O."""
+"""What is to run: Deployments, and what their environment is made from. No I/O."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from mesh.api.core import ConfigMap, Service
+from mesh.api.core import ConfigMap, Secret, Service
 from mesh.config.decode import Manifest, decode_object
 from mesh.platforms.base import Surroundings
 from mesh.platforms.node.watches import Changed, Listed
 
-SURROUNDING = ("Service", "ConfigMap")
+SURROUNDING = ("Service", "ConfigMap", "Secret")
 KINDS = ("Deployment", *SURROUNDING)
 
 Key = tuple[str, str]
@@ -52,11 +52,12 @@ class Inventory:
 
 
 def as_surroundings(manifests: Iterable[Manifest]) -> Surroundings:
-    """What a pod's environment is made from, of one namespace's Services and ConfigMaps."""
+    """What a pod's environment is made from, of one namespace's Services, ConfigMaps and Secrets."""
     resources = [manifest.resource for manifest in manifests]
     services = [own for own in resources if isinstance(own, Service)]
     maps: Mapping[str, ConfigMap] = {own.name: own for own in resources if isinstance(own, ConfigMap)}
-    return Surroundings(services, maps)
+    secrets: Mapping[str, Secret] = {own.name: own for own in resources if isinstance(own, Secret)}
+    return Surroundings(services, maps, secrets)
 
 
 def _key(manifest: Manifest) -> Key:

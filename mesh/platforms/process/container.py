@@ -5,7 +5,7 @@ import contextlib
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from signal import Signals
@@ -37,8 +37,8 @@ class ContainerPlan:
 
     name: str
     label: str
-    argv: Sequence[str]
-    env: Mapping[str, str]
+    argv: Sequence[str] = field(repr=False)  # with the environment, it may hold what is in a Secret
+    env: Mapping[str, str] = field(repr=False)
     cwd: Path
     log: Path
     target: Target

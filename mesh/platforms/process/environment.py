@@ -1,12 +1,14 @@
 """The environment of a container, as the kubelet makes it. Pure: no I/O, and nothing of our own environment unasked."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from mesh.api.core import Service
-from mesh.api.pod import Container, EnvFromSource, EnvVar, KeyRef, Pod
+from mesh.api.pod import Container, EnvVar, Pod
 from mesh.platforms.base import PlatformError, Surroundings
+from mesh.platforms.process.references import all_values, key_value
 
 OUTBOUND_PORT = 15080
 NO_PROXY = "localhost,127.0.0.1,::1"
@@ -32,12 +34,25 @@ def container_environment(
     variables = service_variables(surroundings.services, lambda service: service_host(service, address))
     result = {**variables, **defaults}
     for source in container.env_from:
-        result |= _from_config_map(source, surroundings, container.name)
+        with _told_of(f'container "{container.name}"'):
+            result |= all_values(source, surroundings)
     for variable in container.env:
-        value = _value(variable, pod, surroundings, result)
+        with _told_of(f"variable {variable.name}"):
+            value = _value(variable, pod, surroundings, result)
         if value is not None:
             result[variable.name] = value
+    for name, value in result.items():
+        if "\0" in value:
+            raise PlatformError(f'container "{container.name}": variable {name} has a NUL character')
     return result
+
+
+@contextmanager
+def _told_of(what: str) -> Iterator[None]:
+    try:
+        yield
+    except PlatformError as error:
+        raise PlatformError(f"{what}: {error}") from error
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
@@ -109,11 +124,7 @@ def _value(variable: EnvVar, pod: Pod, surroundings: Surroundings, so_far: Mappi
         return expand(variable.value, so_far)
     if source.field_ref is not None:
         return field_value(source.field_ref.field_path, pod)
-    if source.config_map_key_ref is not None:
-        return _config_map_value(source.config_map_key_ref, surroundings, variable.name)
-    raise PlatformError(
-        f'variable {variable.name}: Secrets are not handed to apps here; use a ConfigMap, or give the value in "value"'
-    )
+    return key_value(source, surroundings, pod.namespace)
 
 
 def field_value(path: str, pod: Pod) -> str:
@@ -130,29 +141,8 @@ def field_value(path: str, pod: Pod) -> str:
         "status.podIP": pod.status.pod_ip,
         "status.podIPs": pod.status.pod_ip,
         "status.hostIP": pod.status.host_ip,
+        "status.hostIPs": pod.status.host_ip,
     }
     if path not in plain:
         raise PlatformError(f'fieldPath "{path}" is not a field of a pod; there are {", ".join(plain)}')
     return plain[path]
-
-
-def _config_map_value(ref: KeyRef, surroundings: Surroundings, variable: str) -> str | None:
-    config_map = surroundings.config_maps.get(ref.name)
-    if config_map is not None and ref.key in config_map.data:
-        return config_map.data[ref.key]
-    if ref.optional:
-        return None
-    what = f'has no key "{ref.key}"' if config_map is not None else "does not exist"
-    raise PlatformError(f'variable {variable}: ConfigMap "{ref.name}" {what}')
-
-
-def _from_config_map(source: EnvFromSource, surroundings: Surroundings, container: str) -> dict[str, str]:
-    ref = source.config_map_ref
-    if ref is None:
-        raise PlatformError(f"container {container}: envFrom: Secrets are not handed to apps here; use a ConfigMap")
-    config_map = surroundings.config_maps.get(ref.name)
-    if config_map is not None:
-        return {source.prefix + key: value for key, value in config_map.data.items()}
-    if ref.optional:
-        return {}
-    raise PlatformError(f'container {container}: envFrom names ConfigMap "{ref.name}", which does not exist')

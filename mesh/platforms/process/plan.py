@@ -9,7 +9,7 @@ from typing import Protocol
 from mesh.api.core import Service
 from mesh.api.pod import Container, Pod
 from mesh.platforms import probes
-from mesh.platforms.base import APP_PORTS_ANNOTATION, PROXY_CONTAINER, Surroundings
+from mesh.platforms.base import APP_PORTS_ANNOTATION, PROXY_CONTAINER, PlatformError, Surroundings
 from mesh.platforms.process.addresses import free_port
 from mesh.platforms.process.container import ContainerPlan, Enclosure
 from mesh.platforms.process.environment import container_environment, expand, loopback_host, proxy_variables
@@ -134,6 +134,9 @@ class PodPlan:
         defaults = self._defaults(container, is_init=is_init)
         env = container_environment(container, self.pod, self._surroundings, defaults, service_host)
         ports = {} if is_proxy else self._app_ports
+        argv = [expand(word, env) for word in (*container.command, *container.args)]
+        if any("\0" in word for word in argv):
+            raise PlatformError(f'container "{container.name}": no command can have a NUL character')
         target = probes.Target.of(self.pod.status.pod_ip, container.ports, ports, self._habitat.dial)
         cwd = self._folders.pod(self.pod.name) if is_proxy else self._folders.work / container.working_dir
         for probe in (container.startup_probe, container.readiness_probe, container.liveness_probe):
@@ -141,7 +144,7 @@ class PodPlan:
         return ContainerPlan(
             name=container.name,
             label=f"{self.pod.name}.{container.name}",
-            argv=[expand(word, env) for word in (*container.command, *container.args)],
+            argv=argv,
             env=env,
             cwd=cwd,
             log=self._folders.log(self.pod.name, container.name),

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from signal import Signals
@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from mesh.api.core import ConfigMap, Secret
+from mesh.api.meta import ObjectMeta
 from mesh.api.pod import Pod
 from mesh.api.pod_fault import Bandwidth, Delay, Direction, Partition, Reset
 from mesh.config.decode import decode_object
@@ -43,13 +45,14 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield found
 
 
-def pod(name: str) -> Pod:
+def pod(name: str, env: Sequence[dict[str, Any]] = (), **fields: Any) -> Pod:
     container = {
         "name": "app",
         "image": SHOP_IMAGE,
-        "env": [{"name": "POD_NAME", "value": name}],
+        "env": [{"name": "POD_NAME", "value": name}, *env],
         "ports": [{"name": "http", "containerPort": 8000}],
         "readinessProbe": {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 1, "timeoutSeconds": 10},
+        **fields,
     }
     manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}}
     found = decode_object({**manifest, "spec": {"containers": [container]}}).resource
@@ -65,9 +68,12 @@ class Lab:
 
     async def place(self, name: str) -> RunningPod:
         """A pod that is ready."""
-        placed: RunningPod = self.platform.place(pod(name), Surroundings(), lambda: None)
+        return await self.start(pod(name), Surroundings())
+
+    async def start(self, made: Pod, around: Surroundings) -> RunningPod:
+        placed: RunningPod = self.platform.place(made, around, lambda: None)
         placed.start(["app"])
-        await until(lambda: placed.statuses()[0].ready, f"{name} is ready")
+        await until(lambda: placed.statuses()[0].ready, f"{made.name} is ready")
         return placed
 
     async def call(self, caller: RunningPod, called: RunningPod) -> bool:
@@ -138,6 +144,28 @@ def test_commands_run_beside_the_app_and_ports_lead_to_it(engine: Any, tmp_path:
 def page(host: str, port: int) -> Any:
     with urllib.request.urlopen(f"http://{host}:{port}/", timeout=30) as response:
         return json.load(response)
+
+
+def test_variables_come_from_secrets_and_config_maps(engine: Any, tmp_path: Path) -> None:
+    variables = [
+        {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "login", "key": "password"}}},
+        {"name": "ABSENT", "valueFrom": {"secretKeyRef": {"name": "nowhere", "key": "password", "optional": True}}},
+    ]
+    made = pod("web", env=variables, envFrom=[{"configMapRef": {"name": "settings"}}])
+    meta = {"login": ObjectMeta(name="login"), "settings": ObjectMeta(name="settings")}
+    around = Surroundings(
+        config_maps={"settings": ConfigMap(api_version="v1", metadata=meta["settings"], data={"SIZE": "2"})},
+        secrets={"login": Secret(api_version="v1", metadata=meta["login"], string_data={"password": "s3cr3t"})},
+    )
+
+    async def work(lab: Lab) -> None:
+        with pytest.raises(PlatformError, match='configmap "settings" not found'):
+            lab.platform.place(made, Surroundings(), lambda: None)
+        web = await lab.start(made, around)
+        told = await web.exec("app", ["sh", "-c", "echo $PASSWORD $SIZE ${ABSENT-unset}"], 30)
+        assert told.output.split() == ["s3cr3t", "2", "unset"]
+
+    in_lab(engine, tmp_path / "state", work)
 
 
 def test_signals_and_kills_end_an_app_that_comes_back_and_pauses_only_stop_it(engine: Any, tmp_path: Path) -> None:

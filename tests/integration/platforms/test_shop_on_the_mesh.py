@@ -3,9 +3,12 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import threading
+import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -233,19 +236,67 @@ def scaled(deployment: dict[str, Any], replicas: int) -> dict[str, Any]:
 
 def test_a_pod_that_cannot_run_says_why_and_runs_once_it_can(running: Meshdrill) -> None:
     manifests = workload("late")
-    reference = {"name": "COLOR", "valueFrom": {"configMapKeyRef": {"name": "colors", "key": "late"}}}
-    manifests[-1]["spec"]["template"]["spec"]["containers"][0]["env"].append(reference)
-    colors = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "colors"}, "data": {"late": "green"}}
+    container = manifests[-1]["spec"]["template"]["spec"]["containers"][0]
+    container["env"].append({"name": "COLOR", "valueFrom": {"secretKeyRef": {"name": "colors", "key": "late"}}})
+    container["envFrom"] = [{"configMapRef": {"name": "settings"}}]
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"SIZE": "2"}}
+    colors = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "colors"}, "stringData": {"late": HIDDEN}}
     with running.client() as client:
         client.apply_all(manifests)
         waiting = until(lambda: waits(client, "late", "CreateContainerConfigError"), "the pod says that it cannot run")
-        assert 'ConfigMap "colors" does not exist' in waiting
+        assert 'configmap "settings" not found' in waiting
         assert "CreateContainerConfigError" in running.run("get", "pods", "-n", "default").stdout
+        client.apply(settings)
+        until(
+            lambda: 'secret "colors" not found' in waits(client, "late", "CreateContainerConfigError"),
+            "the pod waits for the Secret alone",
+        )
         client.apply(colors)
-        until(lambda: only_ready(client, "late"), "it runs once all is there")
-        for manifest in (*manifests, colors):
+        pod = until(lambda: only_ready(client, "late"), "it runs once all is there")[0]
+        assert app_of(pod)["color"] == HIDDEN
+        assert_nobody_tells(running, client, pod)
+        for manifest in (*manifests, settings, colors):
             client.delete(manifest["kind"], manifest["metadata"]["name"])
         until(lambda: not pods_of(client, "late"), "it is gone")
+
+
+HIDDEN = "s3cr3t-green"
+
+
+def app_of(pod: Pod) -> dict[str, Any]:
+    """What a pod's app answers, asked past the gateway."""
+    host, port = pod.reach(8000)
+    with urllib.request.urlopen(f"http://{host}:{port}/", timeout=5) as response:
+        answer: dict[str, Any] = json.load(response)
+    return answer
+
+
+def assert_nobody_tells(running: Meshdrill, client: MeshClient, pod: Pod) -> None:
+    """A Secret's value is in the control plane's store alone, and shown to the mesh's admin alone."""
+    encoded = b64encode(HIDDEN.encode())
+    files = [file for file in running.state.rglob("*") if file.is_file()]
+    assert len(files) > 10
+    holding = [file for file in files if HIDDEN.encode() in (text := file.read_bytes()) or encoded in text]
+    assert {file.name.partition("-")[0] for file in holding} == {"store.db"}
+    assert {file.stat().st_mode & 0o777 for file in holding} == {0o600}
+    assert HIDDEN not in json.dumps(client.get("Pod", pod.name)) + json.dumps(client.proxies(), default=str)
+    assert client.mesh is not None
+    url = f"{client.mesh.api}/api/v1/namespaces/default/secrets/colors"
+    token = (running.state / "pods" / pod.name / "token").read_text()
+    assert asked(running, url) == 401
+    assert asked(running, url, token) == 403
+    assert asked(running, url, (running.state / "token").read_text().strip()) == 200
+
+
+def asked(running: Meshdrill, url: str, token: str = "") -> int:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    context = ssl.create_default_context(cafile=running.state / "ca" / "root-cert.pem")
+    try:
+        with urllib.request.urlopen(request, timeout=5, context=context) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
 
 
 CALLS = """

@@ -3,6 +3,7 @@
 import socket
 from typing import Any
 
+import pytest
 from meshdrill_command import Meshdrill, workload
 
 
@@ -58,10 +59,11 @@ def test_a_container_with_no_command_is_refused(meshdrill: Meshdrill) -> None:
     assert "nginx:1" in message
 
 
-def test_a_missing_config_map_is_named(meshdrill: Meshdrill) -> None:
-    reference = {"name": "X", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "x"}}}
+@pytest.mark.parametrize("kind", ["configMap", "secret"])
+def test_what_a_variable_is_taken_from_is_named_where_it_is_missing(meshdrill: Meshdrill, kind: str) -> None:
+    reference = {"name": "X", "valueFrom": {f"{kind}KeyRef": {"name": "settings", "key": "x"}}}
     message = failed(meshdrill, app("web", env=[reference]))
-    assert 'ConfigMap "settings" does not exist' in message
+    assert f'variable X: {kind.lower()} "settings" not found' in message
 
 
 def test_an_engine_that_is_not_there_is_refused(meshdrill: Meshdrill) -> None:

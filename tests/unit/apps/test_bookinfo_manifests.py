@@ -1,6 +1,7 @@
 """The manifests and samples belong together: names, labels, subsets and commands."""
 
 import importlib.util
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,14 @@ def deployments() -> list[dict]:
 
 def named(kind: str) -> dict[str, dict]:
     return {item["metadata"]["name"]: item for file in FILES for item in load(file) if item["kind"] == kind}
+
+
+def value(item: dict) -> str:
+    """Of an environment's entry, as the container gets it, but for fields of the pod."""
+    reference = item.get("valueFrom", {}).get("secretKeyRef")
+    if reference is None:
+        return item.get("value", "")
+    return b64decode(named("Secret")[reference["name"]]["data"][reference["key"]]).decode()
 
 
 def test_every_version_of_bookinfo_is_deployed_once() -> None:
@@ -65,7 +74,7 @@ def test_a_deployments_settings_are_accepted() -> None:
 
     for deployment in deployments():
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
-        settings = Settings({item["name"]: item.get("value", "") for item in container["env"]})
+        settings = Settings({item["name"]: value(item) for item in container["env"]})
         config = importlib.import_module(container["command"][2] + ".config").Config.read(settings)
         if deployment["spec"]["template"]["metadata"]["labels"]["app"] in SERVICES:
             assert config.pod.version == deployment["spec"]["template"]["metadata"]["labels"]["version"]
@@ -75,8 +84,8 @@ def test_ratings_know_the_databases_password() -> None:
     containers = {
         each["metadata"]["name"]: each["spec"]["template"]["spec"]["containers"][0]["env"] for each in deployments()
     }
-    said = [{item["name"]: item.get("value") for item in containers[name]} for name in ("mysqldb-v1", "ratings-v2")]
-    assert said[0]["MYSQL_ROOT_PASSWORD"] == said[1]["MYSQL_DB_PASSWORD"]
+    said = [{item["name"]: value(item) for item in containers[name]} for name in ("mysqldb-v1", "ratings-v2")]
+    assert said[0]["MYSQL_ROOT_PASSWORD"] == said[1]["MYSQL_DB_PASSWORD"] == "password"
 
 
 @pytest.mark.parametrize("service", sorted({*SERVICES, "mysqldb", "tcp_echo"}))

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.api.core import ConfigMap, Service, ServicePort, ServiceSpec
+from mesh.api.core import ConfigMap, Secret, Service, ServicePort, ServiceSpec
 from mesh.api.meta import ObjectMeta
 from mesh.api.pod import (
     Container,
@@ -29,10 +29,18 @@ POD = Pod(
     api_version="v1",
     metadata=ObjectMeta(name="web-1", namespace="shop", labels={"app": "web"}, annotations={"a.b/c": "x"}),
     spec=PodSpec(service_account_name="web"),
-    status=PodStatus(pod_ip="127.90.1.1"),
+    status=PodStatus(pod_ip="127.90.1.1", host_ip="127.0.0.1"),
 )
 SETTINGS = ConfigMap(
     api_version="v1", metadata=ObjectMeta(name="settings", namespace="shop"), data={"color": "red", "size": "2"}
+)
+
+
+LOGIN = Secret(
+    api_version="v1",
+    metadata=ObjectMeta(name="login", namespace="shop"),
+    data={"user": "cm9vdA==", "password": "b2xk", "raw": "/w=="},
+    string_data={"password": "s3cret"},
 )
 
 
@@ -40,7 +48,7 @@ def environment(
     *env: EnvVar, env_from: tuple[EnvFromSource, ...] = (), services: tuple[Service, ...] = ()
 ) -> dict[str, str]:
     container = Container(name="web", env=env, env_from=env_from)
-    surroundings = Surroundings(services, {"settings": SETTINGS})
+    surroundings = Surroundings(services, {"settings": SETTINGS}, {"login": LOGIN})
     return container_environment(container, POD, surroundings, {"PORT": "4000", "PATH": "/bin"}, loopback_host)
 
 
@@ -86,6 +94,7 @@ def test_a_value_may_refer_to_what_stands_before_it_and_not_to_what_follows() ->
         ("metadata.labels['absent']", ""),
         ("spec.serviceAccountName", "web"),
         ("status.podIP", "127.90.1.1"),
+        ("status.hostIPs", "127.0.0.1"),
     ],
 )
 def test_the_downward_api_gives_the_pods_fields(path: str, expected: str) -> None:
@@ -95,6 +104,30 @@ def test_the_downward_api_gives_the_pods_fields(path: str, expected: str) -> Non
 def test_an_unknown_field_path_is_refused_with_those_there_are() -> None:
     with pytest.raises(PlatformError, match=r'"spec\.color" is not a field of a pod; there are metadata\.name'):
         environment(field("spec.color"))
+
+
+def secret(name: str, key_: str, *, optional: bool = False) -> EnvVar:
+    return EnvVar(name="X", value_from=EnvVarSource(secret_key_ref=KeyRef(name=name, key=key_, optional=optional)))
+
+
+def test_values_come_from_secrets() -> None:
+    assert environment(secret("login", "user"))["X"] == "root"
+    assert environment(secret("login", "password"), EnvVar(name="URL", value="//$(X)@db"))["URL"] == "//s3cret@db"
+    for name, key_ in (("login", "absent"), ("nowhere", "user")):
+        assert "X" not in environment(secret(name, key_, optional=True))
+    ref = EnvFromRef(name="nowhere", optional=True)
+    found = environment(env_from=(EnvFromSource(secret_ref=ref), EnvFromSource(config_map_ref=ref)))
+    assert found == environment()
+
+
+def test_all_of_a_secret_must_be_text_to_be_variables() -> None:
+    with pytest.raises(PlatformError, match=r'container "web": raw of Secret shop/login is not text in UTF-8'):
+        environment(env_from=(EnvFromSource(prefix="DB_", secret_ref=EnvFromRef(name="login")),))
+
+
+def test_no_variable_holds_what_no_process_can_be_given() -> None:
+    with pytest.raises(PlatformError, match="variable X has a NUL character"):
+        environment(EnvVar(name="X", value="a\0b"))
 
 
 def test_values_come_from_config_maps() -> None:
@@ -107,12 +140,11 @@ def test_values_come_from_config_maps() -> None:
 @pytest.mark.parametrize(
     ("variable", "message"),
     [
-        (key("settings", "absent"), 'ConfigMap "settings" has no key "absent"'),
-        (key("nowhere", "a"), 'ConfigMap "nowhere" does not exist'),
-        (
-            EnvVar(name="X", value_from=EnvVarSource(secret_key_ref=KeyRef(name="s", key="k"))),
-            "Secrets are not handed to apps",
-        ),
+        (key("settings", "absent"), "variable X: couldn't find key absent in ConfigMap shop/settings"),
+        (key("nowhere", "a"), 'variable X: configmap "nowhere" not found'),
+        (secret("login", "absent"), "variable X: couldn't find key absent in Secret shop/login"),
+        (secret("nowhere", "a"), 'variable X: secret "nowhere" not found'),
+        (EnvVar(name="X", value_from=EnvVarSource()), "has none of configMapKeyRef, fieldRef and secretKeyRef"),
     ],
 )
 def test_what_does_not_resolve_is_refused_by_name(variable: EnvVar, message: str) -> None:
