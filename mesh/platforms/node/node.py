@@ -89,9 +89,8 @@ class Node:
 
     def _take_pods(self, change: Listed | Changed) -> None:
         if isinstance(change, Listed):
-            present = {manifest["metadata"]["name"] for manifest in change.objects}
             for known in self.workers():
-                if known.object.exists and known.name not in present:
+                if known.object.is_gone(change):
                     self._object_is_gone(known)
             return
         worker = self._workers.get(change.object["metadata"]["name"])

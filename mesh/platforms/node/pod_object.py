@@ -6,6 +6,7 @@ from collections.abc import Callable
 from mesh.client import ApiError
 from mesh.platforms.node.api import NodeApi
 from mesh.platforms.node.manifests import Manifest
+from mesh.platforms.node.watches import Listed
 
 TOKEN_TTL_S = 24 * 3600
 _SYNC_S = 2.0
@@ -24,6 +25,10 @@ class PodObject:
     def annotate(self, annotations: dict[str, str]) -> None:
         """Before `create` only."""
         self._manifest["metadata"]["annotations"] = annotations
+
+    def is_gone(self, listed: Listed) -> bool:
+        """Whether somebody has deleted it, by a list of all Pods."""
+        return self.exists and listed.lacks(self._manifest)
 
     async def create(self, status: Manifest) -> None:
         """Raises ApiError when the control plane refuses it."""

@@ -14,10 +14,18 @@ _log = logging.getLogger("mesh.node")
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """All objects of a kind, also after a watch fell too far behind to go on."""
+    """All objects of a kind as they were at `version`, also after a watch fell too far behind to go on."""
 
     kind: str
     objects: Sequence[Manifest]
+    version: str
+
+    def lacks(self, known: Manifest) -> bool:
+        """Whether an object is gone. One that was written while the list was on its way need not be in it yet."""
+        meta = known["metadata"]
+        if int(meta["resourceVersion"]) > int(self.version):
+            return False
+        return meta["name"] not in {each["metadata"]["name"] for each in self.objects}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,7 @@ class Follower:
 
     def _follow(self) -> None:
         listed = self._client.list(self._kind)
-        self._hand_over(Listed(self._kind, listed.items))
+        self._hand_over(Listed(self._kind, listed.items, listed.resource_version))
         with self._client.watch(self._kind, since=listed.resource_version) as self._watch:
             for event in self._watch:
                 self._hand_over(Changed(self._kind, event.object, event.type == "DELETED"))

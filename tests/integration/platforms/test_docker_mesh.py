@@ -50,8 +50,7 @@ class Inside:
 
     def __init__(self, engine: Any, mesh: Meshdrill, app: str) -> None:
         with mesh.client() as client:
-            # The one that serves, should one that it took the place of still be on its way out.
-            self.pod = max((pod for pod in client.pods() if pod.labels.get("app") == app), key=lambda pod: pod.ready)
+            (self.pod,) = client.pods(labels={"app": app})
         self._api = engine.api
         self._found = {
             each["Labels"]["meshdrill.dev/container"]: each["Id"]
