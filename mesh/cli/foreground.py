@@ -45,6 +45,7 @@ class UpRequest:
     state: Path
     background: bool
     until_stdin_ends: bool
+    host_ports: Sequence[int] = ()
 
 
 def run_foreground(request: UpRequest) -> None:
@@ -53,7 +54,7 @@ def run_foreground(request: UpRequest) -> None:
     if request.platform != "docker":  # whose images bring their own
         _check_engine(request.engine)
     manifests = read_valid(request.files or bookinfo_files())
-    host = _enter_lab(request.platform)  # from here on in the lab, if there is one
+    host = _enter_lab(request.platform, request.host_ports)  # from here on in the lab, if there is one
     options = SessionOptions(
         name=request.name,
         state=request.state,
@@ -109,18 +110,28 @@ def _read_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         stop.set()
 
 
-def _enter_lab(platform: str | None) -> "HostPorts | None":
-    """On `netns` it returns inside of the lab alone, else None. Raises Failure where `netns` was asked for in vain."""
+def _enter_lab(platform: str | None, host_ports: Sequence[int]) -> "HostPorts | None":
+    """On `netns` it returns inside of the lab alone, else None. Raises Failure where `netns` was asked for in vain, and
+    where there is no way out to be opened."""
     if platform in ("process", "docker"):
+        _refuse_way_out(platform, host_ports)
         return None
     if reason := _why_no_lab():
         if platform is None:
             print(f"platform process, for netns does not work here: {reason}", flush=True)
+            _refuse_way_out("process", host_ports)
             return None
         raise Failure(f"--platform netns: {reason}; --platform process needs nothing of the kind")
     from mesh.platforms.netns.lab import enter_lab  # noqa: PLC0415
 
-    return enter_lab()
+    return enter_lab(frozenset(host_ports))
+
+
+def _refuse_way_out(platform: str, host_ports: Sequence[int]) -> None:
+    if host_ports and platform == "process":
+        raise Failure("--host-port: on the process platform pods reach this host's ports as they are; leave it out")
+    if host_ports:
+        raise Failure(f"--host-port: there is no way out of a mesh on {platform}; --platform netns has one")
 
 
 def _why_no_lab() -> str:

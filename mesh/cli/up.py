@@ -27,6 +27,15 @@ from mesh.cli.options import file_option, mesh_options, platform_option, state_f
     help="Port of the ingress gateway on 127.0.0.1.",
 )
 @click.option(
+    "--host-port",
+    "host_ports",
+    type=click.IntRange(1, 65535),
+    multiple=True,
+    metavar="PORT",
+    help="A port of 127.0.0.1 on this host that pods may call, as host.meshdrill.internal; may be repeated. By default "
+    "pods on netns reach nothing outside of the mesh.",
+)
+@click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(min=1),
@@ -44,6 +53,7 @@ def command(
     platform: str | None,
     detach: bool,
     port: int,
+    host_ports: tuple[int, ...],
     timeout_s: float,
     background: bool,
     until_stdin_ends: bool,
@@ -56,6 +66,7 @@ def command(
     meshdrill up                          Bookinfo, with gateway and destination rules
     meshdrill up -d --proxy envoy         the same on the real Envoy, in the background
     meshdrill up -f shop/ -f routes.yaml  your own manifests; their folder of work is the present one
+    meshdrill up --host-port 3306         pods may call a server on this host
     """
     folder = state_folder(state, name)
     if detach:
@@ -63,10 +74,13 @@ def command(
 
         way = ["--proxy", engine, "--port", str(port), "--timeout", str(timeout_s), "--name", name]
         where = ["--platform", platform] if platform else []
-        return run_detached([*_files_again(files), *way, *where], folder)
+        out = [word for number in host_ports for word in ("--host-port", str(number))]
+        return run_detached([*_files_again(files), *way, *where, *out], folder)
     from mesh.cli.foreground import UpRequest, run_foreground  # noqa: PLC0415
 
-    run_foreground(UpRequest(files, engine, platform, port, timeout_s, name, folder, background, until_stdin_ends))
+    run_foreground(
+        UpRequest(files, engine, platform, port, timeout_s, name, folder, background, until_stdin_ends, host_ports)
+    )
     return 0
 
 

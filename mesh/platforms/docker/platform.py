@@ -114,7 +114,7 @@ class DockerPlatform:
         return await self._control_container.start()
 
     def follow(self, client: MeshClient) -> None:
-        self._followers.append(NamesFollower(client, functools.partial(setattr, self._resolver, "table")))
+        self._followers.append(NamesFollower(client, functools.partial(setattr, self._resolver, "table"), {}))
 
     def place(self, pod: Pod, surroundings: Surroundings, on_change: Callable[[], None]) -> ProcessPod:
         refuse_what_is_lacking(pod, platform=self.name, images=True)

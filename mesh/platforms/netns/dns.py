@@ -1,7 +1,7 @@
 """The lab's DNS (RFC 1035): A records of the mesh's names, from the control plane's table, over UDP and TCP.
 
-Answers are made from bytes to bytes, without I/O; the server is below. There is nothing to ask upstream: no pod has a
-way out of the lab, so a name that the table does not have does not exist.
+Answers are made from bytes to bytes, without I/O; the server is below. There is nothing to ask upstream: a pod reaches
+nobody whom one would find there, so a name that the table does not have does not exist.
 """
 
 import asyncio

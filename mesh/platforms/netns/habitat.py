@@ -26,10 +26,12 @@ _CLUSTER_DOMAIN = "svc.cluster.local"
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """Of the host's files, what a pod's containers have to do with: the mesh's state, and the folder apps run in."""
+    """What all pods have to do with: of the host's files the mesh's state and the folder apps run in, and addresses
+    outside of the mesh by their names."""
 
     state: Path
     work: Path
+    outside: Mapping[str, str]
 
     @property
     def hidden(self) -> str:
@@ -51,7 +53,9 @@ class NetnsHabitat:
         self._pod = pod
         self._grounds = grounds
         self._intercepted = intercepted
-        self._etc = write_etc(grounds.state / "pods" / pod.name, pod, network.address, hub)
+        folder = grounds.state / "pods" / pod.name
+        self._etc = write_etc(folder, pod, network.address, hub)
+        self._proxy_etc = write_proxy_etc(folder, self._etc, grounds.outside)
 
     async def dial(self, host: str, port: int) -> socket.socket:
         return await self.network.connect(host, port)
@@ -85,7 +89,7 @@ class NetnsHabitat:
             writable=tuple(folder for folder in writable if folder != "/" and os.path.isdir(folder)),
             # An app that could write the proxy's program could be the proxy.
             protected=tuple(sorted(code)) if not is_proxy else (),
-            etc=self._etc,
+            etc=self._proxy_etc if is_proxy else self._etc,
             capabilities=(_may_mark(),) if is_proxy and self._intercepted else (),
         )
 
@@ -107,3 +111,12 @@ def write_etc(folder: Path, pod: Pod, address: str, resolver: str) -> Mapping[st
     for name, text in texts.items():
         (folder / name).write_text(text)
     return {f"/etc/{name}": os.path.realpath(folder / name) for name in texts}
+
+
+def write_proxy_etc(folder: Path, etc: Mapping[str, str], outside: Mapping[str, str]) -> Mapping[str, str]:
+    """The same for the pod's proxy, which finds what is outside without DNS: where a ServiceEntry has such a name, DNS
+    has an address that leads an app into its proxy, and the proxy nowhere."""
+    hosts = folder / "hosts.proxy"
+    lines = (f"{address}\t{name}\n" for name, address in outside.items())
+    hosts.write_text(Path(etc["/etc/hosts"]).read_text() + "".join(lines))
+    return {**etc, "/etc/hosts": os.path.realpath(hosts)}

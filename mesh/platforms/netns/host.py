@@ -1,49 +1,78 @@
-"""Ports of the host: opened by the parent, used by the session.
+"""Ports of the host: opened by the parent for the session, or connected to where that is allowed.
 
-A listening socket belongs to the network namespace in which it was made, so the session asks for it over a socket pair
-and gets the descriptor (SCM_RIGHTS, unix(7)). One message is one JSON object.
+A socket belongs to the network namespace in which it was made, so the session asks for it over a socket pair and gets
+the descriptor (SCM_RIGHTS, unix(7)). One message is one JSON object. Which ports may be connected to is the parent's to
+say: it was told before there was a lab, and nobody in the lab can change it.
 """
 
 import asyncio
 import contextlib
+import errno
+import functools
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from mesh.platforms.base import PlatformError, port_taken
 
+_LOOPBACK = "127.0.0.1"
+
 _MAX_MESSAGE = 4096
 _BACKLOG = 1024
+_CONNECT_S = 10.0
 
 
 class HostPorts:
-    """The session's end. `parent` is the parent's pid as the host sees it."""
+    """The session's end. `parent` is the parent's pid as the host sees it; `reachable` are the ports that it connects
+    to."""
 
-    def __init__(self, end: socket.socket, parent: int) -> None:
+    def __init__(self, end: socket.socket, parent: int, reachable: Collection[int]) -> None:
         self._end = end
         self._is_stopped = False
         self._stop: Callable[[], None] | None = None
         self.parent = parent
+        self.reachable = reachable
 
     def listen(self, address: str, port: int) -> socket.socket:
         """A listening socket on the host; port 0 is any free one. Waits for the parent, which answers at once.
 
         Raises PlatformError when it cannot be had.
         """
+        try:
+            return self._ask({"listen": [address, port]})
+        except OSError as error:
+            raise PlatformError(port_taken(address, port, str(error.strerror))) from error
+
+    async def connect(self, port: int) -> socket.socket:
+        """A connection to that port of the host's loopback. Raises OSError, also for a port that is not `reachable`."""
+        found = self._ask({"connect": port})
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                # The parent began it and did not wait: connect(2) again goes on with that.
+                await asyncio.get_running_loop().sock_connect(found, (_LOOPBACK, port))
+        except BaseException:
+            found.close()
+            raise
+        return found
+
+    def _ask(self, question: dict[str, Any]) -> socket.socket:
+        """The parent answers at once. Raises OSError with what it says, or what keeps a descriptor from coming."""
         self._end.setblocking(True)
         try:
-            message, fds = self._ask({"listen": [address, port]})
+            message, fds = self._asked(question)
         finally:
             self._end.setblocking(False)  # for `readable`, which may come for what has been read here
         if "error" in message:
-            raise PlatformError(port_taken(address, port, message["error"]))
+            raise OSError(message["errno"], message["error"])
+        if not fds:  # the kernel drops what this process has no room for
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         found = socket.socket(fileno=fds[0])
         found.setblocking(False)
         return found
 
-    def _ask(self, question: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+    def _asked(self, question: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         self._end.send(json.dumps(question).encode())
         while True:
             message, fds = _receive(self._end)
@@ -82,7 +111,7 @@ class HostPorts:
             self._stop()
 
 
-def serve(end: socket.socket) -> str:
+def serve(end: socket.socket, reachable: Collection[int]) -> str:
     """The parent's part, until the session's end is closed. Returns why the session could not begin, or nothing."""
     failure = ""
     while True:
@@ -92,21 +121,48 @@ def serve(end: socket.socket) -> str:
         if "failed" in message:
             failure = str(message["failed"])
         elif "listen" in message:
-            _answer_listen(end, *message["listen"])
+            _answer(end, functools.partial(_listening, *message["listen"]))
+        elif "connect" in message:
+            _answer(end, functools.partial(_connecting, message["connect"], reachable))
         elif "let_go" in message:
             _redirect_output(message["let_go"])
 
 
-def _answer_listen(end: socket.socket, address: str, port: int) -> None:
-    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as listening:
+def _answer(end: socket.socket, make: Callable[[], socket.socket]) -> None:
+    fds: list[int] = []
+    message: dict[str, Any] = {}
+    with contextlib.ExitStack() as held:
         try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind((address, port))
-            listening.listen(_BACKLOG)
+            fds = [held.enter_context(make()).fileno()]
         except OSError as error:
-            end.send(json.dumps({"error": error.strerror or str(error)}).encode())
-            return
-        socket.send_fds(end, [b'{"ok": true}'], [listening.fileno()])
+            message = {"errno": error.errno, "error": error.strerror or str(error)}
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the session is gone: the next read says so
+            socket.send_fds(end, [json.dumps(message).encode()], fds)
+
+
+def _listening(address: str, port: int) -> socket.socket:
+    sock = socket.socket()
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((address, port))
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _connecting(port: int, reachable: Collection[int]) -> socket.socket:
+    """Begun, as a parent that waited for one connection would keep all others waiting."""
+    if port not in reachable:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    sock = socket.socket()
+    sock.setblocking(False)
+    code = sock.connect_ex((_LOOPBACK, port))
+    if code != errno.EINPROGRESS:  # a connection is never there at once, not even one to loopback
+        sock.close()
+        raise OSError(code, os.strerror(code))
+    return sock
 
 
 def _redirect_output(log: str) -> None:

@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from types import FrameType
 
@@ -26,9 +27,11 @@ from mesh.platforms.netns.init import exit_as, run_as_init
 _STOPPERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def enter_lab() -> HostPorts:
+def enter_lab(reachable: Collection[int] = ()) -> HostPorts:
     """Like fork: returns inside the lab, where this process is the session. Outside it never returns: it serves the
     session, passes on SIGINT, SIGTERM and SIGHUP, and exits as the session does. Call it before there are threads.
+
+    `reachable` are the ports of the host's loopback that the lab may connect to.
 
     Raises PlatformError outside when the kernel does not grant the namespaces.
     """
@@ -40,9 +43,9 @@ def enter_lab() -> HostPorts:
     if keeper == 0:
         parent_end.close()
         _become_session(parent, session_end)
-        return HostPorts(session_end, parent)
+        return HostPorts(session_end, parent, reachable)
     session_end.close()
-    _serve_until_end(keeper, parent_end)
+    _serve_until_end(keeper, parent_end, reachable)
     raise AssertionError("the parent exits as the session does")
 
 
@@ -105,14 +108,14 @@ def _let_go_of_terminal() -> None:
     os.close(null)
 
 
-def _serve_until_end(keeper: int, parent_end: socket.socket) -> None:
+def _serve_until_end(keeper: int, parent_end: socket.socket, reachable: Collection[int]) -> None:
     def pass_on(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(OSError):  # it is ending already
             parent_end.send(b'{"stop": true}')
 
     for number in _STOPPERS:
         signal.signal(number, pass_on)
-    failure = serve(parent_end)
+    failure = serve(parent_end, reachable)
     _, status = os.waitpid(keeper, 0)
     if failure:
         raise PlatformError(f"the lab's namespaces cannot be made: {failure}")

@@ -23,6 +23,7 @@ _VIA = "169.254.1.1"
 _HUB_MAC = "ee:ee:ee:ee:ee:ee"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TOOL_S = 20.0
+_BACKLOG = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,17 @@ class PodNetwork:
             found = socket.socket(socket.AF_INET, kind)
         found.setblocking(False)
         return found
+
+    def listen(self, port: int) -> socket.socket:
+        """Inside of the pod, at its address. Raises OSError."""
+        sock = self.new_socket()
+        try:
+            sock.bind((self.address, port))
+            sock.listen(_BACKLOG)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     async def connect(self, address: str, port: int) -> socket.socket:
         """A connection made inside of the pod, past its sidecar: as the kubelet's port-forward does."""

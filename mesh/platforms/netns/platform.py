@@ -21,6 +21,7 @@ from mesh.platforms.netns.interception import read_interception
 from mesh.platforms.netns.names import NamesFollower
 from mesh.platforms.netns.network import Hub, PodNetwork
 from mesh.platforms.netns.pod_ports import PodPorts
+from mesh.platforms.netns.way_out import HOST_NAME, open_way_out
 from mesh.platforms.process.container import Spawn
 from mesh.platforms.process.launcher import Launcher
 from mesh.platforms.process.ledger import Ledger
@@ -37,14 +38,16 @@ class NetnsPlatform:
 
     def __init__(self, state: Path, spawn: Spawn, work_folder: Path, host: HostPorts) -> None:
         self._folders = Folders(state, work_folder)
-        self._grounds = Grounds(state, work_folder)
         self._ledger = Ledger(state)
         self._spawn = spawn
         self._forwards = Forwards(host, spawn)
         self._pods: dict[str, _Placed] = {}
         self._followers: list[NamesFollower] = []
         self._resolver = Resolver()
+        self._way_out: Forwards | None = None
         self.hub = Hub()
+        outside = self._open_way_out(host) if host.reachable else {}
+        self._grounds = Grounds(state, work_folder, outside)
         self.lacking: Mapping[Capability, str] = lacking()
         self.capabilities = frozenset(Capability) - self.lacking.keys()
         self._faults = NetworkFaults(functools.partial(self.hub.run, ["iptables-restore", "-n"]), self._resolver)
@@ -63,7 +66,8 @@ class NetnsPlatform:
         return self._forwards.lead(LOOPBACK, 0, functools.partial(_connect, self.hub.address, port))
 
     def follow(self, client: MeshClient) -> None:
-        self._followers.append(NamesFollower(client, functools.partial(setattr, self._resolver, "table")))
+        deliver = functools.partial(setattr, self._resolver, "table")
+        self._followers.append(NamesFollower(client, deliver, self._grounds.outside))
 
     def place(self, pod: Pod, surroundings: Surroundings, on_change: Callable[[], None]) -> ProcessPod:
         refuse_what_is_lacking(pod)
@@ -112,7 +116,16 @@ class NetnsPlatform:
         self._faults.close()
         self._resolver.close()
         self._forwards.close_all()
+        if self._way_out is not None:
+            self._way_out.close_all()
         await asyncio.to_thread(self._ledger.sweep)
+
+    def _open_way_out(self, host: HostPorts) -> Mapping[str, str]:
+        """A network of its own, with the ports that lead out; its address by its name."""
+        network = self.hub.add_pod(None)
+        listening = {port: network.listen(port) for port in host.reachable}
+        self._way_out = open_way_out(listening, host.connect, self._spawn)
+        return {HOST_NAME: network.address}
 
     def _forget(self, pod: ProcessPod) -> None:
         placed = self._pods.pop(pod.pod.name, None)

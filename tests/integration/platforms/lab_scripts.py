@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mesh.platforms.netns.interception import PROXY_MARK, Interception
 from mesh.platforms.netns.lab import enter_lab
 from mesh.platforms.netns.network import Hub, PodNetwork
 from mesh.platforms.netns.sandbox import Sandbox
+from mesh.platforms.netns.way_out import MOST_CONNECTIONS, open_way_out
 
 SO_MARK, SO_ORIGINAL_DST = 36, 80
 WAIT_S = 10.0
@@ -288,6 +290,67 @@ def forward(host: HostPorts, argument: str) -> dict[str, Any]:
     return {"stopped": True}
 
 
+def way_out(host: HostPorts, ports: str) -> dict[str, Any]:
+    """What a pod finds at the way out: at a port that leads to a server, at one that leads to none, at one that is not
+    in the list; and what the parent says to whoever asks for that one all the same."""
+    served, silent, unlisted = map(int, ports.split(","))
+
+    async def run() -> dict[str, Any]:
+        hub = Hub()
+        network, pod = hub.add_pod(None), hub.add_pod(None)
+        async with asyncio.TaskGroup() as group:
+            listening = {port: network.listen(port) for port in (served, silent)}
+            open_ports = open_way_out(listening, host.connect, group.create_task)
+            found = {
+                "served": await said(pod, network.address, served),
+                "silent": await said(pod, network.address, silent),
+                "unlisted": await said(pod, network.address, unlisted),
+                "at the node": await said(pod, hub.address, served),
+                "many": await many(pod, network.address, served),
+                "asked for": await failure(host.connect(unlisted)),
+            }
+            open_ports.close_all()
+        return found
+
+    async def said(pod: PodNetwork, address: str, port: int, more: bytes = b"x" * 3_000_000) -> str:
+        """The server greets first, and counts what it is sent until the end of that."""
+        loop = asyncio.get_running_loop()
+        try:
+            with await pod.connect(address, port) as sock:
+                greeting = (await loop.sock_recv(sock, 100)).decode()
+                if not greeting:
+                    return "closed"
+                await loop.sock_sendall(sock, more)
+                sock.shutdown(socket.SHUT_WR)
+                return f"{greeting} {(await loop.sock_recv(sock, 100)).decode()}"
+        except OSError as error:
+            return type(error).__name__
+
+    async def many(pod: PodNetwork, address: str, port: int) -> list[int]:
+        """How many of more connections than there may be are served at once, and of all once those have ended."""
+        loop = asyncio.get_running_loop()
+        waiting = [await pod.connect(address, port) for _ in range(MOST_CONNECTIONS + 20)]
+        greeted = [asyncio.ensure_future(loop.sock_recv(sock, 100)) for sock in waiting]
+        await asyncio.wait(greeted[:MOST_CONNECTIONS])
+        before = len([task for task in greeted if task.done()])
+        for sock, task in zip(waiting, greeted, strict=True):
+            if task.done():
+                sock.close()
+        await asyncio.wait(greeted)
+        for sock in waiting:
+            sock.close()
+        return [before, len([task for task in greeted if task.result() == b"hello"])]
+
+    async def failure(attempt: Awaitable[socket.socket]) -> str:
+        try:
+            (await attempt).close()
+        except OSError as error:
+            return str(error)
+        return "connected"
+
+    return asyncio.run(run())
+
+
 def stay(host: HostPorts, state: str) -> dict[str, Any]:
     """Pods with processes in them, which stay until somebody kills the lab."""
     Path(state).mkdir()
@@ -311,4 +374,5 @@ def exit_code(host: HostPorts, argument: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     script = globals()[sys.argv[1]]
-    print(json.dumps(script(enter_lab(), *(sys.argv[2:] or [""]))))
+    reachable = [int(port) for port in sys.argv[2].split(",")[:2]] if script is way_out else []
+    print(json.dumps(script(enter_lab(reachable), *(sys.argv[2:] or [""]))))

@@ -201,6 +201,20 @@ class Meshdrill:
         except OSError:
             return 0, {}
 
+    @contextlib.contextmanager
+    def applied(self, *manifests: dict[str, Any]) -> Iterator[None]:
+        """Resources that every sidecar has taken, for the length of the block."""
+        done = self.run("apply", "-f", self.write("applied.yaml", list(manifests)), "--wait")
+        assert done.returncode == 0, done.stderr
+        try:
+            yield
+        finally:
+            with self.client() as client:
+                for manifest in reversed(manifests):
+                    meta = manifest["metadata"]
+                    client.delete(manifest["kind"], meta["name"], meta.get("namespace", "default"))
+                client.wait_synced()
+
     def client(self) -> MeshClient:
         return MeshClient.from_state(self.state)
 

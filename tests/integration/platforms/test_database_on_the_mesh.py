@@ -6,24 +6,27 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from meshdrill_command import Meshdrill, pids_of, until, way_in, why_no_netns
+from meshdrill_command import WAIT_S, Meshdrill, free_port, pids_of, until, way_in, why_no_netns
 
 from mesh.client import MeshClient, Pod
+from mesh.client.types import MeshFile
 
 APPS = Path(__file__).parents[3] / "apps"
 STARS = {"Reviewer1": 5, "Reviewer2": 4}
 V2 = "cluster.local/ns/default/sa/bookinfo-ratings-v2"
 
 
-def manifests(platform: str) -> list[dict[str, Any]]:
+def manifests(platform: str, outer_port: int) -> list[dict[str, Any]]:
     """Ratings v2 at `/`, at `/reader/` another, which has the identity of v1, and at `/outer/` one that reads another
-    database: a pod that is in no mesh and no Service."""
+    database: a server of the host."""
     database: list[dict[str, Any]] = list(yaml.safe_load_all((APPS / "bookinfo-ratings-v2-mysql.yaml").read_text()))
     (ratings,) = (item for item in database if item["metadata"]["name"] == "ratings-v2")
     reader = yaml.safe_load(yaml.safe_dump(ratings).replace("app: ratings", "app: reader"))
@@ -33,11 +36,7 @@ def manifests(platform: str) -> list[dict[str, Any]]:
     outer["metadata"]["name"] = "outer"
     # Where there is no DNS, a TCP service is found at the sidecar's own address.
     set_variable(outer, "MYSQL_DB_HOST", "outerdb" if platform == "netns" else "$(HOST)")
-    set_variable(outer, "MYSQL_DB_PORT", "3307")
-    (server,) = (item for item in database if item["metadata"]["name"] == "mysqldb-v1")
-    outerdb = yaml.safe_load(yaml.safe_dump(server).replace("app: mysqldb", "app: outerdb").replace("3306", "3307"))
-    outerdb["metadata"]["name"] = "outerdb"
-    outerdb["spec"]["template"]["metadata"]["annotations"] = {"sidecar.istio.io/inject": "false"}
+    set_variable(outer, "MYSQL_DB_PORT", str(outer_port))
     for deployment in (ratings, reader, outer):
         # The test's own machine may be slow; that is not what it is about.
         container = deployment["spec"]["template"]["spec"]["containers"][0]
@@ -64,7 +63,7 @@ def manifests(platform: str) -> list[dict[str, Any]]:
         ),
         {"route": [{"destination": {"host": "ratings"}}]},
     ]
-    return [*database, reader, outer, outerdb, *services, account, gateway, routes]
+    return [*database, reader, outer, *services, account, gateway, routes]
 
 
 def set_variable(deployment: dict[str, Any], name: str, value: str) -> None:
@@ -79,17 +78,38 @@ EACH = [
 ]
 
 
-@pytest.fixture(scope="module", params=EACH)
-def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meshdrill]:
-    platform, engine = request.param
+@pytest.fixture(scope="module")
+def outer_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a database on this host's loopback, of which no mesh knows."""
     pytest.importorskip("pymysql", reason="no MySQL driver: pip install meshdrill[mysql]")
     if shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin") is None:
         pytest.skip("no MariaDB on this machine (Debian: mariadb-server)")
+    folder = tmp_path_factory.mktemp("outer")
+    port, log = free_port(), folder / "log"
+    own = {"HOST": "127.0.0.1", "PORT": str(port), "MYSQL_ROOT_PASSWORD": "password", "DATA_FOLDER": str(folder)}
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "apps.mysqldb"]
+        server = subprocess.Popen(command, env=os.environ | own, stdout=output, stderr=output)
+    try:
+        until(lambda: "ready for connections" in log.read_text() or server.poll() is not None, "the server answers")
+        assert server.poll() is None, log.read_text()
+        yield port
+    finally:
+        server.terminate()
+        server.wait(WAIT_S)
+
+
+@pytest.fixture(scope="module", params=EACH)
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, outer_port: int
+) -> Iterator[Meshdrill]:
+    platform, engine = request.param
     if platform == "netns" and (reason := why_no_netns()):
         pytest.skip(f"no network namespaces: {reason}")
     command = Meshdrill(tmp_path_factory.mktemp("database") / "state")
-    file = command.write("database.yaml", manifests(platform))
-    with command.up_in_front("-f", file, "--proxy", engine, "--platform", platform):
+    file = command.write("database.yaml", manifests(platform, outer_port))
+    way_out = ["--host-port", str(outer_port)] if platform == "netns" else []
+    with command.up_in_front("-f", file, "--proxy", engine, "--platform", platform, *way_out):
         yield command
     assert not command.processes()
 
@@ -104,20 +124,6 @@ def pod_of(client: MeshClient, workload: str) -> Pod:
     return pod
 
 
-@contextlib.contextmanager
-def applied(mesh: Meshdrill, manifest: dict[str, Any]) -> Iterator[None]:
-    """A resource that every sidecar has taken, for the length of the block."""
-    meta = manifest["metadata"]
-    done = mesh.run("apply", "-f", mesh.write(f"{meta['name']}.yaml", [manifest]), "--wait")
-    assert done.returncode == 0, done.stderr
-    try:
-        yield
-    finally:
-        with mesh.client() as client:
-            client.delete(manifest["kind"], meta["name"], meta.get("namespace", "default"))
-            client.wait_synced()
-
-
 def test_stars_come_from_the_database_under_strict_mutual_tls_too(running: Meshdrill) -> None:
     assert until(lambda: stars(running), "stars come from the database")
     strict = {
@@ -126,7 +132,7 @@ def test_stars_come_from_the_database_under_strict_mutual_tls_too(running: Meshd
         "metadata": {"name": "default"},
         "spec": {"mtls": {"mode": "STRICT"}},
     }
-    with applied(running, strict):
+    with running.applied(strict):
         assert until(lambda: stars(running), "stars come through STRICT")
 
 
@@ -166,18 +172,18 @@ def test_a_policy_lets_only_the_named_identity_at_the_database(running: Meshdril
         },
     }
     assert until(lambda: stars(running, "/reader/0"), "who has v1's identity reads too")
-    with applied(running, only_v2):
+    with running.applied(only_v2):
         assert until(lambda: stars(running), "v2 reads on")
         assert until(lambda: running.get("/reader/0")[0] == 500, "v1's identity is refused")
         assert until(lambda: stars(running), "v2 reads on")
     assert until(lambda: stars(running, "/reader/0"), "without the policy it reads again")
 
 
-def test_a_server_outside_of_the_mesh_is_a_service_while_it_is_registered(running: Meshdrill) -> None:
+def test_a_server_of_the_host_is_a_service_while_it_is_registered(running: Meshdrill, outer_port: int) -> None:
+    address = "10.244.0.2" if MeshFile.read(running.state).platform == "netns" else "127.0.0.1"
     with running.client() as client:
-        address = pod_of(client, "outerdb").ip
         assert running.get("/outer/0")[0] == 500
-        done = running.run("register", "outerdb", address, "mysql:3307")
+        done = running.run("register", "outerdb", address, f"mysql:{outer_port}")
         assert done.returncode == 0, done.stderr
         assert until(lambda: stars(running, "/outer/0"), "stars come from outside")
 

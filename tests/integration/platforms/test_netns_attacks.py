@@ -1,20 +1,13 @@
 """What an app tries from its container, in a whole mesh on netns, to get around a sidecar, to be somebody else, or to
 read what is the mesh's. Each attempt runs in the app's own container; what must not be had is shown to be there."""
 
-import json
 import sys
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
-from meshdrill_command import Meshdrill, in_pod, pids_of, why_no_netns, workload
+from meshdrill_command import Meshdrill, in_pod, why_no_netns
+from scripted_app import Scene, app
 
-from mesh.client import Pod
-
-APP = Path(__file__).parent / "attacker.py"
 SAID = "the app itself"
 CONTROL = "10.244.0.1"
 ONLY_FRIENDS = {
@@ -26,70 +19,6 @@ ONLY_FRIENDS = {
         "rules": [{"from": [{"source": {"principals": ["cluster.local/ns/default/sa/friend"]}}]}],
     },
 }
-TOOLS = """
-import ctypes, json, os, socket, ssl, subprocess, sys, urllib.error, urllib.request
-libc = ctypes.CDLL(None, use_errno=True)
-
-def tried(attempt):
-    try:
-        result = attempt()
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return "done" if result is None else result
-
-def called(name, *arguments):
-    def attempt():
-        if getattr(libc, name)(*arguments) < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-    return attempt
-
-def http(url, **headers):
-    def attempt():
-        request = urllib.request.Request(url, headers=headers)
-        try:
-            with urllib.request.urlopen(request, timeout=10) as response:
-                return [response.status, response.read(300).decode(errors="replace")]
-        except urllib.error.HTTPError as error:
-            return [error.code, error.read(300).decode(errors="replace")]
-    return attempt
-
-def tcp(host, port):
-    def attempt():
-        with socket.create_connection((host, port), 10) as sock:
-            sock.sendall(b"?")
-            return sock.recv(100).decode(errors="replace")
-    return attempt
-"""
-
-
-@dataclass
-class Scene:
-    mesh: Meshdrill
-    pods: dict[str, Pod]
-
-    def run(self, name: str, source: str, *arguments: object) -> Any:
-        """What the app `name` finds, by a source that calls `show`."""
-        code = f"{TOOLS}arguments = {list(arguments)!r}\ndef show(found): print(json.dumps(found))\n{source}".encode()
-        address, port = self.pods[name].reach(8000)
-        with urllib.request.urlopen(f"http://{address}:{port}/", data=code, timeout=60) as response:
-            text = response.read().decode()
-        try:
-            return json.loads(text)
-        except ValueError:
-            pytest.fail(text)
-
-    def pid(self, name: str) -> int:
-        """Of what stands for the app's container."""
-        (found,) = pids_of(self.mesh.state, f"{self.pods[name].name}.app")
-        return found
-
-
-def app(name: str) -> list[dict[str, Any]]:
-    manifests = workload(name)
-    template = manifests[-1]["spec"]["template"]
-    template["spec"]["containers"][0]["command"] = ["python", str(APP), "8000"]
-    return manifests
 
 
 @pytest.fixture(scope="module", params=["python", pytest.param("envoy", marks=pytest.mark.envoy)])
@@ -99,9 +28,7 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     command = Meshdrill(tmp_path_factory.mktemp("attacks") / "state")
     file = command.write("attacks.yaml", [*app("attacker"), *app("friend"), *app("victim"), ONLY_FRIENDS])
     with command.up_in_front("-f", file, "--proxy", request.param, "--platform", "netns"):
-        with command.client() as client:
-            pods = {pod.workload: pod for pod in client.pods()}
-        yield Scene(command, pods)
+        yield Scene.of(command)
     assert not command.processes()
 
 

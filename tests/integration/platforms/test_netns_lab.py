@@ -5,11 +5,15 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 from lab_user import User
 from meshdrill_command import until
+from outside import Greeter, Threads
+
+from mesh.platforms.netns.way_out import MOST_CONNECTIONS
 
 ALONE = [1, 2]  # the first process of the namespace, and the one that looks
 
@@ -92,6 +96,28 @@ def test_a_port_of_the_host_leads_into_a_pod_until_the_lab_is_told_to_stop(user:
         process.send_signal(signal.SIGTERM)
         assert json.loads(process.stdout.readline()) == {"stopped": True}
         assert process.wait(20) == 0
+
+
+def test_pods_reach_those_ports_of_the_host_that_are_listed_and_nothing_else(user: User) -> None:
+    with Threads(("127.0.0.1", 0), Greeter) as server, socket.socket() as silent, socket.socket() as unlisted:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for sock in (silent, unlisted):
+            sock.bind(("127.0.0.1", 0))
+        unlisted.listen()
+        unlisted.setblocking(False)
+        ports = [server.server_address[1], silent.getsockname()[1], unlisted.getsockname()[1]]
+        found = user.run("way_out", ",".join(map(str, ports)))
+        assert found == {
+            "served": "hello 3000000",
+            "silent": "closed",
+            "unlisted": "ConnectionRefusedError",
+            "at the node": "ConnectionRefusedError",
+            "many": [MOST_CONNECTIONS, MOST_CONNECTIONS + 20],
+            "asked for": "[Errno 13] Permission denied",
+        }
+        with pytest.raises(BlockingIOError):
+            unlisted.accept()
+        server.shutdown()
 
 
 def test_the_parent_ends_as_the_session_does(user: User) -> None:

@@ -1,0 +1,178 @@
+"""Servers of the host, outside of the mesh: what leaves a pod on netns, by which way, and what does not leave."""
+
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.x509 import DNSName
+from meshdrill_command import Meshdrill, why_no_netns
+from outside import Outside, outside
+from scripted_app import Scene, app
+from xdskit.pki import Authority
+
+HOST, NAME = "10.244.0.2", "host.meshdrill.internal"
+REGISTRY_ONLY = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "istio", "namespace": "istio-system"},
+    "data": {"mesh": "outboundTrafficPolicy: {mode: REGISTRY_ONLY}"},
+}
+ASK = """
+def exchange(host, port):
+    def attempt():
+        with socket.create_connection((host, port), 10) as sock:
+            try:
+                found = sock.recv(100).decode()
+                if not found:
+                    return "closed"
+                sock.sendall(b"x" * 300_000)
+                sock.shutdown(socket.SHUT_WR)
+                return f"{found} {sock.recv(100).decode()}"
+            except ConnectionError:
+                return "closed"
+    return attempt
+
+def get(url):
+    found = tried(http(url))
+    try:
+        told = json.loads(found[1])
+        return [found[0], told["host"], told["server name"]]
+    except ValueError:
+        return found[:1] if isinstance(found, list) else "closed"
+
+def at(host, port):
+    return get(f"http://{host}:{port}/")
+"""
+
+
+@dataclass
+class World:
+    """A mesh with one app in it, and what is outside. `root` is a file with who vouches for the secure server."""
+
+    scene: Scene
+    out: Outside
+    root: Path
+
+    def ask(self, source: str, *arguments: object) -> Any:
+        return self.scene.run("caller", f"{ASK}{source}", *arguments)
+
+
+@pytest.fixture(scope="module", params=["python", pytest.param("envoy", marks=pytest.mark.envoy)])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    if reason := why_no_netns():
+        pytest.skip(f"no network namespaces: {reason}")
+    folder = tmp_path_factory.mktemp("way-out")
+    authority = Authority()
+    for name, content in zip(("key", "chain"), authority.issue(DNSName("secure.example.com")), strict=True):
+        (folder / name).write_bytes(content)
+    root = folder / "root.pem"
+    root.write_bytes(authority.root)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "chain", folder / "key")
+    command = Meshdrill(folder / "state")
+    with outside(context) as out:
+        way = [word for port in out.listed for word in ("--host-port", str(port))]
+        file = command.write("caller.yaml", app("caller"))
+        with command.up_in_front("-f", file, "--platform", "netns", "--proxy", request.param, *way):
+            yield World(Scene.of(command), out, root)
+    assert not command.processes()
+
+
+def istio(kind: str, name: str, **spec: Any) -> dict[str, Any]:
+    return {"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def entry(name: str, host: str, protocol: str, number: int, target: int = 0, **spec: Any) -> dict[str, Any]:
+    """A ServiceEntry of one host and one port."""
+    port = {"number": number, "name": protocol.lower(), "protocol": protocol}
+    return istio("ServiceEntry", name, hosts=[host], ports=[port | ({"targetPort": target} if target else {})], **spec)
+
+
+STATIC = {"resolution": "STATIC", "endpoints": [{"address": HOST}]}
+DNS = {"resolution": "DNS", "endpoints": [{"address": NAME}]}
+
+
+def test_a_listed_port_is_reached_by_name_and_by_address_and_no_other_is(world: World) -> None:
+    web, _, greeter = world.out.listed
+    unlisted = world.out.unlisted.getsockname()[1]
+    found = world.ask(
+        """
+web, greeter, unlisted, address, name = arguments
+show({
+    "address": socket.gethostbyname(name),
+    "by name": at(name, web),
+    "by address": at(address, web),
+    "a server that speaks first": tried(exchange(name, greeter)),
+    "a port that is not listed": tried(exchange(name, unlisted)),
+    "the same at the node": tried(exchange("10.244.0.1", greeter)),
+})
+""",
+        *(web, greeter, unlisted, HOST, NAME),
+    )
+    assert found.pop("the same at the node").startswith("ConnectionRefusedError")
+    assert found == {
+        "address": HOST,
+        "by name": [200, f"{NAME}:{web}", ""],
+        "by address": [200, f"{HOST}:{web}", ""],
+        "a server that speaks first": "hello 300000",
+        "a port that is not listed": "closed",
+    }
+    world.out.unlisted.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        world.out.unlisted.accept()
+
+
+def test_under_registry_only_it_takes_a_service_entry(world: World) -> None:
+    web, _, greeter = world.out.listed
+    source = """
+web, greeter, address, name = arguments
+show({
+    "static": at("static.example.com", web),
+    "by dns": at("named.example.com", web),
+    "its own name": at(name, web),
+    "its address": at(address, web),
+    "tcp, static": tried(exchange("greeter.example.com", greeter)),
+    "tcp, its own name": tried(exchange(name, greeter)),
+    "tcp, its address": tried(exchange(address, greeter)),
+})
+"""
+    hosts = [
+        entry("static", "static.example.com", "HTTP", web, **STATIC),
+        entry("named", "named.example.com", "HTTP", web, **DNS),
+        entry("greeter", "greeter.example.com", "TCP", greeter, **STATIC),
+    ]
+    port = {"name": "tcp", "number": greeter, "protocol": "TCP"}
+    own = entry("own", NAME, "HTTP", web, resolution="DNS")
+    own["spec"]["ports"].append(port)
+    arguments = (web, greeter, HOST, NAME)
+    with world.scene.mesh.applied(REGISTRY_ONLY):
+        for attempt, said in world.ask(source, *arguments).items():
+            assert said == "closed" or said.startswith("gaierror"), attempt  # nobody knows the entries' names yet
+        with world.scene.mesh.applied(*hosts, own):
+            assert world.ask(source, *arguments) == {
+                "static": [200, f"static.example.com:{web}", ""],
+                "by dns": [200, f"named.example.com:{web}", ""],
+                "its own name": [200, f"{NAME}:{web}", ""],
+                "its address": [502],
+                "tcp, static": "hello 300000",
+                "tcp, its own name": "hello 300000",
+                "tcp, its address": "closed",
+            }
+
+
+def test_a_sidecar_begins_tls_with_a_server_of_the_host(world: World) -> None:
+    secure = world.out.listed[1]
+    stranger = world.root.with_name("stranger.pem")
+    stranger.write_bytes(Authority().root)
+
+    def rule(root: Path) -> dict[str, Any]:
+        tls = {"mode": "SIMPLE", "caCertificates": str(root)}
+        return istio("DestinationRule", "secure", host="secure.example.com", trafficPolicy={"tls": tls})
+
+    with world.scene.mesh.applied(entry("secure", "secure.example.com", "HTTP", 80, secure, **DNS)):
+        for root, expected in ((stranger, [503]), (world.root, [200, "secure.example.com", "secure.example.com"])):
+            with world.scene.mesh.applied(rule(root)):
+                assert world.ask('show(get("http://secure.example.com/"))') == expected
