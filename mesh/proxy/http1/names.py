@@ -8,6 +8,7 @@ from functools import lru_cache
 from mesh.proxy.http1.errors import MalformedError
 
 _LONGEST_KNOWN = 64
+_LONGEST_SEEN, _MOST_SEEN = 512, 512  # of lines: a quarter of a megabyte at most
 TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 # Marked request headers. The value is the key in `Head.marked`.
@@ -117,22 +118,37 @@ HOP = frozenset(
 )  # fmt: skip
 
 
+_SPELLINGS = (bytes, bytes.title, bytes.upper)
+# Headers whose values come again and again, from a client or from all: worth remembering what their lines mean. None of
+# them is a secret.
+_LASTING = frozenset(
+    spell(name)
+    for spell in _SPELLINGS
+    for name in b"""accept accept-encoding accept-language cache-control connection content-type date host server
+    user-agent vary x-envoy-expected-rq-timeout-ms x-envoy-peer-metadata x-envoy-peer-metadata-id
+    x-envoy-upstream-service-time x-forwarded-proto""".split()
+)
+
+
 class Names:
     """What each raw header name means: its mark, or None. Bounded, so that a client cannot make it grow for ever.
 
     Lines of the names in `dropped` never go on: they are taken out while parsing, and only their values are kept.
+    `seen` are sound lines of `lasting` names with mark and value: most that come are known by one look-up.
     """
 
-    __slots__ = ("_capacity", "dropped", "known", "marks")
+    __slots__ = ("_capacity", "dropped", "known", "lasting", "marks", "seen")
 
     def __init__(self, marks: Collection[bytes], dropped: frozenset[bytes]) -> None:
         self.marks = frozenset(marks)
         self.dropped = dropped
         self.known: dict[bytes, bytes | None] = {}
         self._capacity = 1024
+        self.lasting = _LASTING
+        self.seen: dict[bytes, tuple[bytes | None, bytes]] = {}
         for mark in marks:
-            for spelling in (mark, mark.title(), mark.upper()):
-                self.known[spelling] = mark
+            for spell in _SPELLINGS:
+                self.known[spell(mark)] = mark
 
     def learn(self, name: bytes) -> bytes | None:
         """The mark of a name that is not known yet. Raises MalformedError if it is no header name."""
@@ -143,6 +159,13 @@ class Names:
         if len(self.known) < self._capacity and len(name) <= _LONGEST_KNOWN:
             self.known[name] = mark
         return mark
+
+    def remember(self, line: bytes, mark: bytes | None, value: bytes) -> None:
+        """Keep what a sound line means, for when it comes again; all at once are forgotten when they are too many."""
+        if len(line) <= _LONGEST_SEEN:
+            if len(self.seen) >= _MOST_SEEN:
+                self.seen.clear()
+            self.seen[line] = mark, value
 
 
 REQUEST_NAMES = Names({*_REQUEST_MARKS, *INLINE}, HOP | INTERNAL)

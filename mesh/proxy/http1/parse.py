@@ -18,6 +18,7 @@ from mesh.proxy.http1.names import INLINE, REQUEST_NAMES, RESPONSE_NAMES, Names,
 MAX_HEAD = 60 * 1024  # Envoy's default max_request_headers_kb
 MAX_HEADERS = 100  # Envoy's default max_headers_count
 CONTROLS = bytes(c for c in (*range(0x20), 0x7F) if c != 0x09)
+_TAB, _HASH = b"\t#"  # `in` finds a number in bytes at an eighth of the cost of a letter
 _SINGLE = frozenset((b"host", b"content-length"))
 METHODS = frozenset(
     b"GET POST PUT DELETE HEAD OPTIONS PATCH TRACE ACL BIND CHECKOUT COPY LINK LOCK MERGE MKACTIVITY "
@@ -58,9 +59,9 @@ def parse_request(block: bytes, max_headers: int = MAX_HEADERS, default_host: by
             raise NotRoutableError("missing_host_header")
         authority = marked[b"host"] = default_host
         lines.append(b"host: %b" % default_host)
-    if not target.isascii() or b"\t" in target:
+    if not target.isascii() or _TAB in target:
         raise MalformedError("http1.codec_error")
-    if b"#" in target:
+    if _HASH in target:
         raise NotRoutableError("path_normalization_failed")
     if authority not in _known_authorities:
         _learn_authority(authority)
@@ -112,19 +113,26 @@ def _mark(lines: list[bytes], names: Names, limit: int) -> dict[bytes, bytes]:
     if len(lines) > limit:
         raise HeadTooLargeError("http1.too_many_headers")
     marked: dict[bytes, bytes] = {}
-    known, dropped = names.known, names.dropped
+    seen, known, dropped, lasting = names.seen, names.known, names.dropped, names.lasting
     taken: list[bytes] = []
-    repeated: list[bytes] = []
+    repeated: tuple[bytes, ...] = ()
     for line in lines:
-        name, colon, value = line.partition(b":")
-        try:
-            mark = known[name]
-        except KeyError:
-            mark = names.learn(name)
-        if not colon:
-            raise MalformedError("http1.codec_error")
+        meaning = seen.get(line)
+        if meaning is not None:
+            mark, value = meaning
+        else:
+            name, colon, value = line.partition(b":")
+            try:
+                mark = known[name]
+            except KeyError:
+                mark = names.learn(name)
+            if not colon:
+                raise MalformedError("http1.codec_error")
+            if mark is not None:
+                value = value.strip()  # controls are refused already, so this strips spaces and tabs
+            if name in lasting:
+                names.remember(line, mark, value)
         if mark is not None:
-            value = value.strip()  # controls are refused already, so this strips spaces and tabs
             if mark in dropped:
                 taken.append(line)
             if mark in marked:
@@ -132,7 +140,7 @@ def _mark(lines: list[bytes], names: Names, limit: int) -> dict[bytes, bytes]:
                     raise MalformedError("http1.codec_error")
                 value = b"%b,%b" % (marked[mark], value)
                 if mark in INLINE:
-                    repeated.append(mark)
+                    repeated += (mark,)
             marked[mark] = value
     for line in taken:
         lines.remove(line)
