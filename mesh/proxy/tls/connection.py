@@ -108,8 +108,9 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         self._incoming.write(data)
         if self._inner is None and not self._closing:
             self._shake_hands()
-        if self._inner is not None:
-            self._decrypt()
+        inner = self._inner
+        if inner is not None:
+            self._decrypt(inner)
 
     def eof_received(self) -> bool:
         return self._inner is not None and bool(self._inner.eof_received())
@@ -199,19 +200,21 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             return False
         return True
 
-    def _decrypt(self) -> None:
+    def _decrypt(self, inner: asyncio.Protocol) -> None:
         incoming, engine = self._incoming, self._engine
-        pieces = []
+        data = b""
         ended = False
         try:
-            # Plaintext is never longer than its record, so asking for what is pending takes it without a second call;
-            # but of a record that began in an earlier read the engine holds more than is pending.
-            while size := incoming.pending or engine.pending():
+            # Plaintext is never longer than its record, so a read of what is pending takes a record whole, and is
+            # shorter than was asked for. But of one that began in an earlier read the engine may hold more.
+            size = incoming.pending
+            while size:
                 piece = engine.read(size)
                 if not piece:  # close_notify, while ours is not out yet; after that it is an SSLZeroReturnError
                     ended = True
                     break
-                pieces.append(piece)
+                data = data + piece if data else piece
+                size = incoming.pending or (engine.pending() if len(piece) == size else 0)
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
@@ -222,13 +225,12 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             return
         if self._outgoing.pending:
             self._flush()
-        if self._client is not None and pieces:
-            self._client.remember(engine)
-            self._client = None
-        inner = self._inner
-        if inner is not None and pieces:
-            inner.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        if ended and not self._closing and not (inner is not None and inner.eof_received()):
+        if data:
+            if self._client is not None:
+                self._client.remember(engine)
+                self._client = None
+            inner.data_received(data)
+        if ended and not self._closing and not inner.eof_received():
             self.close()
 
     def _refuse(self, reason: str) -> None:
