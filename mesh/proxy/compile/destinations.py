@@ -7,7 +7,7 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from mesh.proxy.compile import headers
+from mesh.proxy.compile.headers import Levels, header_edit
 from mesh.proxy.compile.values import value_or
 from mesh.proxy.fields import Place
 from mesh.proxy.filters import registry
@@ -31,22 +31,25 @@ SUPPORTED = {
 Pick = Callable[["Stream"], WeightedCluster]
 
 
-def clusters(action: Any, key: HashKey | None, place: Place) -> tuple[WeightedCluster | None, Pick, frozenset[str]]:
+def clusters(
+    action: Any, key: HashKey | None, edits: Levels, place: Place
+) -> tuple[WeightedCluster | None, Pick, frozenset[str]]:
     """The only cluster of a RouteAction if there is no choice, how to pick one, and the names known beforehand.
 
-    `key` is the route's hash policy. Raises Refused.
+    `key` is the route's hash policy, `edits` what is said of its headers outside of the action. Raises Refused.
     """
     kind = action.WhichOneof("cluster_specifier")
-    if kind == "cluster":
-        only = WeightedCluster(action.cluster, 1)
+    if kind in ("cluster", "cluster_header"):
+        request, response = header_edit(edits.request), header_edit(edits.response)
+        only = WeightedCluster(action.cluster, 1, request, response)
+        if kind == "cluster_header":
+            return None, _by_header(only, action.cluster_header), frozenset()
         return only, lambda stream: only, frozenset((action.cluster,))
-    if kind == "cluster_header":
-        return None, _by_header(WeightedCluster("", 1), action.cluster_header), frozenset()
     if kind != "weighted_clusters":
         raise place.refuse("one of cluster, cluster_header, weighted_clusters is required")
     inside = place.at("weighted_clusters")
     weighted = action.weighted_clusters
-    found = [_weighted(each, inside.at(f"clusters[{i}]")) for i, each in enumerate(weighted.clusters)]
+    found = [_weighted(each, edits, inside.at(f"clusters[{i}]")) for i, each in enumerate(weighted.clusters)]
     if sum(cluster.weight for cluster in found) == 0:
         raise inside.refuse("the sum of the weights must be greater than 0")
     names = frozenset(cluster.name for cluster in found if cluster.name)
@@ -55,7 +58,7 @@ def clusters(action: Any, key: HashKey | None, place: Place) -> tuple[WeightedCl
     return None, _by_weight(found, [each.cluster_header for each in weighted.clusters], _selector(weighted, key)), names
 
 
-def _weighted(cluster: Any, place: Place) -> WeightedCluster:
+def _weighted(cluster: Any, edits: Levels, place: Place) -> WeightedCluster:
     if bool(cluster.name) == bool(cluster.cluster_header):
         raise place.refuse("either name or cluster_header is required")
     own = registry.per_route(cluster.typed_per_filter_config, place)
@@ -64,13 +67,13 @@ def _weighted(cluster: Any, place: Place) -> WeightedCluster:
             raise place.refuse(
                 "of a weighted cluster is not supported by this sidecar", f"typed_per_filter_config[{name}]"
             )
+    of_request = cluster.request_headers_to_add, cluster.request_headers_to_remove, place
+    of_response = cluster.response_headers_to_add, cluster.response_headers_to_remove, place
     return WeightedCluster(
         name=cluster.name,
         weight=value_or(cluster, "weight", 0),
-        request_edit=headers.header_edit([(cluster.request_headers_to_add, cluster.request_headers_to_remove, place)]),
-        response_edit=headers.header_edit(
-            [(cluster.response_headers_to_add, cluster.response_headers_to_remove, place)]
-        ),
+        request_edit=header_edit((of_request, *edits.request)),
+        response_edit=header_edit((of_response, *edits.response)),
         host_rewrite=cluster.host_rewrite_literal.encode() or None,
         filter_config=own,
         switches=registry.switches([cluster.typed_per_filter_config]) or None,

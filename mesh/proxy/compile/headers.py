@@ -26,13 +26,24 @@ _FORBIDDEN = frozenset((b"host", b"content-length", b"transfer-encoding", b"conn
 
 Step = Callable[[Head, "Stream"], None]
 Put = Callable[[Head, bytes, bytes], None]
+Level = tuple[Any, Any, Place]  # headers to add, names to remove, and where that is said
 
 
-def header_edit(levels: Iterable[tuple[Any, Any, Place]]) -> HeaderEdit | None:
-    """One edit of several levels, the most specific first: (headers to add, names to remove, place). None if all empty.
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """What a route, its virtual host and their configuration say of requests and responses, in the order in which it is
+    done. A weighted cluster's word comes before.
+    """
 
-    Removals of a later level also strike what an earlier one added, so only a first level's removals and constant
-    appends are hoisted; everything else stays in order.
+    request: tuple[Level, ...] = ()
+    response: tuple[Level, ...] = ()
+
+
+def header_edit(levels: Iterable[Level]) -> HeaderEdit | None:
+    """One edit of several levels, in order. None if all are empty.
+
+    Removals of a later level also strike what an earlier one added, and a value may be made of what they strike. So
+    only constants that they do not strike let removals come first; everything else stays in order.
     """
     removals: frozenset[bytes] = frozenset()
     lines: list[bytes] = []
@@ -41,7 +52,7 @@ def header_edit(levels: Iterable[tuple[Any, Any, Place]]) -> HeaderEdit | None:
     is_simple = True  # no removal after an addition
     for options, names, place in levels:
         struck = _names(names, place)
-        if struck and not additions:
+        if struck and all(each.line is not None and each.name not in struck for each in additions):
             removals |= struck
         elif struck:
             is_simple = False

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mesh.proxy.compile import destinations, durations, hash_policy, mirrors, redirects, retries
+from mesh.proxy.compile.headers import Levels
 from mesh.proxy.compile.upgrades import ends_connect, upgrades
 from mesh.proxy.compile.values import replacer, seconds_or, value_or
 from mesh.proxy.fields import Place
@@ -34,11 +35,13 @@ _HIGH = 1  # RoutingPriority
 _NOT_FOUND = {0: 503, 1: 404, 2: 500}
 
 
-def compile_action(route: Any, host: Any, config: Any, place: Place) -> Forward | Redirect | DirectResponse:
+def compile_action(
+    route: Any, host: Any, config: Any, edits: Levels, place: Place
+) -> Forward | Redirect | DirectResponse:
     """The action of a Route within its VirtualHost and RouteConfiguration. Raises Refused."""
     kind = route.WhichOneof("action")
     if kind == "route":
-        return _forward(route, host, config, place.at("route"))
+        return _forward(route, host, config, edits, place.at("route"))
     if kind == "redirect":
         return redirects.redirect(route.redirect, route.match, place.at("redirect"))
     if kind == "direct_response":
@@ -46,10 +49,10 @@ def compile_action(route: Any, host: Any, config: Any, place: Place) -> Forward 
     raise place.refuse("one of route, redirect, direct_response is required")
 
 
-def _forward(route: Any, host: Any, config: Any, place: Place) -> Forward:
+def _forward(route: Any, host: Any, config: Any, edits: Levels, place: Place) -> Forward:
     action = route.route
     key = hash_policy.hash_key(action.hash_policy, place)
-    only, pick, names = destinations.clusters(action, key, place)
+    only, pick, names = destinations.clusters(action, key, edits, place)
     mirrored = action.request_mirror_policies or host.request_mirror_policies or config.request_mirror_policies
     policy = action.retry_policy if action.HasField("retry_policy") else host.retry_policy
     idle = seconds_or(action, "idle_timeout", -1.0)

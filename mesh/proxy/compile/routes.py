@@ -113,19 +113,20 @@ def _route(route: Any, levels: list[tuple[Any, Place]], inherited: Mapping[str, 
     switched = switches or any(cluster.typed_per_filter_config for cluster in route.route.weighted_clusters.clusters)
     if config.most_specific_header_mutations_wins:
         levels.reverse()
+    edits = headers.Levels(
+        tuple((level.request_headers_to_add, level.request_headers_to_remove, where) for level, where in levels),
+        tuple((level.response_headers_to_add, level.response_headers_to_remove, where) for level, where in levels),
+    )
+    if not route.HasField("route"):
+        headers.header_edit(edits.request)  # a request that goes nowhere has no use for it, but wrong is wrong
     inside = place.at("match")
     return Route(
         name=route.name,
         path=path_match(route.match, inside),
         conditions=conditions(route.match, inside),
         circumstances=circumstances(route.match, inside),
-        action=route_actions.compile_action(route, host, config, place),
-        request_edit=headers.header_edit(
-            (level.request_headers_to_add, level.request_headers_to_remove, where) for level, where in levels
-        ),
-        response_edit=headers.header_edit(
-            (level.response_headers_to_add, level.response_headers_to_remove, where) for level, where in levels
-        ),
+        action=route_actions.compile_action(route, host, config, edits, place),
+        response_edit=None if route.HasField("route") else headers.header_edit(edits.response),
         filter_config=registry.merged(inherited, registry.per_route(route.typed_per_filter_config, place)),
         switches=switches if switched else None,
         buffer_limit=_buffer_limit(route, _buffer_limit(host, None)),

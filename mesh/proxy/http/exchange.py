@@ -100,8 +100,6 @@ class Exchange(Relay):
         if action.is_high_priority:
             cluster = cluster.high
         self.cluster = cluster
-        if route.response_edit is not None:
-            self.response_edits = (route.response_edit, *self.response_edits)
         if target.response_edit is not None:
             self.response_edits = (target.response_edit, *self.response_edits)
         if action.idle_timeout is not None:
@@ -118,8 +116,6 @@ class Exchange(Relay):
             self.route_timeout = timeout
         if target.request_edit is not None:
             target.request_edit.apply(head, self)
-        if route.request_edit is not None:
-            route.request_edit.apply(head, self)
         if action.rewrites or target.host_rewrite is not None:
             rewrite(head, action, target.host_rewrite, tells=not self.config.suppresses_envoy_headers)
         if action.hash_key is not None:

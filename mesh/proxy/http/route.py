@@ -69,6 +69,8 @@ class HeaderEdit:
 
 @dataclass(frozen=True, slots=True)
 class WeightedCluster:
+    """Where a route forwards to. Its edits have those of the route, its virtual host and its table in them."""
+
     name: str
     weight: int
     request_edit: HeaderEdit | None = None
@@ -123,13 +125,15 @@ class DirectResponse:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`Route`. `conditions` ask the head alone, `circumstances` whatever else is known of the stream."""
+    """`Route`. `conditions` ask the head alone, `circumstances` whatever else is known of the stream.
+
+    `response_edit` is for the replies of a route that does not forward.
+    """
 
     name: str
     path: PathMatch
     conditions: tuple[Condition, ...]
     action: Forward | Redirect | DirectResponse
-    request_edit: HeaderEdit | None = None
     response_edit: HeaderEdit | None = None
     filter_config: Mapping[str, Any] = field(default_factory=dict)
     switches: Switches | None = None  # of its filters, if anything is said of any
@@ -155,7 +159,7 @@ class VirtualHost:
 class RouteTable:
     """`RouteConfiguration`: virtual hosts by domain; exact, then longest suffix, then longest prefix, then `*`."""
 
-    __slots__ = ("_default", "_exact", "_prefixes", "_suffixes", "hosts", "name", "needed")
+    __slots__ = ("_default", "_exact", "_is_for_all", "_prefixes", "_suffixes", "hosts", "name", "needed")
 
     def __init__(self, name: str, domains: Mapping[bytes, VirtualHost]) -> None:
         self.name = name
@@ -166,12 +170,15 @@ class RouteTable:
         wild = [(domain, host) for domain, host in domains.items() if b"*" in domain and domain != b"*"]
         self._suffixes = _by_length((domain[1:], host) for domain, host in wild if domain.startswith(b"*"))
         self._prefixes = _by_length((domain[:-1], host) for domain, host in wild if domain.endswith(b"*"))
+        self._is_for_all = domains.keys() == {b"*"}
 
     def host_of(self, authority: bytes) -> VirtualHost | None:
         """The virtual host of an authority."""
         host = self._exact.get(authority)
         if host is not None:
             return host
+        if self._is_for_all:
+            return self._default
         authority = authority.lower()
         host = self._exact.get(authority)
         if host is not None:
