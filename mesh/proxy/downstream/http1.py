@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -333,7 +332,7 @@ class Downstream(DownstreamConnection):
 
     def exchange_over(self, reset: bool) -> None:
         """The exchange has said everything; `reset` if the response broke off."""
-        self.exchange = None
+        exchange, self.exchange = self.exchange, None
         if self._ended:
             return
         if self._is_unread or self._body is not None:
@@ -343,7 +342,8 @@ class Downstream(DownstreamConnection):
         else:
             if self.is_blocked:
                 self.unblock()
-            self.deadline = time.monotonic() + self.config.idle_timeout
+            if exchange is not None:
+                self.deadline = exchange.started + exchange.elapsed + self.config.idle_timeout  # from now on
             if self._buffer and not self._pumping:
                 self._pump(self._buffer)
 

@@ -33,6 +33,7 @@ _TOO_LONG = 20  # digits of a number that may not fit into 64 bits
 # The part of this process in its request ids: version 4, variant 10 (RFC 9562 section 5.4), and where it counts from.
 _OURS = b"-%04x-4%03x-%04x-" % (random.getrandbits(16), random.getrandbits(12), random.getrandbits(14) | 0x8000)
 _next = count(random.getrandbits(47)).__next__
+_random_bits = random.getrandbits
 _HOP_BUT_UPGRADE = HOP - {b"connection", b"upgrade"}
 _CONTINUE = ResponseHead(100, b"", False, [], {})
 
@@ -41,7 +42,7 @@ def new_request_id() -> bytes:
     """A UUID in the form of version 4. It must be unique, not secret, so most of it is drawn once and the rest counted;
     the first eight digits are random in each, because sampling decisions are made by them.
     """
-    return b"%08x%b%012x" % (random.getrandbits(32), _OURS, _next())
+    return b"%08x%b%012x" % (_random_bits(32), _OURS, _next())
 
 
 def clean(stream: Stream) -> None:

@@ -11,19 +11,29 @@ if TYPE_CHECKING:
     from mesh.proxy.http.stream import Stream
 
 
+def _service_time(ms: int) -> tuple[bytes, bytes]:
+    value = b"%d" % ms
+    return value, b"x-envoy-upstream-service-time: %b" % value
+
+
+_SERVICE_TIMES = tuple(map(_service_time, range(1000)))  # what is not slow need not be written anew
+
+
 def prepare(stream: Stream, head: ResponseHead, now: float, service_ms: float) -> None:
     """What the router adds to an upstream's head; `service_ms` is how long the upstream took for it."""
     marked, lines = head.marked, head.lines
     if b"connection" in marked and (listed := listed_headers(marked[b"connection"])):
         head.remove(listed)
         lines = head.lines
-    service_time = marked[b"x-envoy-upstream-service-time"] = b"%d" % service_ms
-    lines.append(b"x-envoy-upstream-service-time: %b" % service_time)
+    ms = int(service_ms)
+    value, line = _SERVICE_TIMES[ms] if ms < len(_SERVICE_TIMES) else _service_time(ms)
+    marked[b"x-envoy-upstream-service-time"] = value
+    lines.append(line)
     if stream.route is not None and stream.route.counts_attempts_in_response:
         head.set(b"x-envoy-attempt-count", b"%d" % stream.attempts)
         lines = head.lines
     if b"date" not in marked:
-        lines.append(b"date: %b" % stream.worker.clock.date(now))
+        lines.append(stream.worker.clock.line(now))
 
 
 def restore_server(head: ResponseHead) -> None:

@@ -74,8 +74,10 @@ class Timeouts:
             earliest = self._wake
         if self.cutoff < earliest:  # noqa: PLR1730
             earliest = self.cutoff
-        if self.idle_timeout and self.idle_at + self.idle_timeout < earliest:
-            earliest = self.idle_at + self.idle_timeout
+        if self.idle_timeout:
+            idle = self.idle_at + self.idle_timeout
+            if idle < earliest:  # noqa: PLR1730
+                earliest = idle
         self.deadline = earliest
         self.worker.deadlines.add(self)
 

@@ -221,6 +221,18 @@ def response_body(head: ResponseHead, method: bytes, max_trailers: int = 0) -> B
     return Sized(size) if size else None
 
 
+def is_whole(head: ResponseHead, method: bytes, payload: bytes) -> bool:
+    """Whether `payload`, which is not empty, is the response's body to its end, so that there is nothing to count."""
+    marked = head.marked
+    return (
+        marked.get(b"content-length") == b"%d" % len(payload)
+        and b"transfer-encoding" not in marked
+        and method != b"HEAD"
+        and head.status >= 200
+        and head.status not in BODILESS
+    )
+
+
 def content_length(value: bytes) -> int:
     """The value of Content-Length. Raises MalformedError."""
     if not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:

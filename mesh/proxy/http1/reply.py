@@ -20,19 +20,27 @@ STATUS_LINES: dict[int, bytes] = {
 class Clock:
     """The Date header, made once a second."""
 
-    __slots__ = ("_date", "_until")
+    __slots__ = ("_date", "_line", "_until")
 
     def __init__(self) -> None:
         self._until = 0.0
         self._date = b""
+        self._line = b""
 
     def date(self, now: float) -> bytes:
         """The current IMF-fixdate; `now` is monotonic seconds."""
         if now >= self._until:
             wall = time.time()
             self._date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(wall)).encode()
+            self._line = b"date: %b" % self._date
             self._until = now + 1 - wall % 1
         return self._date
+
+    def line(self, now: float) -> bytes:
+        """The whole header line."""
+        if now >= self._until:
+            self.date(now)
+        return self._line
 
 
 def refusal(error: MalformedError) -> tuple[bytes, str]:

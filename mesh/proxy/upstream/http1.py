@@ -9,7 +9,17 @@ from types import NoneType
 from typing import TYPE_CHECKING, cast
 
 from mesh.proxy.http.rescue import UpstreamBroke, UpstreamClosed
-from mesh.proxy.http1.body import LAST_CHUNK, Body, Chunked, Tunnel, UntilClose, chunk, last_chunk, response_body
+from mesh.proxy.http1.body import (
+    LAST_CHUNK,
+    Body,
+    Chunked,
+    Tunnel,
+    UntilClose,
+    chunk,
+    is_whole,
+    last_chunk,
+    response_body,
+)
 from mesh.proxy.http1.errors import MalformedError
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.http1.parse import MAX_HEAD, parse_response
@@ -202,6 +212,12 @@ class Upstream(asyncio.Protocol):
             if head.status < 200 and head.status != 101:
                 response_body(head, caller.method)
                 caller.informational_received(head)
+        if rest and not self._upgrades and is_whole(head, caller.method, rest):
+            if head.http_10 or b"connection" in head.marked:
+                self._reusable = self._reusable and _keeps_alive(head)
+            self._finish(b"")
+            caller.response_received(head, rest, True)
+            return
         body = response_body(head, caller.method, self.pool.cluster.config.http.max_trailers)
         marked = head.marked
         if head.status == 204 and b"content-length" in marked:
