@@ -62,6 +62,12 @@ class ConfigMap(Resource):
     binary_data: Mapping[str, str] = field(default_factory=dict)
     immutable: bool = False
 
+    @property
+    def entries(self) -> Mapping[str, bytes]:
+        """What it holds, text and other."""
+        texts = {name: text.encode() for name, text in self.data.items()}
+        return {**texts, **{name: b64decode(text) for name, text in self.binary_data.items()}}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secret(Resource):

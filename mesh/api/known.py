@@ -77,14 +77,14 @@ _FIELDS = {
     # containers
     "Container": "resizePolicy:ContainerResizePolicy[] restartPolicyRules:any[] "
     "securityContext:SecurityContext stdin:bool stdinOnce:bool terminationMessagePath terminationMessagePolicy "
-    "tty:bool volumeDevices:VolumeDevice[] volumeMounts:VolumeMount[]",
+    "tty:bool volumeDevices:VolumeDevice[]",
     "ContainerResizePolicy": "resourceName restartPolicy",
     "SecurityContext": "allowPrivilegeEscalation:bool appArmorProfile:SecurityProfile capabilities:Capabilities "
     "privileged:bool procMount readOnlyRootFilesystem:bool runAsGroup:int runAsNonRoot:bool runAsUser:int "
     "seLinuxOptions:SELinuxOptions seccompProfile:SecurityProfile windowsOptions:WindowsOptions",
     "Capabilities": "add:str[] drop:str[]",
     "VolumeDevice": "name devicePath",
-    "VolumeMount": "name readOnly:bool recursiveReadOnly mountPath subPath mountPropagation subPathExpr",
+    "VolumeMount": "recursiveReadOnly mountPropagation",
     "ResourceRequirements": "claims:ResourceClaim[]",
     "ResourceClaim": "name request",
     "EnvVarSource": "resourceFieldRef:ResourceFieldSelector fileKeyRef:FileKeySelector",

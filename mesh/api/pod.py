@@ -153,6 +153,15 @@ class ResourceRequirements:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeMount:
+    name: str
+    mount_path: str
+    read_only: bool = False
+    sub_path: str = ""
+    sub_path_expr: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
     """`command` and `args` replace the image's entry point and arguments."""
 
@@ -165,6 +174,7 @@ class Container:
     env: tuple[EnvVar, ...] = ()
     env_from: tuple[EnvFromSource, ...] = ()
     ports: tuple[ContainerPort, ...] = ()
+    volume_mounts: tuple[VolumeMount, ...] = ()
     readiness_probe: Probe | None = None
     liveness_probe: Probe | None = None
     startup_probe: Probe | None = None

@@ -6,6 +6,7 @@ Standard library alone until there is something in an engine to look for, as the
 from pathlib import Path
 
 from mesh.platforms.process.ledger import Ledger
+from mesh.platforms.process.volume_folder import VOLUMES, remove_volumes
 
 ENGINE_MARK = "engine"
 """A file of the state folder that is there for as long as a Docker engine may hold something of the mesh. It holds the
@@ -18,6 +19,7 @@ def sweep(state: Path) -> bool:
     Raises TimeoutError or PlatformError when something stays, or when the engine does not answer.
     """
     found = bool(Ledger(state).sweep())
+    remove_volumes(state / VOLUMES)
     if not (state / ENGINE_MARK).exists():
         return found
     from mesh.platforms.docker.engine import Engine  # noqa: PLC0415 - see the docstring of the module
@@ -32,6 +34,7 @@ def sweep(state: Path) -> bool:
 def sweep_run(state: Path, run: str) -> None:
     """What `sweep` does, for the reaper: of the engine only what this run made, as the next one may have begun."""
     Ledger(state).sweep()
+    remove_volumes(state / VOLUMES)
     mark = state / ENGINE_MARK
     if not mark.exists() or mark.read_text() != run:
         return

@@ -95,6 +95,7 @@ def check_pod_spec(spec: PodSpec, at: Place) -> None:
         at.refuse("must have at least one container")
     check_non_negative(spec.termination_grace_period_seconds, at / "terminationGracePeriodSeconds")
     _check_unique([container.name for container in spec.containers], "name", at / "containers")
+    _check_volumes(spec, at)
     apps = {container.name for container in spec.containers}
     _check_unique([container.name for container in spec.init_containers], "name", at / "initContainers")
     for index, container in enumerate(spec.containers):
@@ -106,6 +107,39 @@ def check_pod_spec(spec: PodSpec, at: Place) -> None:
             (place / "name").refuse(f"{container.name} is the name of another container")
         if container.restart_policy != "Always":
             _check_runs_once(container, place)
+
+
+def _check_volumes(spec: PodSpec, at: Place) -> None:
+    names = [str(volume.get("name", "")) for volume in spec.volumes]
+    _check_unique(names, "name", at / "volumes")
+    for index, volume in enumerate(spec.volumes):
+        place = at / "volumes" / index
+        if not is_dns_label(names[index]):
+            (place / "name").refuse(f'"{names[index]}" must be lower-case letters, digits and "-"')
+        if len(volume.keys() - {"name"}) > 1:
+            place.refuse("may not specify more than 1 volume type")
+        for kind in ("configMap", "secret"):
+            for number, item in enumerate((volume.get(kind) or {}).get("items") or ()):
+                if not _is_inside(item.get("path", "")):
+                    (place / kind / "items" / number / "path").refuse("must be a relative path without ..")
+    for field, containers in (("initContainers", spec.init_containers), ("containers", spec.containers)):
+        for index, container in enumerate(containers):
+            _check_mounts(container, names, at / field / index / "volumeMounts")
+
+
+def _check_mounts(container: Container, volumes: Sequence[str], at: Place) -> None:
+    _check_unique([mount.mount_path for mount in container.volume_mounts], "mountPath", at)
+    for index, mount in enumerate(container.volume_mounts):
+        if mount.name not in volumes:
+            (at / index / "name").refuse(f'there is no volume "{mount.name}"')
+        if not mount.mount_path.startswith("/"):
+            (at / index / "mountPath").refuse(f'"{mount.mount_path}" must be an absolute path')
+        if mount.sub_path and not _is_inside(mount.sub_path):
+            (at / index / "subPath").refuse("must be a relative path without ..")
+
+
+def _is_inside(path: str) -> bool:
+    return bool(path) and not path.startswith("/") and ".." not in path.split("/")
 
 
 def _check_runs_once(container: Container, at: Place) -> None:

@@ -1,7 +1,7 @@
 """The Docker engine of this machine: its API in threads, its errors told once."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
@@ -10,6 +10,7 @@ from mesh.platforms.base import PlatformError
 try:
     import docker
     import docker.errors
+    import docker.types
     from requests.exceptions import RequestException
 except ImportError as error:
     raise PlatformError(
@@ -93,9 +94,28 @@ class Engine:
             if error.status not in (404, 409):
                 raise
 
+    def remove_volume(self, name: str) -> None:
+        """No error when it is gone. Raises EngineError."""
+        try:
+            self.do(self.api.remove_volume, name)
+        except EngineError as error:
+            if error.status != 404:
+                raise
+
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.api.close()
+
+
+def bound(source: str, target: str) -> Any:
+    """A path of this host, seen read-only in a container."""
+    return docker.types.Mount(target, source, type="bind", read_only=True)
+
+
+def engine_volume(name: str, target: str, labels: Mapping[str, str] | None = None, *, writable: bool = True) -> Any:
+    """A volume of the engine's, made with these labels if it is not there, and empty even where the image is not."""
+    made_with = None if labels is None else dict(labels)
+    return docker.types.Mount(target, name, type="volume", read_only=not writable, no_copy=True, labels=made_with)
 
 
 def close(stream: Any) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mesh.api.core import Service
-from mesh.api.pod import Pod
+from mesh.api.pod import Container, Pod
 from mesh.client.types import HOST_PORTS_ANNOTATION
 from mesh.platforms.docker.infra import Infra
 from mesh.platforms.netns.forwards import Address
 from mesh.platforms.netns.habitat import write_etc
 from mesh.platforms.process.environment import full_name
+from mesh.platforms.process.volumes import Mount, PodVolumes
 
 
 class DockerHabitat:
@@ -19,12 +20,13 @@ class DockerHabitat:
 
     listen_address = "0.0.0.0"  # noqa: S104 - of the pod's own namespace
 
-    def __init__(self, infra: Infra, control: str, pod: Pod, folder: Path) -> None:
+    def __init__(self, infra: Infra, control: str, pod: Pod, folder: Path, volumes: PodVolumes) -> None:
         self.address = infra.address
         self.host_address = control
         self.host_ports: dict[int, Address] = {}
         self.etc = write_etc(folder, pod, infra.address, control)
         self._infra = infra
+        self._volumes = volumes
 
     async def dial(self, host: str, port: int) -> socket.socket:
         return await self._infra.connect(host, port)
@@ -42,5 +44,8 @@ class DockerHabitat:
     def service_host(self, service: Service, pod_ip: str) -> str:
         return full_name(service)
 
-    def enclosure(self, container: str, cwd: Path) -> None:
+    def mounts(self, container: Container) -> tuple[Mount, ...]:
+        return self._volumes.mounts(container)
+
+    def enclosure(self, container: Container, cwd: Path) -> None:
         return None

@@ -4,11 +4,12 @@ import asyncio
 import json
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from mesh.platforms.base import PlatformError
 from mesh.platforms.docker.conversation import Conversation
-from mesh.platforms.docker.engine import Engine, close
+from mesh.platforms.docker.engine import Engine, close, engine_volume
 from mesh.platforms.docker.network import Network
 from mesh.platforms.docker.ownership import INFRA, Ownership, host_name
 from mesh.platforms.docker.pod_init import READY, SOCKET, VARIABLE
@@ -25,10 +26,19 @@ _SYSCTLS = {
 
 
 class Infra:
-    """`folder` is this host's side of the socket over which sockets are made inside."""
+    """`empty_dirs` are volumes of the engine, which begin and end with it."""
 
     def __init__(
-        self, engine: Engine, own: Ownership, network: Network, image: str, *, pod: str, namespace: str, address: str
+        self,
+        engine: Engine,
+        own: Ownership,
+        network: Network,
+        image: str,
+        *,
+        pod: str,
+        namespace: str,
+        address: str,
+        empty_dirs: Sequence[str] = (),
     ) -> None:
         self.address = address
         self._engine = engine
@@ -37,11 +47,13 @@ class Infra:
         self._pod = pod
         self._name = own.name(pod, INFRA)
         self._labels = own.labels(namespace=namespace, pod=pod, container=INFRA)
+        self._empty_dirs = {f"/volumes/{number}": name for number, name in enumerate(empty_dirs)}
         self._socket: int | None = None
         self.id = ""
 
     async def start(self, folder: Path, rules: str) -> None:
-        """Returns when the rules are in force. Raises PlatformError."""
+        """Returns when the rules are in force. `folder` is this host's side of the socket over which sockets are made
+        inside. Raises PlatformError."""
         await self._engine.call(self._start, folder, rules)
 
     def _start(self, folder: Path, rules: str) -> None:
@@ -60,6 +72,7 @@ class Infra:
         host = api.create_host_config(
             network_mode=self._network.name,
             binds={str(folder): {"bind": str(Path(SOCKET).parent), "mode": "rw"}},
+            mounts=[engine_volume(name, place, self._labels) for place, name in self._empty_dirs.items()],
             cap_drop=["ALL"],
             cap_add=list(_CAPABILITIES),
             security_opt=["no-new-privileges:true"],
@@ -68,6 +81,7 @@ class Infra:
             log_config=_LOG,
         )
         endpoint = api.create_endpoint_config(ipv4_address=self.address)
+        wanted = {"address": self.address, "rules": rules, "folders": list(self._empty_dirs)}
         made = api.create_container(
             self._image,
             entrypoint=["python", "-I", "-m", "mesh.platforms.docker.pod_init"],
@@ -75,7 +89,7 @@ class Infra:
             name=self._name,
             hostname=host_name(self._pod),
             user="0:0",
-            environment={VARIABLE: json.dumps({"address": self.address, "rules": rules})},
+            environment={VARIABLE: json.dumps(wanted)},
             labels=self._labels,
             host_config=host,
             networking_config=api.create_networking_config({self._network.name: endpoint}),
@@ -148,6 +162,8 @@ class Infra:
             self._socket = None
         if self.id:
             await self._engine.call(self._engine.remove, self.id)
+            for name in self._empty_dirs.values():
+                await self._engine.call(self._engine.remove_volume, name)
 
 
 async def _readable(channel: socket.socket) -> None:

@@ -44,6 +44,11 @@ from mesh.platforms.process.logs import keep_small
 from mesh.platforms.process.plan import Folders, PodPlan
 from mesh.platforms.process.pod import ProcessPod
 from mesh.platforms.process.refusals import refuse_what_is_lacking
+from mesh.platforms.process.volume_folder import remove_volumes
+from mesh.platforms.process.volumes import PodVolumes, empty_dirs
+
+_ANY_MODE = 0o777
+"""An image has users of its own, who read what all may. The folder above is this user's alone."""
 
 _CONTROL = "control"
 _BACKLOG = 1024
@@ -123,13 +128,15 @@ class DockerPlatform:
         names = {container.name for container in pod.spec.containers}
         # A gateway is a proxy alone: nothing in its pod is captured.
         interception = read_interception(pod.metadata.annotations) if names > {PROXY_CONTAINER} else None
-        infra = self._infra(pod.name, pod.namespace, self._network.addresses.take())
+        empty = {name: self._own.name(pod.name, name) for name in empty_dirs(pod)}
+        infra = self._infra(pod.name, pod.namespace, self._network.addresses.take(), list(empty.values()))
         faults = PodFaults(infra, self.control_address, self._resolver)
         ports = PodPorts(self._forwards, infra.address, within=infra.connect, beside=self._control.connect)
-        placed = _Placed(infra, ports, faults)
+        placed = _Placed(infra, ports, faults, self._folders.volumes(pod.name))
         try:
             folder = self._folders.pod(pod.name)
-            habitat = DockerHabitat(infra, self.control_address, pod, folder)
+            volumes = PodVolumes(pod, surroundings, placed.volumes, empty.__getitem__, _ANY_MODE)
+            habitat = DockerHabitat(infra, self.control_address, pod, folder, volumes)
             habitat.host_ports.update(ports.open_for_tools(pod))
             plan = PodPlan(pod, habitat, surroundings, self._folders, base={"PYTHONUNBUFFERED": "1"})
             ports.open_host_ports(pod)
@@ -181,8 +188,9 @@ class DockerPlatform:
         self.capabilities = frozenset(Capability) - self.lacking.keys()
         await self._resolver.start_on(await self._control.bound("udp", PORT), await self._control.bound("tcp", PORT))
 
-    def _infra(self, pod: str, namespace: str, address: str) -> Infra:
-        return Infra(self._engine, self._own, self._network, PROXY_IMAGE, pod=pod, namespace=namespace, address=address)
+    def _infra(self, pod: str, namespace: str, address: str, empty_dirs: Sequence[str] = ()) -> Infra:
+        names = {"pod": pod, "namespace": namespace, "address": address}
+        return Infra(self._engine, self._own, self._network, PROXY_IMAGE, **names, empty_dirs=empty_dirs)
 
     def _runtime(self, pod: Pod, infra: Infra, etc: Mapping[str, str]) -> PodRuntime:
         names = [container.name for container in pod.spec.all_containers]
@@ -204,6 +212,7 @@ class DockerPlatform:
     def _give_back(self, placed: "_Placed") -> None:
         placed.faults.close()
         placed.ports.close()
+        remove_volumes(placed.volumes)
         self._network.addresses.give_back(placed.infra.address)
 
 
@@ -247,6 +256,7 @@ class _Placed:
     infra: Infra
     ports: PodPorts
     faults: PodFaults
+    volumes: Path
     running: DockerPod | None = None
 
 

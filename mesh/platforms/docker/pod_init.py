@@ -28,6 +28,8 @@ def main() -> int:
         _add_route(wanted["address"])
         if wanted["rules"]:
             _run(["iptables-restore", "-n"], wanted["rules"])
+        for folder in wanted["folders"]:
+            os.chmod(folder, 0o777)  # noqa: S103 - an emptyDir is any user's of the pod, as in Kubernetes
         listening = _listen()
     except (OSError, subprocess.CalledProcessError) as error:
         sys.stderr.write(f"{error}\n{getattr(error, 'stderr', '') or ''}")

@@ -8,11 +8,12 @@ from typing import Any
 from mesh.api.pod import Container
 from mesh.platforms.base import MAX_OUTPUT, PROXY_CONTAINER, ExecResult, PlatformError
 from mesh.platforms.docker.container import ContainerLife, EngineContainer
-from mesh.platforms.docker.engine import Engine, EngineError
+from mesh.platforms.docker.engine import Engine, EngineError, bound, engine_volume
 from mesh.platforms.docker.images import Images, capabilities, check_user
 from mesh.platforms.docker.infra import Infra
 from mesh.platforms.docker.rules import PROXY_UID
 from mesh.platforms.process.container import ContainerPlan
+from mesh.platforms.process.volumes import Mount
 
 PROXY_FOLDER = "/etc/istio/proxy"
 """The working folder of the proxy's agent, Istio's; in the layer of its container, which no other sees."""
@@ -96,6 +97,7 @@ class PodRuntime:
         host = self._engine.api.create_host_config(
             network_mode=f"container:{self._infra.id}",
             binds={source: {"bind": place, "mode": "ro"} for place, source in self._etc.items()},
+            mounts=[_mounted(mount) for mount in plan.mounts],
             cap_drop=["ALL"],
             cap_add=None if is_proxy else capabilities(image),
             security_opt=["no-new-privileges:true"],
@@ -118,3 +120,9 @@ class PodRuntime:
         if is_proxy and self._provided:
             made.put(PROXY_FOLDER, self._provided, PROXY_UID)
         return made
+
+
+def _mounted(mount: Mount) -> Any:
+    if mount.source.startswith("/"):
+        return bound(mount.source, mount.target)
+    return engine_volume(mount.source, mount.target, writable=mount.writable)

@@ -20,7 +20,7 @@ def chosen(listed: Sequence[Mapping[str, Any]], own: Ownership) -> list[str]:
 
 
 def sweep(engine: Engine, own: Ownership) -> int:
-    """Removes all containers and networks of the mesh; how many there were. Returns when they are gone.
+    """Removes all containers, volumes and networks of the mesh; how many there were. Returns when they are gone.
 
     Raises PlatformError when something stays.
     """
@@ -31,6 +31,9 @@ def sweep(engine: Engine, own: Ownership) -> int:
         for each in left:
             engine.remove(each)
         _wait(deadline, f"containers {', '.join(each[:12] for each in left)}")
+    for volume in _volumes(engine, own):
+        found.add(volume)
+        engine.remove_volume(volume)
     while networks := _networks(engine, own):
         found.update(networks)
         for each in networks:
@@ -45,6 +48,11 @@ def _containers(engine: Engine, own: Ownership) -> list[str]:
 
 def _networks(engine: Engine, own: Ownership) -> list[str]:
     return chosen(engine.do(engine.api.networks, filters=own.filters), own)
+
+
+def _volumes(engine: Engine, own: Ownership) -> list[str]:
+    listed = engine.do(engine.api.volumes, filters=own.filters)["Volumes"] or ()
+    return [str(each["Name"]) for each in listed if own.covers(each.get("Labels"))]
 
 
 def _remove_network(engine: Engine, network: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mesh
 from mesh.api.core import Service
-from mesh.api.pod import Pod
+from mesh.api.pod import Container, Pod
 from mesh.client.types import HOST_PORTS_ANNOTATION
 from mesh.platforms.base import PROXY_CONTAINER
 from mesh.platforms.netns import linux
@@ -18,6 +18,7 @@ from mesh.platforms.netns.forwards import Address
 from mesh.platforms.netns.network import PodNetwork
 from mesh.platforms.netns.sandbox import Sandbox
 from mesh.platforms.process.environment import full_name
+from mesh.platforms.process.volumes import Mount, PodVolumes
 
 _TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - the host's, as for any program
 _MAY_MARK_SINCE = (5, 17)
@@ -45,13 +46,16 @@ class NetnsHabitat:
 
     listen_address = "0.0.0.0"  # noqa: S104 - of the pod's own namespace
 
-    def __init__(self, network: PodNetwork, hub: str, pod: Pod, grounds: Grounds, *, intercepted: bool) -> None:
+    def __init__(
+        self, network: PodNetwork, hub: str, pod: Pod, grounds: Grounds, volumes: PodVolumes, *, intercepted: bool
+    ) -> None:
         self.address = network.address
         self.host_address = hub
         self.network = network
         self.host_ports: dict[int, Address] = {}
         self._pod = pod
         self._grounds = grounds
+        self._volumes = volumes
         self._intercepted = intercepted
         folder = grounds.state / "pods" / pod.name
         self._etc = write_etc(folder, pod, network.address, hub)
@@ -75,8 +79,11 @@ class NetnsHabitat:
     def service_host(self, service: Service, pod_ip: str) -> str:
         return full_name(service)
 
-    def enclosure(self, container: str, cwd: Path) -> Sandbox:
-        is_proxy = container == PROXY_CONTAINER
+    def mounts(self, container: Container) -> tuple[Mount, ...]:
+        return self._volumes.mounts(container)
+
+    def enclosure(self, container: Container, cwd: Path) -> Sandbox:
+        is_proxy = container.name == PROXY_CONTAINER
         work = os.path.realpath(self._grounds.work)
         writable = (work, *_TEMPORARY) if not is_proxy else ()
         code = {os.path.realpath(folder) for folder in (Path(mesh.__file__).parent, sys.prefix, sys.base_prefix)}
@@ -90,6 +97,7 @@ class NetnsHabitat:
             # An app that could write the proxy's program could be the proxy.
             protected=tuple(sorted(code)) if not is_proxy else (),
             etc=self._proxy_etc if is_proxy else self._etc,
+            mounts=self.mounts(container),
             capabilities=(_may_mark(),) if is_proxy and self._intercepted else (),
         )
 

@@ -22,10 +22,12 @@ _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 _SYS_MOUNT_SETATTR = 442  # the same on every architecture that has it
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _MOUNT_ATTR_RDONLY = 0x1
+_MNT_DETACH = 0x2
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_unshare, _setns, _mount, _prctl, _syscall, _sethostname = (
-    getattr(_libc, name) for name in ("unshare", "setns", "mount", "prctl", "syscall", "sethostname")
+_unshare, _setns, _mount, _umount2, _pivot_root, _prctl, _syscall, _sethostname = (
+    getattr(_libc, name)
+    for name in ("unshare", "setns", "mount", "umount2", "pivot_root", "prctl", "syscall", "sethostname")
 )
 
 
@@ -56,6 +58,19 @@ def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -
 def bind(source: str, target: str) -> None:
     """`source`, and what is mounted below it, seen at `target` too."""
     mount(source, target, "", MS_BIND | MS_REC)
+
+
+def change_root(folder: str) -> None:
+    """This mount namespace's root becomes `folder`, where something must be mounted. What was the root goes."""
+    os.chdir(folder)
+    _check(_pivot_root(b".", b"."), f"pivot_root to {folder}")
+    unmount(".")  # the old root, which the kernel leaves above the new one
+    os.chdir("/")
+
+
+def unmount(path: str) -> None:
+    """With all that is mounted below it."""
+    _check(_umount2(path.encode(), _MNT_DETACH), f"umount of {path}")
 
 
 def set_read_only(path: str, read_only: bool, *, recursive: bool) -> None:

@@ -29,6 +29,11 @@ from mesh.platforms.process.logs import keep_small
 from mesh.platforms.process.plan import Folders, PodPlan
 from mesh.platforms.process.pod import ProcessPod
 from mesh.platforms.process.refusals import refuse_what_is_lacking
+from mesh.platforms.process.volume_folder import remove_volumes
+from mesh.platforms.process.volumes import PodVolumes
+
+_OURS_ALONE = 0o700
+"""A pod's containers have one user, who is ours."""
 
 
 class NetnsPlatform:
@@ -70,15 +75,19 @@ class NetnsPlatform:
         self._followers.append(NamesFollower(client, deliver, self._grounds.outside))
 
     def place(self, pod: Pod, surroundings: Surroundings, on_change: Callable[[], None]) -> ProcessPod:
-        refuse_what_is_lacking(pod)
+        refuse_what_is_lacking(pod, platform=self.name)
         names = {container.name for container in pod.spec.containers}
         # A gateway is a proxy alone: nothing in its pod is captured.
         interception = read_interception(pod.metadata.annotations) if names > {PROXY_CONTAINER} else None
         network = self.hub.add_pod(interception)
         ports = PodPorts(self._forwards, network.address, within=network.connect, beside=_connect)
-        placed = _Placed(network, ports)
+        folder = self._folders.volumes(pod.name)
+        placed = _Placed(network, ports, folder)
         try:
-            habitat = NetnsHabitat(network, self.hub.address, pod, self._grounds, intercepted=interception is not None)
+            volumes = PodVolumes(pod, surroundings, folder, functools.partial(_empty_dir, folder), _OURS_ALONE)
+            habitat = NetnsHabitat(
+                network, self.hub.address, pod, self._grounds, volumes, intercepted=interception is not None
+            )
             habitat.host_ports.update(ports.open_for_tools(pod))
             plan = PodPlan(pod, habitat, surroundings, self._folders)
             ports.open_host_ports(pod)
@@ -134,6 +143,7 @@ class NetnsPlatform:
 
     def _give_back(self, placed: "_Placed") -> None:
         placed.ports.close()
+        remove_volumes(placed.volumes)
         self.hub.remove_pod(placed.network)
 
 
@@ -143,7 +153,13 @@ class _Placed:
 
     network: PodNetwork
     ports: PodPorts
+    volumes: Path
     running: ProcessPod | None = None
+
+
+def _empty_dir(folder: Path, name: str) -> str:
+    (folder / name).mkdir(mode=_OURS_ALONE, parents=True)
+    return str(folder / name)
 
 
 async def _connect(address: str, port: int) -> socket.socket:

@@ -8,14 +8,18 @@ Everything here runs between fork and exec, in a copy of the node.
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mesh.platforms.netns import linux
 from mesh.platforms.netns.init import run_as_init, run_as_shim
+from mesh.platforms.netns.mount_points import MountPoints, make_file
+from mesh.platforms.process.volumes import Mount
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_STAGE = "/dev/.volumes"
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a file system of the container's own
 _LINKS = (
     ("fd", "/proc/self/fd"),
@@ -37,7 +41,8 @@ class Sandbox:
     """Paths are absolute and without links.
 
     `network` is the pod's namespace. `hidden` is the mesh's state, in which only `kept` stays to be seen and written.
-    `protected` are read-only even where they lie within `writable`. `etc` are files put over those of the host.
+    `protected` are read-only even where they lie within `writable`. `etc` are files put over those of the host, and
+    `mounts` are volumes, with the host's paths as sources.
     """
 
     network: int
@@ -48,6 +53,7 @@ class Sandbox:
     writable: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
     etc: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
     capabilities: tuple[int, ...] = ()
 
     def enter(self) -> None:
@@ -99,6 +105,7 @@ class Sandbox:
         own = _held([self.kept] if self.kept else [])
         etc = {os.path.realpath(target): source for target, source in self.etc.items()}
         files = _held(etc.values())
+        volumes = _held(mount.source for mount in self.mounts)
         for folder in (*self.writable, *self.protected):
             linux.bind(folder, folder)
         for covered in (self.hidden, "/run", "/dev"):
@@ -112,10 +119,36 @@ class Sandbox:
             os.symlink(leads_to, f"/dev/{name}")
         os.mkdir(_SHARED_MEMORY, 0o1777)
         linux.mount("tmpfs", _SHARED_MEMORY, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=1777")
+        seen = self._mount_volumes(volumes)
         linux.set_read_only("/", True, recursive=True)
-        for folder in (*self.writable, _SHARED_MEMORY, *([self.kept] if self.kept else [])):
+        for folder in (*self.writable, _SHARED_MEMORY, *([self.kept] if self.kept else []), *seen):
             linux.set_read_only(folder, False, recursive=False)
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC | linux.MS_RDONLY)
+
+    def _mount_volumes(self, held: Mapping[str, int]) -> list[str]:
+        """Where those are that may be written. One within another comes after it."""
+        if not held:
+            return []
+        staged = {source: f"{_STAGE}/{number}" for number, source in enumerate(held)}
+        os.mkdir(_STAGE)
+        # A descriptor leads nowhere once the root that it was opened below has gone; what is mounted goes along.
+        for source, place in staged.items():
+            opened = f"/proc/self/fd/{held[source]}"
+            (os.mkdir if os.path.isdir(opened) else make_file)(place)
+            linux.bind(opened, place)
+            os.close(held[source])
+        points = MountPoints((self.hidden, "/run", "/dev", *self.writable))
+        writable = []
+        for mount in sorted(self.mounts, key=lambda mount: mount.target):
+            place = staged[mount.source]
+            target = points.make(mount.target, is_file=not os.path.isdir(place))
+            linux.bind(place, target)
+            if mount.writable:
+                writable.append(target)
+        for place in staged.values():
+            linux.unmount(place)
+        shutil.rmtree(_STAGE)
+        return writable
 
 
 def first_process(container: int) -> int:
@@ -155,7 +188,7 @@ def _show(held: Mapping[str, int], *, is_file: bool = False) -> None:
     """What descriptors hold, at its old place again."""
     for target, fd in held.items():
         if is_file and not os.path.exists(target):
-            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+            make_file(target)
         elif not is_file:
             Path(target).mkdir(parents=True, exist_ok=True)
         linux.bind(f"/proc/self/fd/{fd}", target)

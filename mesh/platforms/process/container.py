@@ -15,6 +15,7 @@ from mesh.api.pod import ContainerStatus, LifecycleHandler, Probe
 from mesh.platforms.backoff import Backoff
 from mesh.platforms.base import ExecResult
 from mesh.platforms.probes import Tally, Target, eager_pause_s, run_probe
+from mesh.platforms.process.volumes import Mount
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -50,6 +51,7 @@ class ContainerPlan:
     image: str = ""
     is_init: bool = False
     pending: str = "ContainerCreating"
+    mounts: Sequence[Mount] = ()
     enclosure: Enclosure | None = None
 
 

@@ -14,6 +14,8 @@ from mesh.platforms.process.addresses import free_port
 from mesh.platforms.process.container import ContainerPlan, Enclosure
 from mesh.platforms.process.environment import container_environment, expand, loopback_host, proxy_variables
 from mesh.platforms.process.launcher import base_environment
+from mesh.platforms.process.volume_folder import VOLUMES
+from mesh.platforms.process.volumes import Mount
 
 _SIDECAR_PORTS = frozenset({15000, 15001, 15006, 15020, 15021, 15080, 15090})
 
@@ -27,6 +29,9 @@ class Folders:
 
     def pod(self, name: str) -> Path:
         return self.state / "pods" / name
+
+    def volumes(self, pod: str) -> Path:
+        return self.state / VOLUMES / pod
 
     def log(self, pod: str, container: str) -> Path:
         return self.state / "logs" / f"{pod}.{container}.log"
@@ -59,7 +64,10 @@ class Habitat(Protocol):
 
     def service_host(self, service: Service, pod_ip: str) -> str: ...
 
-    def enclosure(self, container: str, cwd: Path) -> Enclosure | None: ...
+    def mounts(self, container: Container) -> Sequence[Mount]:
+        """What it sees of the pod's volumes. Raises PlatformError."""
+
+    def enclosure(self, container: Container, cwd: Path) -> Enclosure | None: ...
 
 
 class LoopbackHabitat:
@@ -93,7 +101,10 @@ class LoopbackHabitat:
     def service_host(self, service: Service, pod_ip: str) -> str:
         return loopback_host(service, pod_ip)
 
-    def enclosure(self, container: str, cwd: Path) -> Enclosure | None:
+    def mounts(self, container: Container) -> Sequence[Mount]:
+        return ()
+
+    def enclosure(self, container: Container, cwd: Path) -> Enclosure | None:
         return None
 
 
@@ -157,7 +168,8 @@ class PodPlan:
             image=container.image,
             is_init=is_init,
             pending="PodInitializing" if spec.init_containers else "ContainerCreating",
-            enclosure=self._habitat.enclosure(container.name, cwd),
+            mounts=self._habitat.mounts(container),
+            enclosure=self._habitat.enclosure(container, cwd),
         )
 
     def _defaults(self, container: Container, *, is_init: bool) -> dict[str, str]:

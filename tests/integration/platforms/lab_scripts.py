@@ -22,6 +22,7 @@ from mesh.platforms.netns.lab import enter_lab
 from mesh.platforms.netns.network import Hub, PodNetwork
 from mesh.platforms.netns.sandbox import Sandbox
 from mesh.platforms.netns.way_out import MOST_CONNECTIONS, open_way_out
+from mesh.platforms.process.volumes import Mount
 
 SO_MARK, SO_ORIGINAL_DST = 36, 80
 WAIT_S = 10.0
@@ -217,6 +218,83 @@ found = {"sees": sorted(os.listdir("../..")), "reads": open("key.pem").read(), "
 print(json.dumps(found), flush=True)
 time.sleep(60)
 """
+
+
+LOOKS = """
+import json, os, socket, sys
+state, work, *places = sys.argv[1:]
+
+def tried(attempt):
+    try:
+        return attempt() or "done"
+    except OSError as error:
+        return type(error).__name__ + str(error.errno)
+
+print(json.dumps({
+    "reads": {place: tried(open(place).read) for place in places},
+    "shares": tried(lambda: open("/meshdrill-test/shared/told", "w").write("told") and None),
+    "sees in the state": os.listdir(state),
+    "writes its folder": tried(lambda: open(work + "/written", "w").close()),
+    "writes": {place: tried(lambda: open(place, "a").close()) for place in places},
+    "makes at the top": tried(lambda: os.mkdir("/meshdrill-test-made")),
+    "roots": sorted(name for name in os.listdir("/") if name not in ("meshdrill-test", "meshdrill-config")),
+    "etc": [open("/etc/passwd").read(4) != "", os.path.lexists("/etc/meshdrill-test")],
+    "mounted below /dev": [line.split()[4] for line in open("/proc/self/mountinfo") if "/.root" in line],
+    "resolver": open("/etc/resolv.conf").read(),
+    "pid": os.getpid(),
+}))
+"""
+
+
+def volumes(host: HostPorts, state: str) -> dict[str, Any]:
+    """What two containers see of a pod's volumes, at places that the host has not."""
+    hub = Hub()
+    pod = hub.add_pod(None)
+    own, work = Path(state, "volumes", "web"), Path(f"{state}-work")
+    for folder in (own / "config", own / "shared", work):
+        folder.mkdir(parents=True)
+    (own / "config" / "app.conf").write_text("red")
+    (own / "resolv.conf").write_text("nameserver 192.0.2.1\n")
+    top, inner = "/meshdrill-config", "/etc/meshdrill-test/conf.d"
+    mounts = (
+        Mount(str(own / "config"), top),
+        Mount(str(own / "config"), inner),
+        Mount(str(own / "config" / "app.conf"), "/etc/meshdrill-test.conf"),
+        Mount(str(own / "shared"), "/meshdrill-test/shared", writable=True),
+        Mount(str(own / "config"), f"{work}/config"),
+    )
+    etc = {"/etc/resolv.conf": str(own / "resolv.conf")}
+    common: dict[str, Any] = {"network": pod.fd, "hostname": "web", "hidden": state, "etc": etc, "cwd": str(work)}
+    box = Sandbox(**common, mounts=mounts, writable=(str(work),))
+    places = [f"{top}/app.conf", f"{inner}/app.conf", "/etc/meshdrill-test.conf", f"{work}/config/app.conf"]
+    done = subprocess.run(
+        [sys.executable, "-c", LOOKS, state, str(work), *places],
+        preexec_fn=box.enter,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    running = subprocess.Popen(
+        ["/bin/sh", "-c", "cat /meshdrill-test/shared/told; echo; exec sleep 60"],
+        preexec_fn=box.enter,  # noqa: PLW1509 - there are no threads
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None
+    told = running.stdout.readline().strip()
+    joined = subprocess.run(
+        ["/bin/cat", places[0]], preexec_fn=box.join(running.pid), stdout=subprocess.PIPE, check=True, text=True
+    )
+    running.kill()
+    running.wait()
+    left = [
+        place
+        for place in (top, "/etc/meshdrill-test", "/etc/meshdrill-test.conf", "/meshdrill-test")
+        if Path(place).exists()
+    ]
+    roots = sorted(os.listdir("/"))
+    return {**json.loads(done.stdout), "told": told, "joined": joined.stdout, "left": left, "roots of the host": roots}
 
 
 def names(host: HostPorts, state: str) -> dict[str, Any]:

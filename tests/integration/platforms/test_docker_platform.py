@@ -5,6 +5,7 @@ import contextlib
 import json
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from signal import Signals
@@ -72,6 +73,7 @@ class Lab:
 
     async def start(self, made: Pod, around: Surroundings) -> RunningPod:
         placed: RunningPod = self.platform.place(made, around, lambda: None)
+        assert await placed.initialise()
         placed.start(["app"])
         await until(lambda: placed.statuses()[0].ready, f"{made.name} is ready")
         return placed
@@ -164,6 +166,49 @@ def test_variables_come_from_secrets_and_config_maps(engine: Any, tmp_path: Path
         web = await lab.start(made, around)
         told = await web.exec("app", ["sh", "-c", "echo $PASSWORD $SIZE ${ABSENT-unset}"], 30)
         assert told.output.split() == ["s3cr3t", "2", "unset"]
+
+    in_lab(engine, tmp_path / "state", work)
+
+
+def test_containers_share_a_folder_and_see_files_read_only(engine: Any, tmp_path: Path) -> None:
+    shared = {"name": "shared", "mountPath": "/shared"}
+    files = [
+        {"name": "config", "mountPath": "/etc/conf/app"},
+        {"name": "secret", "mountPath": "/s/k", "subPath": "key"},
+    ]
+    volumes = [
+        {"name": "shared", "emptyDir": {}},
+        {"name": "config", "configMap": {"name": "own"}},
+        {"name": "secret", "secret": {"secretName": "own"}},
+    ]
+    before = pod("writes", command=["sh", "-c", "echo before > /shared/told"], volumeMounts=[shared])
+    writes = replace(before.spec.containers[0], name="writes", readiness_probe=None)
+    made = pod("web", volumeMounts=[shared, *files])
+    spec = replace(
+        made.spec,
+        volumes=tuple(volumes),
+        init_containers=(writes,),
+    )
+    around = Surroundings(
+        config_maps={"own": ConfigMap(api_version="v1", metadata=ObjectMeta(name="own"), data={"color": "violet"})},
+        secrets={"own": Secret(api_version="v1", metadata=ObjectMeta(name="own"), string_data={"key": "s3cr3t"})},
+    )
+
+    async def work(lab: Lab) -> None:
+        web = await lab.start(replace(made, spec=spec), around)
+        told = await web.exec("app", ["cat", "/shared/told", "/etc/conf/app/color", "/s/k"], 30)
+        assert (told.code, told.output) == (0, "before\nviolets3cr3t")
+        assert (await web.exec("app", ["touch", "/shared/after"], 30)).code == 0
+        (container,) = [each["Id"] for each in labelled(engine, tmp_path / "state") if is_app(each)]
+        seen = {each["Destination"]: each["RW"] for each in engine.api.inspect_container(container)["Mounts"]}
+        assert {place: seen[place] for place in ("/shared", "/etc/conf/app", "/s/k")} == {
+            "/shared": True,
+            "/etc/conf/app": False,
+            "/s/k": False,
+        }
+        await web.stop(drain=False, grace_s=1)
+        assert [each for each in engine.api.volumes()["Volumes"] or () if "web" in each["Name"]] == []
+        assert list((tmp_path / "state" / "volumes").iterdir()) == []
 
     in_lab(engine, tmp_path / "state", work)
 

@@ -1,5 +1,6 @@
 """Labs of network namespaces: what is captured, what an app cannot do, and that nothing is ever left of one."""
 
+import errno
 import json
 import os
 import signal
@@ -72,6 +73,22 @@ def test_a_proxy_may_mark_and_sees_of_the_state_its_own_folder_alone(user: User)
     assert found["joined"][0] == "secret"
     assert int(found["joined"][1]) > len(ALONE)  # a command beside it is in its namespaces
     assert found["proxy ended by"] == signal.SIGTERM
+
+
+def test_volumes_are_seen_where_the_host_has_no_such_place_and_the_host_is_not_touched(user: User) -> None:
+    found = user.run("volumes", str(user.folder / "state"))
+    assert set(found["reads"].values()) == {"red"}
+    assert len(found["reads"]) == 4
+    assert set(found["writes"].values()) == {f"OSError{errno.EROFS}"}
+    assert (found["shares"], found["told"], found["joined"]) == ("done", "told", "red")
+    assert found["sees in the state"] == []
+    assert found["writes its folder"] == "done"
+    assert found["makes at the top"] == f"OSError{errno.EROFS}"
+    assert found["roots"] == found["roots of the host"]
+    assert found["etc"] == [True, True]
+    assert found["resolver"] == "nameserver 192.0.2.1\n"
+    assert found["mounted below /dev"] == []
+    assert found["left"] == []
 
 
 def test_names_resolve_in_a_pod_over_udp_and_tcp(user: User) -> None:

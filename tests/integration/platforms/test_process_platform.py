@@ -24,6 +24,7 @@ from mesh.api.pod import (
     Pod,
     PodSpec,
     Probe,
+    VolumeMount,
 )
 from mesh.platforms.base import PlatformError, Surroundings
 from mesh.platforms.process.ledger import marked, start_time
@@ -359,6 +360,10 @@ def test_a_pod_that_is_stopped_as_it_initialises_starts_nothing_more(
             Container(name="c", command=SLEEP, restart_policy="Always"),
             'container "c": a restartPolicy of its own is not carried out by the process platform; list a sidecar in',
         ),
+        (
+            Container(name="c", command=SLEEP, volume_mounts=(VolumeMount(name="v", mount_path="/"),)),
+            'container "c": the volume at / would cover all files',
+        ),
         (Container(name="c", image="nginx"), 'container "c" has no command'),
         (
             Container(name="c", command=SLEEP, lifecycle=Lifecycle(post_start=LifecycleHandler(exec=ExecAction()))),
@@ -376,6 +381,19 @@ def test_a_pod_that_cannot_run_here_is_refused_and_takes_no_address(
     async def story(world: World) -> None:
         with pytest.raises(PlatformError, match=message):
             world.run(container)
+
+    play(story)
+
+
+@pytest.mark.parametrize("kind", ["configMap", "secret", "hostPath"])
+def test_volumes_but_empty_ones_are_refused_by_name(play: Callable[[Story], None], kind: str) -> None:
+    async def story(world: World) -> None:
+        volumes = ({"name": "tmp", "emptyDir": {}}, {"name": "conf", kind: {}})
+        with pytest.raises(
+            PlatformError, match=rf'volume "conf" \({kind}\) is not mounted by the process platform'
+        ) as told:
+            world.place(PodSpec(containers=(Container(name="c", command=SLEEP),), volumes=volumes))
+        assert "tmp" not in str(told.value)
 
     play(story)
 

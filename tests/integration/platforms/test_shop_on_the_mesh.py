@@ -342,6 +342,53 @@ def test_init_containers_run_one_after_another_before_the_sidecar_and_the_app(ru
         until(lambda: not pods_of(client, "slow"), "it is gone")
 
 
+def test_containers_share_a_folder_and_see_the_files_of_config_maps_and_secrets(running: Meshdrill) -> None:
+    meta = {"name": "of-volumes"}
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"color": "violet", "other": "x"}}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"key": HIDDEN}}
+    manifests = workload("volumes")
+    spec = manifests[-1]["spec"]["template"]["spec"]
+    spec["volumes"] = [
+        {"name": "config", "configMap": {"name": "of-volumes", "items": [{"key": "color", "path": "a/color"}]}},
+        {"name": "secret", "secret": {"secretName": "of-volumes"}},
+        {"name": "shared", "emptyDir": {}},
+    ]
+    shared = {"name": "shared", "mountPath": "/shared-by-containers"}
+    spec["initContainers"] = [{"name": "writes", "command": ["sh", "-c", WRITES], "volumeMounts": [shared]}]
+    app = spec["containers"][0]
+    app["volumeMounts"] = [
+        {"name": "config", "mountPath": "/etc/of-a-test"},
+        {"name": "secret", "mountPath": "/secret-of-a-test"},
+        shared | {"readOnly": True},
+    ]
+    app["command"] = ["sh", "-c", READS.format(" ".join(f"'{word}'" for word in app["command"]))]
+    with running.client() as client:
+        assert client.mesh is not None
+        if client.mesh.platform == "process":
+            client.apply_all([config, secret, *manifests])
+            waiting = until(lambda: waits(client, "volumes", "CreateContainerConfigError"), "the pod is refused")
+            assert 'volume "secret" (secret) is not mounted by the process platform' in waiting
+        else:
+            client.apply_all([config, *manifests])
+            waiting = until(lambda: waits(client, "volumes", "CreateContainerConfigError"), "the pod waits")
+            assert 'volume "secret": secret "of-volumes" not found' in waiting
+            client.apply(secret)
+            pod = until(lambda: only_ready(client, "volumes"), "it runs once all is there")[0]
+            printed = running.run("logs", pod.name).stdout.splitlines()[:5]
+            assert printed == ["written before", "violet", HIDDEN, "600", "a"]
+            assert (running.state / "volumes" / pod.name / "secret" / "key").read_text() == HIDDEN
+        for manifest in (*manifests, config, secret):
+            client.delete(manifest["kind"], manifest["metadata"]["name"])
+        until(lambda: not pods_of(client, "volumes"), "it is gone")
+        assert not list((running.state / "volumes").glob("volumes-*"))
+
+
+WRITES = "echo written before > /shared-by-containers/told; mkdir -m 0 /shared-by-containers/locked"
+READS = """cd /secret-of-a-test && cat /shared-by-containers/told /etc/of-a-test/a/color && echo && cat key && echo
+stat -L -c %a key; ls /etc/of-a-test; ! touch key new /etc/of-a-test/a/color /shared-by-containers/new 2>/dev/null &&
+exec {}"""
+
+
 def initialises(client: MeshClient, workload_name: str, word: str) -> Pod | None:
     return next((pod for pod in pods_of(client, workload_name) if pod_word(pod.manifest) == word), None)
 
