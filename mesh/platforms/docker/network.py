@@ -1,4 +1,4 @@
-"""The mesh's own bridge network, and the addresses of its pods."""
+"""The mesh's own bridge network, and the addresses of its pods and of other containers that join it."""
 
 import ipaddress
 from typing import Any
@@ -8,13 +8,15 @@ from mesh.platforms.docker.engine import Engine, EngineError
 from mesh.platforms.docker.ownership import Ownership
 
 _RESERVED = 16
+_OTHERS_PREFIX = 28
 _ATTEMPTS = 8
 
 
 class Addresses:
     """Addresses of one subnet: the first is the host's, the second the control plane's, pods' come after the 16th.
 
-    They go round, so that one just given back is not taken again at once.
+    What is between is the engine's to give to containers that are not the mesh's. Pods' go round, so that one just
+    given back is not taken again at once.
     """
 
     def __init__(self, subnet: str) -> None:
@@ -30,6 +32,11 @@ class Addresses:
     @property
     def control(self) -> str:
         return str(self._network[2])
+
+    @property
+    def others(self) -> str:
+        """The block that the engine itself may give addresses of."""
+        return f"{self._network.network_address}/{_OTHERS_PREFIX}"
 
     def take(self) -> str:
         """Raises PlatformError when all are taken."""
@@ -75,7 +82,9 @@ class Network:
     def _made(self, subnet: str | None) -> str:
         ipam: dict[str, Any] | None = None
         if subnet is not None:
-            ipam = {"Driver": "default", "Config": [{"Subnet": subnet, "Gateway": Addresses(subnet).gateway}]}
+            addresses = Addresses(subnet)
+            pool = {"Subnet": subnet, "IPRange": addresses.others, "Gateway": addresses.gateway}
+            ipam = {"Driver": "default", "Config": [pool]}
         made = self._engine.do(
             self._engine.api.create_network,
             self.name,

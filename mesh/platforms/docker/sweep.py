@@ -10,6 +10,7 @@ from mesh.platforms.docker.ownership import CONTAINER, INFRA, Ownership
 
 _POLL_S = 0.05
 _PATIENCE_S = 30.0
+_LEAVING = (403, 404, 409)
 
 
 def chosen(listed: Sequence[Mapping[str, Any]], own: Ownership) -> list[str]:
@@ -37,6 +38,7 @@ def sweep(engine: Engine, own: Ownership) -> int:
     while networks := _networks(engine, own):
         found.update(networks)
         for each in networks:
+            _let_go(engine, each)
             _remove_network(engine, each)
         _wait(deadline, f"networks {', '.join(each[:12] for each in networks)}")
     return len(found)
@@ -55,12 +57,22 @@ def _volumes(engine: Engine, own: Ownership) -> list[str]:
     return [str(each["Name"]) for each in listed if own.covers(each.get("Labels"))]
 
 
+def _let_go(engine: Engine, network: str) -> None:
+    """Others' containers that joined the network leave it, and run on: it could not be removed else."""
+    try:
+        for joined in engine.do(engine.api.inspect_network, network)["Containers"]:
+            engine.do(engine.api.disconnect_container_from_network, joined, network, force=True)
+    except EngineError as error:
+        if error.status not in _LEAVING:
+            raise
+
+
 def _remove_network(engine: Engine, network: str) -> None:
     try:
         engine.do(engine.api.remove_network, network)
     except EngineError as error:
         # It still has an endpoint of a container that is on its way out: the next round finds it free.
-        if error.status not in (403, 404, 409):
+        if error.status not in _LEAVING:
             raise
 
 

@@ -186,16 +186,21 @@ def test_init_containers_run_in_the_pods_network_before_the_sidecar_and_the_app(
 
 def test_nothing_is_left_of_a_killed_up_and_nothing_else_is_touched(engine: Any, meshdrill: Meshdrill) -> None:
     stranger = engine.api.create_container(SHOP_IMAGE, labels={"meshdrill.dev/mesh": "default"})["Id"]
+    engine.api.start(stranger)
     try:
         file = meshdrill.write("shop.yaml", shop_of_images())
         with meshdrill.up_in_front("-f", file, "--platform", "docker") as process:
+            (network,) = [each for each in labelled(engine, meshdrill.state) if "IPAM" in each]
+            engine.api.connect_container_to_network(stranger, network["Id"])
             assert len(labelled(engine, meshdrill.state)) > 8
             process.kill()
             process.wait()
             down = meshdrill.run("down")
         assert (down.returncode, labelled(engine, meshdrill.state)) == (0, []), down.stderr
         assert not (meshdrill.state / "engine").exists()
-        engine.api.inspect_container(stranger)
+        facts = engine.api.inspect_container(stranger)
+        assert facts["State"]["Running"]
+        assert network["Name"] not in facts["NetworkSettings"]["Networks"]
     finally:
         engine.remove(stranger)
 

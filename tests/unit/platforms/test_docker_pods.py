@@ -21,6 +21,7 @@ def image(user: str) -> dict[str, object]:
 def test_addresses_of_a_subnet_go_round_and_leave_the_hosts_and_the_control_planes() -> None:
     addresses = Addresses("172.20.0.0/27")
     assert (addresses.gateway, addresses.control) == ("172.20.0.1", "172.20.0.2")
+    assert addresses.others == "172.20.0.0/28"
     taken = [addresses.take() for _ in range(15)]
     assert taken[0] == "172.20.0.16"
     assert taken[-1] == "172.20.0.30"  # .31 is the broadcast address
