@@ -1,7 +1,12 @@
 """A Docker engine for tests, with the images of the code as it is."""
 
+import contextlib
+import fcntl
+import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +58,26 @@ def prepare_bookinfo() -> Any:
 def _engine_with(*names: str) -> Any:
     """Images of ours; what has not changed is not built again."""
     found = engine()
-    if found.image(BASE) is None:
-        made = subprocess.run(
-            [str(ROOT / "scripts" / "base-image"), BASE], capture_output=True, text=True, timeout=_BUILD_S, check=False
-        )
-        if made.returncode != 0:
-            pytest.skip(f"no base image can be made: {made.stderr.strip()[-300:]}")
-    _run([sys.executable, "-m", "mesh.cli.main", "images", "build", *names, "--base", BASE])
+    with _alone():
+        if found.image(BASE) is None:
+            _make_base()
+        _run([sys.executable, "-m", "mesh.cli.main", "images", "build", *names, "--base", BASE])
     return found
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Of test runs beside each other the first one builds, and the others find it built."""
+    with open(Path(tempfile.gettempdir()) / f"meshdrill-tests-{os.getuid()}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _make_base() -> None:
+    command = [str(ROOT / "scripts" / "base-image"), BASE]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_S, check=False)
+    if made.returncode != 0:
+        pytest.skip(f"no base image can be made: {made.stderr.strip()[-300:]}")
 
 
 def _run(command: list[str]) -> None:

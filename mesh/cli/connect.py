@@ -36,6 +36,16 @@ def find_pod(pods: Sequence[Pod], word: str) -> Pod:
     raise Failure(f'"{word}" may be any of {_names([pod.name for pod in found])}; give more of the name')
 
 
+def container_of(pod: Pod, name: str | None) -> str:
+    """The container of that name; without one the app's, which comes first. Raises Failure, naming them all."""
+    spec = pod.manifest["spec"]
+    names = [each["name"] for each in (*spec["containers"], *spec.get("initContainers", ()))]
+    chosen = name or names[0]
+    if chosen not in names:
+        raise Failure(f'pod {pod.name} has no container "{chosen}"; it has {", ".join(names)}')
+    return str(chosen)
+
+
 def _workloads(pods: Sequence[Pod]) -> set[str]:
     return {pod.workload for pod in pods}
 

@@ -27,8 +27,7 @@ def command(*, pod: str, container: str | None, follow: bool, lines: int | None,
     meshdrill logs productpage -c istio-proxy -f
     """
     from mesh.cli.columns import trouble_of  # noqa: PLC0415 - not needed for --help
-    from mesh.cli.connect import WORKLOAD_PREFIXES, connect, find_pod  # noqa: PLC0415
-    from mesh.cli.errors import Failure  # noqa: PLC0415
+    from mesh.cli.connect import WORKLOAD_PREFIXES, connect, container_of, find_pod  # noqa: PLC0415
 
     folder = state_folder(state, name)
     with connect(state, name) as client:
@@ -36,11 +35,7 @@ def command(*, pod: str, container: str | None, follow: bool, lines: int | None,
     found = find_pod(pods, pod)
     if pod.startswith(WORKLOAD_PREFIXES) and (others := sum(one.workload == found.workload for one in pods) - 1):
         click.echo(f"{found.name}, one of {others + 1} pods:", err=True)
-    spec = found.manifest["spec"]
-    names = [each["name"] for each in (*spec["containers"], *spec.get("initContainers", ()))]
-    chosen = container or names[0]
-    if chosen not in names:
-        raise Failure(f'pod {found.name} has no container "{chosen}"; it has {", ".join(names)}')
+    chosen = container_of(found, container)
     file = folder / "logs" / f"{found.name}.{chosen}.log"
     if (not file.exists() or file.stat().st_size == 0) and (why := trouble_of(found.manifest, chosen)):
         click.echo(f"nothing printed so far; {chosen}: {why}", err=True)

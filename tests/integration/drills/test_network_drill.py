@@ -1,4 +1,7 @@
-"""The drill of the network: passes where pods have one, on both engines; guards what it says; is skipped elsewhere."""
+"""The drill of the network: passes where pods have one, on both engines; guards what it says; is skipped elsewhere.
+
+In containers `tests/e2e` runs it.
+"""
 
 import signal
 import subprocess
@@ -10,37 +13,23 @@ import pytest
 from bookinfo_mesh import Bookinfo, built_in, end, running, until
 
 from mesh.client import POD_FAULT_CONDITION
-from tests import docker_engine
 
 NAME = "network-partition"
 pytestmark = pytest.mark.bookinfo
-ENGINES = ["python", pytest.param("envoy", marks=pytest.mark.envoy)]
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=["python", pytest.param("envoy", marks=pytest.mark.envoy)])
 def netns_bookinfo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bookinfo]:
     code = "from mesh.platforms.netns.availability import why_not; print(why_not())"
     asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     if reason := asked.stdout.strip():
         pytest.skip(f"no network namespaces: {reason}")
     with running(tmp_path_factory.mktemp("netns"), request.param, "netns") as mesh:
-        skip_where_it_lacks(mesh)
+        with mesh.client() as client:
+            assert client.mesh is not None
+            if client.mesh.lacking:
+                pytest.skip("; ".join(f"no {name}: {why}" for name, why in client.mesh.lacking.items()))
         yield mesh
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def docker_bookinfo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bookinfo]:
-    docker_engine.prepare_bookinfo().close()
-    with running(tmp_path_factory.mktemp("docker"), request.param, "docker") as mesh:
-        skip_where_it_lacks(mesh)
-        yield mesh
-
-
-def skip_where_it_lacks(mesh: Bookinfo) -> None:
-    with mesh.client() as client:
-        assert client.mesh is not None
-        if client.mesh.lacking:
-            pytest.skip("; ".join(f"no {name}: {why}" for name, why in client.mesh.lacking.items()))
 
 
 def faults_on_pods(mesh: Bookinfo) -> list[str]:
@@ -50,11 +39,11 @@ def faults_on_pods(mesh: Bookinfo) -> list[str]:
     return [kind for kind in conditions if kind.startswith(POD_FAULT_CONDITION)]
 
 
-def passes(mesh: Bookinfo, out: Path) -> None:
-    run = mesh.drill(NAME, out=out)
+def test_it_passes_tells_its_faults_and_undoes_them(netns_bookinfo: Bookinfo, out: Path) -> None:
+    run = netns_bookinfo.drill(NAME, out=out)
     assert run.code == 0, run.output
     assert set(run.outcomes.values()) == {"held"}
-    assert mesh.faults() == faults_on_pods(mesh) == []
+    assert netns_bookinfo.faults() == faults_on_pods(netns_bookinfo) == []
     assert run.folder is not None
     told = {phase["name"]: phase["faults"] for phase in run.journal[0]["run"]}
     parted = ["partition on app=ratings, both ways with app=reviews"]
@@ -62,20 +51,6 @@ def passes(mesh: Bookinfo, out: Path) -> None:
     assert told["whole again"] == []
     assert f"under {parted[0]}" in run.output
     assert parted[0] in (run.folder / "report.html").read_text()
-
-
-def heals(mesh: Bookinfo, out: Path) -> None:
-    process = mesh.start(NAME, out=out)
-    until(lambda: faults_on_pods(mesh), "its first fault is in force")
-    assert end(process, signal.SIGKILL) == -signal.SIGKILL
-    assert process.stdout is not None
-    process.stdout.close()
-    until(lambda: not faults_on_pods(mesh), "they are lifted")
-    assert mesh.faults() == []
-
-
-def test_it_passes_tells_its_faults_and_undoes_them(netns_bookinfo: Bookinfo, out: Path) -> None:
-    passes(netns_bookinfo, out)
 
 
 def test_without_its_faults_it_fails(netns_bookinfo: Bookinfo, out: Path) -> None:
@@ -96,16 +71,13 @@ def test_without_its_faults_it_fails(netns_bookinfo: Bookinfo, out: Path) -> Non
 
 
 def test_after_sigkill_its_faults_end_with_their_lease(netns_bookinfo: Bookinfo, out: Path) -> None:
-    heals(netns_bookinfo, out)
-
-
-@pytest.mark.timeout(900)  # the first one builds images
-def test_it_passes_on_docker(docker_bookinfo: Bookinfo, out: Path) -> None:
-    passes(docker_bookinfo, out)
-
-
-def test_after_sigkill_its_faults_end_on_docker_too(docker_bookinfo: Bookinfo, out: Path) -> None:
-    heals(docker_bookinfo, out)
+    process = netns_bookinfo.start(NAME, out=out)
+    until(lambda: faults_on_pods(netns_bookinfo), "its first fault is in force")
+    assert end(process, signal.SIGKILL) == -signal.SIGKILL
+    assert process.stdout is not None
+    process.stdout.close()
+    until(lambda: not faults_on_pods(netns_bookinfo), "they are lifted")
+    assert netns_bookinfo.faults() == []
 
 
 def test_where_pods_have_no_network_of_their_own_it_is_skipped_with_the_reason(bookinfo: Bookinfo, out: Path) -> None:
