@@ -67,7 +67,7 @@ def _is_captured(settings: Settings) -> bool:
 
 def _own_connections(settings: Settings) -> Json:
     """Where all that leaves the pod is led into the proxy, what the proxy itself sends bears a mark, by which the rules
-    tell it apart; unless they do by its uid."""
+    tell it apart; unless they do by its uid and groups."""
     if not _is_captured(settings) or settings.known_by != "mark":
         return {}
     mark = {"level": _SOL_SOCKET, "name": _SO_MARK, "int_value": PROXY_MARK, "state": "STATE_PREBIND"}

@@ -30,7 +30,7 @@ class ProxySettings:
     """What the mesh tells every proxy. Addresses are `host:port`.
 
     `intercepted`: pods have networks of their own, in which all traffic is led through the sidecar. `known_by`: how the
-    rules there know what the sidecar itself sends, by a mark or, as in Istio, by its uid.
+    rules there know what the sidecar itself sends, by a mark or by its uid and groups.
     """
 
     ca_address: str

@@ -1,7 +1,7 @@
 """The Docker engine of this machine: its API in threads, its errors told once."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
@@ -51,6 +51,14 @@ class Engine:
                 "file system; unset DOCKER_HOST, or set it to a unix:// address"
             )
         self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="docker")
+
+    def refuse_mapped_ids(self) -> None:
+        """Raises EngineError where ids in containers are not the host's: the control plane runs as this user, whose the
+        state folder is, and a proxy is known by ids that are wider than such a map."""
+        if mapping := mapping_of(self.do(self.api.info).get("SecurityOptions") or []):
+            raise EngineError(
+                f"this Docker engine maps users ({mapping}), and pods need the host's: use --platform netns"
+            )
 
     def do(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Calls in this thread. Raises EngineError."""
@@ -116,6 +124,12 @@ def engine_volume(name: str, target: str, labels: Mapping[str, str] | None = Non
     """A volume of the engine's, made with these labels if it is not there, and empty even where the image is not."""
     made_with = None if labels is None else dict(labels)
     return docker.types.Mount(target, name, type="volume", read_only=not writable, no_copy=True, labels=made_with)
+
+
+def mapping_of(security_options: Sequence[str]) -> str:
+    """By what an engine maps users, from what it tells of itself; nothing where it does not. Pure."""
+    named = {option.partition(",")[0].removeprefix("name=") for option in security_options}
+    return ", ".join(sorted(named & {"userns", "rootless"}))
 
 
 def close(stream: Any) -> None:

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesh.api.pod import Container
-from mesh.platforms.base import PROXY_CONTAINER, PlatformError
+from mesh.platforms.base import PlatformError
 from mesh.platforms.docker.engine import Engine, EngineError
-from mesh.platforms.docker.rules import PROXY_UID
 
 OURS = "meshdrill/"
 
@@ -22,17 +21,15 @@ class Images:
         self._engine = engine
 
     def check(self, container: Container) -> None:
-        """Raises PlatformError for an image that cannot come: one of ours that was not built, one never to be pulled,
-        and one whose user is the proxy's."""
+        """Raises PlatformError for an image that cannot come: one of ours not built, or one never to be pulled."""
         name = container.image
         if not name:
             raise PlatformError(f'container "{container.name}" names no image')
-        found = self._engine.image(name)
-        if found is not None:
-            check_user(container, found)
-        elif name.startswith(OURS):
+        if self._engine.image(name) is not None:
+            return
+        if name.startswith(OURS):
             raise PlatformError(f"image {name} is not there: build it with `meshdrill images build`")
-        elif container.image_pull_policy == "Never":
+        if container.image_pull_policy == "Never":
             raise PlatformError(f"image {name} is not there, and imagePullPolicy is Never")
 
     def have(self, name: str) -> Mapping[str, Any]:
@@ -50,14 +47,6 @@ class Images:
 def capabilities(image: Mapping[str, Any]) -> list[str]:
     """What an app may keep: nothing, unless its image starts as root, which cannot step down without these. Pure."""
     return list(_STEPPING_DOWN) if _user(image) in _ROOT else []
-
-
-def check_user(container: Container, image: Mapping[str, Any]) -> None:
-    """Raises PlatformError for an app that would be taken for its sidecar."""
-    if container.name != PROXY_CONTAINER and _user(image) == str(PROXY_UID):
-        raise PlatformError(
-            f"image {container.image} runs as uid {PROXY_UID}, by which the sidecar's own traffic is known"
-        )
 
 
 def _user(image: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ from mesh.platforms.docker.images import Images
 from mesh.platforms.docker.infra import Infra
 from mesh.platforms.docker.network import Network
 from mesh.platforms.docker.ownership import Ownership
-from mesh.platforms.docker.rules import pod_rules
+from mesh.platforms.docker.rules import ProxyIds, pod_rules
 from mesh.platforms.docker.runtime import NO_LOG, PodRuntime
 from mesh.platforms.docker.sweep import sweep
 from mesh.platforms.leftovers import ENGINE_MARK
@@ -65,6 +65,7 @@ class DockerPlatform:
         self.lacking: Mapping[Capability, str] = {}
         self.capabilities = frozenset(Capability)
         self._engine = Engine()
+        self._engine.refuse_mapped_ids()
         self._own = Ownership.of(state, mesh=mesh, run=run)
         self._state = state
         self._spawn = spawn
@@ -143,8 +144,9 @@ class DockerPlatform:
         except PlatformError:
             self._give_back(placed)
             raise
-        runtime = self._runtime(pod, infra, habitat.etc)
-        rules = pod_rules(interception, self.control_address)
+        proxy = ProxyIds.drawn()
+        runtime = self._runtime(pod, infra, habitat.etc, proxy)
+        rules = pod_rules(interception, self.control_address, proxy)
         self._spawn(runtime.bring_up(folder / "infra", rules))
         running = DockerPod(plan.pod, plan.containers, runtime, self._spawn, on_change=on_change, on_end=self._forget)
         placed.running = running
@@ -183,7 +185,7 @@ class DockerPlatform:
     async def _begin(self) -> None:
         """The control plane's network, and the mesh's DNS in it."""
         folder = self._folders.pod(_CONTROL) / "infra"
-        await self._control.start(folder, pod_rules(None, self.control_address))
+        await self._control.start(folder, rules="")
         self.lacking = await self._engine.call(lacking, self._control)
         self.capabilities = frozenset(Capability) - self.lacking.keys()
         await self._resolver.start_on(await self._control.bound("udp", PORT), await self._control.bound("tcp", PORT))
@@ -192,7 +194,7 @@ class DockerPlatform:
         names = {"pod": pod, "namespace": namespace, "address": address}
         return Infra(self._engine, self._own, self._network, PROXY_IMAGE, **names, empty_dirs=empty_dirs)
 
-    def _runtime(self, pod: Pod, infra: Infra, etc: Mapping[str, str]) -> PodRuntime:
+    def _runtime(self, pod: Pod, infra: Infra, etc: Mapping[str, str], proxy: ProxyIds) -> PodRuntime:
         names = [container.name for container in pod.spec.all_containers]
         own = functools.partial(self._own.labels, namespace=pod.namespace, pod=pod.name)
         return PodRuntime(
@@ -202,6 +204,7 @@ class DockerPlatform:
             labels={name: own(container=name) for name in names},
             names={name: self._own.name(pod.name, name) for name in names},
             etc=etc,
+            proxy=proxy,
         )
 
     def _forget(self, pod: ProcessPod) -> None:

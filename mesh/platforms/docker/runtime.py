@@ -9,9 +9,9 @@ from mesh.api.pod import Container
 from mesh.platforms.base import MAX_OUTPUT, PROXY_CONTAINER, ExecResult, PlatformError
 from mesh.platforms.docker.container import ContainerLife, EngineContainer
 from mesh.platforms.docker.engine import Engine, EngineError, bound, engine_volume
-from mesh.platforms.docker.images import Images, capabilities, check_user
+from mesh.platforms.docker.images import Images, capabilities
 from mesh.platforms.docker.infra import Infra
-from mesh.platforms.docker.rules import PROXY_UID
+from mesh.platforms.docker.rules import PROXY_UID, ProxyIds
 from mesh.platforms.process.container import ContainerPlan
 from mesh.platforms.process.volumes import Mount
 
@@ -23,7 +23,7 @@ NO_LOG = {"type": "none"}
 
 
 class PodRuntime:
-    """Of one pod. `etc`: files of the host, by where each container sees them."""
+    """Of one pod. `etc`: files of the host, by where each container sees them. `proxy`: who the proxy runs as."""
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class PodRuntime:
         labels: Mapping[str, Mapping[str, str]],
         names: Mapping[str, str],
         etc: Mapping[str, str],
+        proxy: ProxyIds,
     ) -> None:
         self._engine = engine
         self._infra = infra
@@ -42,6 +43,7 @@ class PodRuntime:
         self._labels = labels
         self._names = names
         self._etc = etc
+        self._proxy = proxy
         self._made: dict[str, EngineContainer] = {}
         self._provided: dict[str, bytes] = {}
         self._up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -93,13 +95,13 @@ class PodRuntime:
         declared = self._declared[plan.name]
         is_proxy = plan.name == PROXY_CONTAINER
         image = self._images.have(declared.image)
-        check_user(declared, image)
         host = self._engine.api.create_host_config(
             network_mode=f"container:{self._infra.id}",
             binds={source: {"bind": place, "mode": "ro"} for place, source in self._etc.items()},
             mounts=[_mounted(mount) for mount in plan.mounts],
             cap_drop=["ALL"],
             cap_add=None if is_proxy else capabilities(image),
+            group_add=list(self._proxy.groups) if is_proxy else None,
             security_opt=["no-new-privileges:true"],
             init=True,
             log_config=NO_LOG,
@@ -114,7 +116,7 @@ class PodRuntime:
             "labels": dict(self._labels[plan.name]),
             "host_config": host,
             "working_dir": PROXY_FOLDER if is_proxy else declared.working_dir or None,
-            "user": f"{PROXY_UID}:{PROXY_UID}" if is_proxy else None,
+            "user": self._proxy.user if is_proxy else None,
         }
         made = EngineContainer(self._engine, arguments, plan.log)
         if is_proxy and self._provided:

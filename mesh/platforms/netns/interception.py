@@ -1,8 +1,8 @@
 """The iptables rules of a pod, as Istio's init container makes them. Pure.
 
 Source: istio/tools/istio-iptables. There the proxy's own connections are known by its uid; a user namespace of one id
-has no second uid, so here they are known by a mark, which only the proxy may set. `docker` knows them as Istio
-does.
+has no second uid, so here they are known by a mark, which only the proxy may set. On `docker` they are known by its
+ids. Port 15008 is not spared as there: no proxy of ours listens on it, so an app that did would be reached around it.
 """
 
 import ipaddress
@@ -15,11 +15,12 @@ PROXY_MARK = 1337
 OUTBOUND_PORT, INBOUND_PORT = 15001, 15006
 PASSTHROUGH_SOURCE = "127.0.0.6"
 
-MARKED = f"-m mark --mark {PROXY_MARK}", f"-m mark ! --mark {PROXY_MARK}"
-"""What matches the proxy's own connections, and what all others."""
+MARKED = f"-m mark --mark {PROXY_MARK}"
+"""What matches the proxy's own connections, and no others."""
 
 _PREFIX = "traffic.sidecar.istio.io/"
-_ALWAYS_EXCLUDED = ("15008", "15020", "15021", "15090")
+_CHAINS = ("ISTIO_INBOUND", "ISTIO_OUTPUT", "ISTIO_PROXY", "ISTIO_REDIRECT", "ISTIO_IN_REDIRECT")
+_ALWAYS_EXCLUDED = ("15020", "15021", "15090")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +51,17 @@ def read_interception(annotations: Mapping[str, str]) -> Interception:
     return found
 
 
-def rules(wanted: Interception, node: str, matches: tuple[str, str] = MARKED) -> str:
-    """The input of `iptables-restore`. `node` is where DNS and the control plane are, which is never captured."""
+def rules(wanted: Interception, node: str, proxy: str = MARKED) -> str:
+    """The input of `iptables-restore`. `node` is where DNS and the control plane are, which is never captured; `proxy`
+    matches what the proxy itself sends."""
     return "\n".join(
         (
             "*nat",
-            *(
-                f":{chain} - [0:0]"
-                for chain in ("ISTIO_INBOUND", "ISTIO_OUTPUT", "ISTIO_REDIRECT", "ISTIO_IN_REDIRECT")
-            ),
+            *(f":{chain} - [0:0]" for chain in _CHAINS),
             f"-A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports {OUTBOUND_PORT}",
             f"-A ISTIO_IN_REDIRECT -p tcp -j REDIRECT --to-ports {INBOUND_PORT}",
             *_inbound(wanted),
-            *_outbound(wanted, node, *matches),
+            *_outbound(wanted, node, proxy),
             "COMMIT",
             "",
         )
@@ -81,16 +80,16 @@ def _inbound(wanted: Interception) -> Iterator[str]:
         yield from (f"-A ISTIO_INBOUND -p tcp --dport {port} -j ISTIO_IN_REDIRECT" for port in wanted.include_inbound)
 
 
-def _outbound(wanted: Interception, node: str, proxy: str, others: str) -> Iterator[str]:
+def _outbound(wanted: Interception, node: str, proxy: str) -> Iterator[str]:
     chain = "-A ISTIO_OUTPUT -p tcp"
     yield "-A OUTPUT -p tcp -j ISTIO_OUTPUT"
     # The proxy passes a request on to the app, from an address that says so.
     yield f"{chain} -s {PASSTHROUGH_SOURCE}/32 -o lo -j RETURN"
+    yield f"{chain} {proxy} -g ISTIO_PROXY"  # to its end: nothing that follows is the proxy's
     # The proxy calls a service of which this very pod is an endpoint: that is inbound again.
-    yield f"{chain} ! -d 127.0.0.0/8 -o lo {proxy} -j ISTIO_IN_REDIRECT"
+    yield "-A ISTIO_PROXY -p tcp ! -d 127.0.0.0/8 -o lo -j ISTIO_IN_REDIRECT"
     # The app calls itself, by whatever address.
-    yield f"{chain} -o lo {others} -j RETURN"
-    yield f"{chain} {proxy} -j RETURN"
+    yield f"{chain} -o lo -j RETURN"
     yield f"{chain} -d 127.0.0.0/8 -j RETURN"
     yield f"{chain} -d {node}/32 -j RETURN"
     for port in wanted.exclude_outbound:

@@ -64,6 +64,22 @@ def unprivileged() -> list[str]:
     pytest.skip(f"no {name} that an unprivileged user may run")
 
 
+def installed(user: User) -> list[str]:
+    """The user's command for a Python that has our packages without being told so by variables, which no process of a
+    mesh inherits; and beside it the command `envoy`."""
+    if user.command == [sys.executable]:
+        return user.command
+    *prefix, python = user.command
+    venv = user.folder / "venv"
+    subprocess.run([*user.command, "-m", "venv", "--without-pip", str(venv)], check=True, timeout=60)
+    (site,) = (venv / "lib").glob("python3.*/site-packages")
+    (site / "meshdrill.pth").write_text(user.environment["PYTHONPATH"].replace(os.pathsep, "\n"))
+    envoy = venv / "bin" / "envoy"
+    envoy.write_text(f"#!{venv}/bin/python\nfrom envoy._main import main\nmain()\n")
+    envoy.chmod(0o755)
+    return [*prefix, str(venv / "bin" / Path(python).name)]
+
+
 @contextmanager
 def lab_user(kind: str) -> Iterator[User]:
     """`root` or `rootless`; the test is skipped where there is none, or no lab can be made."""

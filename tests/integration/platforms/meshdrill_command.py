@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,10 +148,12 @@ def shop() -> list[dict[str, Any]]:
 
 @dataclass
 class Meshdrill:
-    """The command, with a state folder and a port of its own."""
+    """The command, with a state folder and a port of its own; `python` may become somebody else first."""
 
     state: Path
     port: int = field(default_factory=free_port)
+    python: Sequence[str] = (sys.executable,)
+    environment: Mapping[str, str] | None = None
 
     def write(self, name: str, manifests: list[dict[str, Any]]) -> str:
         file = self.state.parent / name
@@ -160,11 +162,17 @@ class Meshdrill:
 
     def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*arguments), input=stdin, capture_output=True, text=True, timeout=90, check=False
+            self.command(*arguments),
+            input=stdin,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
         )
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "mesh.cli.main", *arguments, "--state", str(self.state)]
+        return [*self.python, "-m", "mesh.cli.main", *arguments, "--state", str(self.state)]
 
     def up(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.run("up", "--port", str(self.port), *arguments)
@@ -173,7 +181,9 @@ class Meshdrill:
     def up_in_front(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
         """`up` in the foreground, ready."""
         command = self.command("up", "--port", str(self.port), *arguments)
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         assert process.stdout is not None
         try:
             seen = []

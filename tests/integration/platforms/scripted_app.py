@@ -4,7 +4,7 @@ import json
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from meshdrill_command import Meshdrill, pids_of, workload
@@ -13,7 +13,7 @@ from mesh.client import Pod
 
 APP = Path(__file__).parent / "attacker.py"
 TOOLS = """
-import ctypes, json, os, socket, ssl, subprocess, sys, urllib.error, urllib.request
+import ctypes, json, os, socket, ssl, stat, struct, subprocess, sys, urllib.error, urllib.request
 libc = ctypes.CDLL(None, use_errno=True)
 
 def tried(attempt):
@@ -46,6 +46,13 @@ def tcp(host, port):
             sock.sendall(b"?")
             return sock.recv(100).decode(errors="replace")
     return attempt
+
+def whole(path):
+    with open(path, "rb") as file:
+        return file.read(300_000).decode(errors="replace")
+
+def control():
+    return next(line.split()[1] for line in whole("/etc/resolv.conf").splitlines() if line.startswith("nameserver"))
 """
 
 
@@ -55,7 +62,7 @@ class Scene:
     pods: dict[str, Pod]
 
     @classmethod
-    def of(cls, mesh: Meshdrill) -> "Scene":
+    def of(cls, mesh: Meshdrill) -> Self:
         with mesh.client() as client:
             return cls(mesh, {pod.workload: pod for pod in client.pods()})
 
@@ -63,7 +70,7 @@ class Scene:
         """What the app `name` finds, by a source that calls `show`."""
         code = f"{TOOLS}arguments = {list(arguments)!r}\ndef show(found): print(json.dumps(found))\n{source}".encode()
         address, port = self.pods[name].reach(8000)
-        with urllib.request.urlopen(f"http://{address}:{port}/", data=code, timeout=60) as response:
+        with urllib.request.urlopen(f"http://{address}:{port}/", data=code, timeout=90) as response:
             text = response.read().decode()
         try:
             return json.loads(text)
@@ -76,8 +83,9 @@ class Scene:
         return found
 
 
-def app(name: str) -> list[dict[str, Any]]:
+def app(name: str, **container: object) -> list[dict[str, Any]]:
+    """`container` are fields of its container."""
     manifests = workload(name)
     template = manifests[-1]["spec"]["template"]
-    template["spec"]["containers"][0]["command"] = ["python", str(APP), "8000"]
+    template["spec"]["containers"][0].update({"command": ["python", str(APP), "8000"], **container})
     return manifests

@@ -4,12 +4,12 @@ from signal import SIGKILL, SIGTERM
 
 import pytest
 
-from mesh.api.pod import Container
-from mesh.platforms.base import PROXY_CONTAINER, PlatformError
+from mesh.platforms.base import PlatformError
 from mesh.platforms.docker.container import exit_code
-from mesh.platforms.docker.images import capabilities, check_user
+from mesh.platforms.docker.engine import mapping_of
+from mesh.platforms.docker.images import capabilities
 from mesh.platforms.docker.network import Addresses
-from mesh.platforms.docker.rules import pod_rules
+from mesh.platforms.docker.rules import ProxyIds, pod_rules
 from mesh.platforms.docker.wheels import Target
 from mesh.platforms.netns.interception import Interception
 
@@ -31,13 +31,30 @@ def test_addresses_of_a_subnet_go_round_and_leave_the_hosts_and_the_control_plan
     assert addresses.take() == "172.20.0.20"
 
 
-def test_the_proxy_is_known_by_its_uid_and_the_control_plane_is_not_captured() -> None:
-    rules = pod_rules(Interception(), "172.20.0.2").splitlines()
-    assert "-A ISTIO_OUTPUT -p tcp -m owner --uid-owner 1337 -j RETURN" in rules
-    assert "-A ISTIO_OUTPUT -p tcp -o lo -m owner ! --uid-owner 1337 -j RETURN" in rules
+def test_the_proxy_is_known_by_its_uid_and_all_of_its_groups_and_the_control_plane_is_not_captured() -> None:
+    proxy = ProxyIds(70001, (70002, 70003))
+    rules = pod_rules(Interception(), "172.20.0.2", proxy).splitlines()
+    groups = "--gid-owner 70001 -m owner --gid-owner 70002 --suppl-groups -m owner --gid-owner 70003 --suppl-groups"
+    assert f"-A ISTIO_OUTPUT -p tcp -m owner --uid-owner 1337 {groups} -g ISTIO_PROXY" in rules
+    assert [rule for rule in rules if "owner" in rule and groups not in rule] == []
     assert "-A ISTIO_OUTPUT -p tcp -d 172.20.0.2/32 -j RETURN" in rules
     assert not [rule for rule in rules if "mark" in rule]
-    assert pod_rules(None, "172.20.0.2") == ""
+    assert pod_rules(None, "172.20.0.2", proxy) == ""
+
+
+def test_each_pods_proxy_has_groups_of_its_own_that_no_image_has() -> None:
+    one, other = ProxyIds.drawn(), ProxyIds.drawn()
+    groups = [one.gid, *one.groups, other.gid, *other.groups]
+    assert len(set(groups)) == 10
+    assert min(groups) > 65535
+    assert max(groups) < 2**31 - 1  # what Docker takes for a group
+    assert one.user == f"1337:{one.gid}"
+
+
+def test_an_engine_that_maps_users_is_known_by_what_it_tells() -> None:
+    assert mapping_of(["name=seccomp,profile=builtin", "name=cgroupns"]) == ""
+    assert mapping_of(["name=seccomp,profile=default", "name=userns"]) == "userns"
+    assert mapping_of(["name=rootless", "name=cgroupns"]) == "rootless"
 
 
 def test_an_app_keeps_capabilities_only_where_its_image_starts_as_root() -> None:
@@ -46,12 +63,6 @@ def test_an_app_keeps_capabilities_only_where_its_image_starts_as_root() -> None
     for root in ("", "0", "0:0", "root"):
         assert "SETUID" in capabilities(image(root))
         assert not {"NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE"} & set(capabilities(image(root)))
-
-
-def test_an_image_that_runs_as_the_proxy_is_refused() -> None:
-    with pytest.raises(PlatformError, match="image web:1 runs as uid 1337"):
-        check_user(Container(name="app", image="web:1"), image("1337:1"))
-    check_user(Container(name=PROXY_CONTAINER, image="web:1"), image("1337"))
 
 
 @pytest.mark.parametrize(("status", "code"), [(0, 0), (1, 1), (137, -SIGKILL), (143, -SIGTERM), (128, 128), (255, 255)])

@@ -19,7 +19,7 @@ def chain(name: str, **annotations: str) -> list[str]:
 def test_everything_that_comes_in_is_led_to_the_inbound_port_but_for_the_proxys_own() -> None:
     assert chain("PREROUTING") == ["-p tcp -j ISTIO_INBOUND"]
     *spared, last = chain("ISTIO_INBOUND")
-    assert spared == [f"-p tcp --dport {port} -j RETURN" for port in (15008, 15020, 15021, 15090)]
+    assert spared == [f"-p tcp --dport {port} -j RETURN" for port in (15020, 15021, 15090)]
     assert last == "-p tcp -j ISTIO_IN_REDIRECT"
     assert chain("ISTIO_IN_REDIRECT") == ["-p tcp -j REDIRECT --to-ports 15006"]
 
@@ -27,13 +27,13 @@ def test_everything_that_comes_in_is_led_to_the_inbound_port_but_for_the_proxys_
 def test_what_goes_out_is_spared_only_by_its_mark_to_loopback_and_to_the_node() -> None:
     assert chain("ISTIO_OUTPUT") == [
         "-p tcp -s 127.0.0.6/32 -o lo -j RETURN",
-        "-p tcp ! -d 127.0.0.0/8 -o lo -m mark --mark 1337 -j ISTIO_IN_REDIRECT",
-        "-p tcp -o lo -m mark ! --mark 1337 -j RETURN",
-        "-p tcp -m mark --mark 1337 -j RETURN",
+        "-p tcp -m mark --mark 1337 -g ISTIO_PROXY",
+        "-p tcp -o lo -j RETURN",
         "-p tcp -d 127.0.0.0/8 -j RETURN",
         "-p tcp -d 10.244.0.1/32 -j RETURN",
         "-p tcp -j ISTIO_REDIRECT",
     ]
+    assert chain("ISTIO_PROXY") == ["-p tcp ! -d 127.0.0.0/8 -o lo -j ISTIO_IN_REDIRECT"]
     assert chain("ISTIO_REDIRECT") == ["-p tcp -j REDIRECT --to-ports 15001"]
 
 
