@@ -283,13 +283,14 @@ class TcpDownstream(asyncio.Protocol):
 class TcpUpstream(asyncio.Protocol):
     """The host's side."""
 
-    __slots__ = ("_cluster", "_downstream", "_host", "got_eof", "transport")
+    __slots__ = ("_cluster", "_downstream", "_ended_last", "_host", "got_eof", "transport")
 
     def __init__(self, downstream: TcpDownstream, cluster: Cluster, host: Host) -> None:
         self._downstream = downstream
         self._cluster = cluster
         self._host = host
         self.got_eof = False
+        self._ended_last = False  # the host's end was the last that the connection waited for
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -320,6 +321,7 @@ class TcpUpstream(asyncio.Protocol):
         """The host sends no more; the connection ends when the client does not either."""
         self.got_eof = True
         if self._downstream.got_eof:
+            self._ended_last = True
             return False
         self._downstream.half_close()
         return True
@@ -333,6 +335,13 @@ class TcpUpstream(asyncio.Protocol):
         stats.upstream_cx_active -= 1
         stats.upstream_rq_active -= 1
         stats.upstream_cx_destroy += 1
+        stats.upstream_cx_destroy_with_active_rq += 1  # the connection is the request
+        if self._ended_last or exc is not None:
+            stats.upstream_cx_destroy_remote += 1
+            stats.upstream_cx_destroy_remote_with_active_rq += 1
+        else:
+            stats.upstream_cx_destroy_local += 1
+            stats.upstream_cx_destroy_local_with_active_rq += 1
         self._downstream.upstream_ended(reset=exc is not None)
 
     def send(self, data: bytes) -> None:

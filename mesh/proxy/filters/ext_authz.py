@@ -58,7 +58,9 @@ SUPPORTED = {
 _NAMESPACE = "envoy.filters.http.ext_authz"
 _ALWAYS_SENT = frozenset((b"authorization",))
 _ALWAYS_ANSWERED = frozenset((b"www-authenticate", b"location", b"proxy-authenticate", b"path"))
+_PSEUDO = (":method", ":path", ":scheme", ":authority")  # the last stands for the line of `host`
 _V2 = 1
+_INVALID, _TOO_LARGE = "invalid", "request_header_limits_reached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +140,8 @@ class _Filter:
         waiting.append(self.service.ask(question, lambda verdict: self._told(stream, verdict, began)))
 
     def _told(self, stream: Stream, verdict: Verdict, began: float) -> None:
-        self.counters.count(verdict.kind)
-        self._count_in_cluster(verdict.kind, stream)
+        if verdict.kind != OK:
+            self._count(verdict.kind, stream)
         if verdict.metadata:
             told = stream.metadata.setdefault(_NAMESPACE, {})
             told |= {**verdict.metadata, "ext_authz_duration": int((time.monotonic() - began) * 1e3)}
@@ -158,8 +160,14 @@ class _Filter:
         edit_request(stream.head, verdict.upstream)
         if verdict.removed:
             stream.head.remove(verdict.removed)
+        if verdict.upstream and _is_too_large(stream):
+            self.counters.count(_TOO_LARGE)
+            self._count(_INVALID, stream)
+            stream.reply(500, b"", "UAEX", "ext_authz_invalid")
+            return
         if verdict.query is not None:
             stream.head.target = verdict.query.apply(stream.head.target)
+        self._count(OK, stream)
         if verdict.client:
             stream.on_response(lambda head, _: edit(head, verdict.client))
         if self.clears_route and (verdict.upstream or verdict.removed or verdict.query is not None):
@@ -175,22 +183,28 @@ class _Filter:
         stream.reply(verdict.status, verdict.body, "UAEX", "ext_authz_denied")
 
     def _fail(self, stream: Stream, verdict: Verdict) -> None:
-        if verdict.timed_out:
-            self.counters.count("timeout")
         if not self.allows_failure:
             stream.reply(self.status_on_error, b"", "UAEX", "ext_authz_error")
             return
-        self.counters.count("failure_mode_allowed")
-        self._count_in_cluster("failure_mode_allowed", stream)
+        self._count("failure_mode_allowed", stream)
         if self.tells_failure:
             stream.head.set(b"x-envoy-auth-failure-mode-allowed", b"true")
         stream.go_on()
 
-    def _count_in_cluster(self, kind: str, stream: Stream) -> None:
+    def _count(self, kind: str, stream: Stream) -> None:
+        """Here, and in the cluster that the request is for."""
+        self.counters.count(kind)
         name = stream.cluster_name
         if name in stream.worker.runtime.clusters:
             tags = (("envoy.cluster_name", name),)
             self.stats.group(NamedCounters, f"cluster.{name}.{self.stat_name}", tags).count(kind)
+
+
+def _is_too_large(stream: Stream) -> bool:
+    """Whether the request has become larger than a client's may be, counted with its pseudo headers as Envoy does."""
+    head, config = stream.head, stream.config
+    size = sum(map(len, head.lines)) - 2 * len(head.lines) + len(head.method) + len(head.target) + len(head.scheme)
+    return len(head.lines) + len(_PSEUDO) - 1 > config.max_headers or size + sum(map(len, _PSEUDO)) > config.max_head
 
 
 def _without_framing(edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
@@ -209,7 +223,7 @@ def add(steps: Steps, packed: Any, around: Surroundings, place: Place) -> None:
     tags = (("envoy.http_conn_manager_prefix", around.stat_prefix),)
     stat_name = f"ext_authz.{config.stat_prefix}" if config.stat_prefix else "ext_authz"
     counters = around.stats.group(NamedCounters, f"http.{around.stat_prefix}.{stat_name}", tags)
-    counters.declare((OK, DENIED, "error", "disabled", "failure_mode_allowed", "timeout"))
+    counters.declare((OK, DENIED, "error", "disabled", "failure_mode_allowed", _INVALID, _TOO_LARGE))
     enabled: Callable[[Stream], bool] = lambda stream: True  # noqa: E731
     if config.HasField("filter_enabled"):
         enabled = fraction_match(config.filter_enabled.default_value)

@@ -288,10 +288,7 @@ class Exchange(Relay):
         if self.upstream is not None:
             upstream, self.upstream = self.upstream, None
             if upstream.caller is self:
-                cluster.stats.upstream_rq_tx_reset += 1
                 upstream.abandon()
-            else:
-                cluster.stats.upstream_rq_rx_reset += 1
         elif not self._sent and host is not None:
             host.cancel(self)
         rescue = RESCUE[type(failure)]
@@ -347,9 +344,6 @@ class Exchange(Relay):
         self.add_flag(flag)
         self.details = details
         self.config.stats.downstream_rq_rx_reset += 1
-        if self.upstream is not None:
-            assert self.cluster is not None
-            self.cluster.stats.upstream_rq_tx_reset += 1
         self.abandon_upstream()
         self.end()
 

@@ -318,7 +318,8 @@ class Stream(Timeouts):
         if self.response_head is not None:
             self.add_flag(rescue.flag)
             self.details = rescue.details.replace("_before_response_started", "_after_response_started")
-            self.config.stats.rq_reset_after_downstream_response_started += 1
+            if is_grpc(self.head):  # of others Envoy does not count it
+                self.config.stats.rq_reset_after_downstream_response_started += 1
             self.end(reset=True)
             return
         details, body = rescue.words(failure)

@@ -101,7 +101,7 @@ def _learn_status_line(line: bytes) -> tuple[int, bytes, bool]:
     if version not in (b"HTTP/1.1 ", b"HTTP/1.0 ") or not code.isdigit() or line[12:13] not in (b" ", b""):
         raise MalformedError("http1.codec_error")
     status = int(code)
-    if not 100 <= status <= 599:
+    if status < 100:
         raise MalformedError("http1.codec_error")
     read = status, line[13:], version == b"HTTP/1.0 "
     if len(_known_status_lines) < 256 and len(line) < 64:

@@ -89,7 +89,7 @@ class HttpStats(Group):
         yield from Group.samples(self)
         yield "downstream_rq_http1_total", "counter", self.downstream_rq_total - self.downstream_rq_http2_total, ()
         classes = self.codes.classes()
-        yield "downstream_rq_completed", "counter", sum(classes.values()), ()
+        yield "downstream_rq_completed", "counter", sum(self.codes.by_status.values()), ()
         for first, count in classes.items():
             yield f"downstream_rq_{first}xx", "counter", count, ()
 

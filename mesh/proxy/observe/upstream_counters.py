@@ -165,13 +165,19 @@ class ClusterStats(Group):
             self.health_check.reset_counters()
 
 
+_NO_STATUS = 600  # from here on a status is none that HTTP knows, though it is passed on
+
+
 def _code_samples(codes: Codes, name: str) -> Iterator[tuple[str, str, int, Tags]]:
     if not codes.by_status:
         return
     classes = codes.classes()
-    yield f"{name}_completed", "counter", sum(classes.values()), ()
+    yield f"{name}_completed", "counter", sum(codes.by_status.values()), ()
     for first, count in classes.items():
         if count:
             yield f"{name}_{first}xx", "counter", count, ()
     for status, count in codes.by_status.items():
-        yield f"{name}_{status}", "counter", count, ()
+        if status < _NO_STATUS:
+            yield f"{name}_{status}", "counter", count, ()
+    if unknown := sum(count for status, count in codes.by_status.items() if status >= _NO_STATUS):
+        yield f"{name}_unknown", "counter", unknown, ()

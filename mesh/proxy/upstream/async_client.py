@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mesh.proxy.upstream.cluster import Cluster
     from mesh.proxy.upstream.host import Host
 
-RESPONSE_LIMIT = 1024 * 1024
+RESPONSE_LIMIT = 32 * 1024 * 1024  # Envoy's: what is longer is no answer
 
 
 def own_head(
@@ -74,8 +74,8 @@ class AsyncStream:
     """
 
     __slots__ = (
-        "_pieces", "_request_done", "_timeout", "_trailers", "cluster", "cluster_name", "deadline", "head", "host",
-        "is_blocked", "is_over", "method", "started", "upstream", "worker",
+        "_pieces", "_request_done", "_timeout", "_trailers", "cluster", "cluster_name", "deadline", "has_head", "head",
+        "host", "is_blocked", "is_over", "method", "started", "upstream", "worker",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, cluster: str, head: RequestHead, timeout: float = 0.0) -> None:
@@ -87,6 +87,7 @@ class AsyncStream:
         self.host: Host | None = None
         self.upstream: RequestEncoder | None = None
         self.is_over = False
+        self.has_head = False  # of the response
         self.is_blocked = False  # the upstream takes no more for now: whoever sends on and on should wait
         self.started = 0.0
         self.deadline = inf
@@ -123,7 +124,7 @@ class AsyncStream:
 
     def start(self, body: bytes | None = None, done: bool = True) -> None:
         """Pick a host and send the head with what there is of the body; None if it has none."""
-        self.is_over = False
+        self.is_over = self.has_head = False
         self._pieces = None if body is None else [body] if body else []
         self._request_done = done
         cluster = self.cluster = self.worker.runtime.clusters.get(self.cluster_name)
@@ -194,6 +195,7 @@ class AsyncStream:
         else:
             host.rq_success += 1
         cluster.stats.codes.count(status)
+        self.has_head = True
         cluster.stats.upstream_rq_time.record((time.monotonic() - self.started) * 1e3)
         self.on_head(head)
         if not self.is_over:
@@ -217,10 +219,11 @@ class AsyncStream:
         assert cluster is not None
         if type(failure) is not Overflow:
             status = RESCUE[type(failure)].status
-            cluster.stats.codes.count(status)
+            if not self.has_head:
+                cluster.stats.codes.count(status)
             if host is not None:
                 host.rq_error += 1
-                if cluster.outlier is not None:
+                if cluster.outlier is not None and not self.has_head:
                     cluster.outlier.failed_locally(host.health, status)
         self._fail(failure)
 
@@ -257,13 +260,8 @@ class AsyncStream:
         if upstream is None:
             if self.host is not None:
                 self.host.pool.cancel(self)
-            return
-        assert self.cluster is not None
-        if upstream.caller is self:
-            self.cluster.stats.upstream_rq_tx_reset += 1
+        elif upstream.caller is self:
             upstream.abandon()
-        else:
-            self.cluster.stats.upstream_rq_rx_reset += 1
 
     def _end(self) -> None:
         self.is_over = True

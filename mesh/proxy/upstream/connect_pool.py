@@ -61,7 +61,18 @@ class ConnectPool(ConnectionPool["ConnectTunnel"]):
 class ConnectTunnel(asyncio.Protocol):
     """The `RequestEncoder` of a CONNECT whose payload is the connection's bytes; it answers 200 itself."""
 
-    __slots__ = ("caller", "connected_at", "deadline", "local_address", "peer", "pool", "requests", "transport")
+    __slots__ = (
+        "caller",
+        "closed_here",
+        "connected_at",
+        "deadline",
+        "local_address",
+        "peer",
+        "pool",
+        "requests",
+        "transport",
+        "was_cut",
+    )
 
     def __init__(self, pool: ConnectPool) -> None:
         self.pool = pool
@@ -70,6 +81,8 @@ class ConnectTunnel(asyncio.Protocol):
         self.deadline = inf
         self.connected_at = 0.0
         self.requests = 0
+        self.closed_here = False
+        self.was_cut = False
         self.local_address = ""
         self.peer: Peer | None = None
 
@@ -97,6 +110,7 @@ class ConnectTunnel(asyncio.Protocol):
 
     def abandon(self) -> None:
         self.caller = None
+        self.was_cut = True
         self.pool.ended()
         self.close()
 
@@ -109,6 +123,7 @@ class ConnectTunnel(asyncio.Protocol):
     # For the pool
 
     def close(self) -> None:
+        self.closed_here = True
         if self.transport is not None:
             self.transport.abort()
 

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 class PooledConnection(Protocol):
     """A connection as its pool sees it. `deadline` and `connected_at` are monotonic seconds; `requests` is how many it
-    has carried.
+    has carried. `closed_here`: it is we who close it, and `was_cut`: with a request under way.
     """
 
     deadline: float
     connected_at: float
     requests: int
+    closed_here: bool
+    was_cut: bool
 
     def close(self) -> None: ...
 
@@ -112,7 +114,7 @@ class ConnectionPool(Generic[ConnectionT]):
         self.stats.upstream_rq_active -= 1
 
     def _forget(self, upstream: ConnectionT, had_requests: bool) -> None:
-        """The connection is closed; `had_requests` if that cut some short."""
+        """The connection is closed; `had_requests` if that cuts some short now."""
         self.cluster.idle_deadlines.discard(upstream)
         if self._lifetimes and (timer := self._lifetimes.pop(upstream, None)) is not None:
             timer.cancel()
@@ -123,8 +125,14 @@ class ConnectionPool(Generic[ConnectionT]):
         stats = self.stats
         stats.upstream_cx_active -= 1
         stats.upstream_cx_destroy += 1
-        stats.upstream_cx_destroy_with_active_rq += had_requests
-        stats.upstream_cx_destroy_remote_with_active_rq += had_requests
+        here, cut = upstream.closed_here, had_requests or upstream.was_cut
+        stats.upstream_cx_destroy_with_active_rq += cut
+        if here:
+            stats.upstream_cx_destroy_local += 1
+            stats.upstream_cx_destroy_local_with_active_rq += cut
+        else:
+            stats.upstream_cx_destroy_remote += 1
+            stats.upstream_cx_destroy_remote_with_active_rq += cut
         stats.upstream_rq_per_cx.record(upstream.requests)
         stats.upstream_cx_length_ms.record((time.monotonic() - upstream.connected_at) * 1e3)
         self._open_if_needed()
@@ -221,18 +229,19 @@ class ConnectionPool(Generic[ConnectionT]):
                 await self.host.connect(self.cluster.loop, self._dial(upstream), self.server_name)
         except TimeoutError:
             self.stats.upstream_cx_connect_timeout += 1
-            self._failed(upstream, ConnectTimedOut())
+            self._failed(upstream, ConnectTimedOut(), by_us=True)
         except TlsFailed as error:
-            self._failed(upstream, ConnectFailed(transport=str(error)))
+            self._failed(upstream, ConnectFailed(transport=str(error)), by_us=True)
         except ConnectionError as error:
             self._failed(upstream, ConnectFailed(transport=f"delayed connect error: {_words(error)}"))
         except OSError as error:
             self._failed(upstream, ConnectFailed(transport=f"immediate connect error: {_words(error)}"))
 
-    def _failed(self, upstream: ConnectionT, failure: Failure) -> None:
+    def _failed(self, upstream: ConnectionT, failure: Failure, *, by_us: bool = False) -> None:
         """As Envoy does, every waiting request fails with the connection, so that a dead host holds nobody up."""
         del self._connecting[upstream]
         upstream.close()
+        upstream.closed_here = by_us
         self.stats.upstream_cx_connect_fail += 1
         self.host.cx_connect_fail += 1
         waiting = list(self._waiting)

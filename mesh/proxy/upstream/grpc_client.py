@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mesh.proxy.runtime import Worker
 
 OK, UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE = b"0", b"2", b"4", b"13", b"14"
+_COMPRESSED = 1
 _PREFIX = 5  # a flag for compression and the length, before each message
 
 # Told the answer, or None and the gRPC status.
@@ -60,16 +61,25 @@ class GrpcCall:
         if status != OK:
             self._done(None, status or UNKNOWN)
             return
-        length = int.from_bytes(body[1:_PREFIX], "big")
-        if len(body) != _PREFIX + length or body[0]:
-            self._done(None, INTERNAL)
-            return
         try:
-            answer = self._answer.FromString(body[_PREFIX:])
+            answer = self._last_message(body)
         except DecodeError:
-            self._done(None, INTERNAL)
-            return
-        self._done(answer, OK)
+            answer = None
+        self._done(answer, OK if answer is not None else INTERNAL)
+
+    def _last_message(self, body: bytes) -> Message | None:
+        """The answer: as in Envoy the last whole message, though there should be but one. Raises DecodeError."""
+        answer, at = None, 0
+        while len(body) - at >= _PREFIX:
+            flags, length = body[at], int.from_bytes(body[at + 1 : at + _PREFIX], "big")
+            at += _PREFIX
+            if flags > _COMPRESSED or (flags and length):
+                raise DecodeError("compressed, which nobody asked for")
+            if len(body) - at < length:
+                break
+            answer = self._answer.FromString(body[at : at + length])
+            at += length
+        return answer
 
     def _failed(self, failure: Failure) -> None:
         self._done(None, DEADLINE_EXCEEDED if isinstance(failure, RequestTimedOut) else UNAVAILABLE)

@@ -50,6 +50,7 @@ class Upstream(asyncio.Protocol):
         "_reusable",
         "_upgrades",
         "caller",
+        "closed_here",
         "connected_at",
         "deadline",
         "local_address",
@@ -57,6 +58,7 @@ class Upstream(asyncio.Protocol):
         "pool",
         "requests",
         "transport",
+        "was_cut",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -65,6 +67,8 @@ class Upstream(asyncio.Protocol):
         self.caller: Requester | None = None
         self.peer: Peer | None = None
         self.requests = 0
+        self.closed_here = False
+        self.was_cut = False
         self.connected_at = 0.0
         self.deadline = 0.0
         self.local_address = ""
@@ -129,6 +133,7 @@ class Upstream(asyncio.Protocol):
     def abandon(self) -> None:
         """The caller wants no more of the response: the connection cannot be used again."""
         self.caller = None
+        self.was_cut = True
         self.pool.ended()
         self.close()
 
@@ -136,6 +141,7 @@ class Upstream(asyncio.Protocol):
 
     def close(self) -> None:
         self._reusable = False
+        self.closed_here = True
         if self.transport is not None:
             self.transport.abort()
 
@@ -163,7 +169,7 @@ class Upstream(asyncio.Protocol):
             return
         if type(self._body) is UntilClose and exc is None:
             caller.payload_received(b"", True)
-        elif exc is None and (self._buffer or type(self._body) not in (NoneType, Tunnel)):
+        elif self._buffer or type(self._body) not in (NoneType, Tunnel, UntilClose):
             self.pool.stats.upstream_cx_protocol_error += 1
             caller.upstream_failed(UpstreamBroke())  # it ended in the middle of a message
         else:
@@ -173,6 +179,7 @@ class Upstream(asyncio.Protocol):
         self.pool.stats.upstream_cx_rx_bytes_total += len(data)
         caller = self.caller
         if caller is None:
+            self.pool.stats.upstream_cx_protocol_error += 1
             self.close()  # bytes that no request asked for; they must never reach the next one
             return
         body = self._body
@@ -228,8 +235,9 @@ class Upstream(asyncio.Protocol):
                 self._body = Tunnel()
                 caller.response_received(head, rest, False)
                 return
-        if head.http_10 or b"connection" in marked:
-            self._reusable = self._reusable and _keeps_alive(head)
+        if (head.http_10 or b"connection" in marked) and not _keeps_alive(head):
+            self._reusable = False
+            self.pool.stats.upstream_cx_close_notify += 1
         payload = b""
         done = body is None
         if body is not None:
@@ -268,8 +276,11 @@ class Upstream(asyncio.Protocol):
         """The response is complete; `rest` is what came after it and must be nothing."""
         self.caller = None
         self._body = None
+        if rest:
+            self.pool.stats.upstream_cx_protocol_error += 1
         if rest or not self._request_done:
             self._reusable = False
+            self.was_cut = not self._request_done
         self.pool.finished(self)
 
     def eof_received(self) -> bool:

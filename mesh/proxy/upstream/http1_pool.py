@@ -39,7 +39,7 @@ class Pool(ConnectionPool[Upstream]):
 
     def close(self) -> None:
         for upstream in self._idle:
-            upstream.transport.abort()
+            upstream.close()
         self._idle.clear()
         for upstream in self._open:
             upstream.retire()

@@ -24,8 +24,8 @@ class Http2Upstream(asyncio.Protocol):
     """Holds the codec and does its I/O: what a turn of the loop says on all streams leaves in one write."""
 
     __slots__ = (
-        "_is_ending", "_keepalive", "_unannounced", "codec", "connected_at", "deadline", "is_write_blocked",
-        "local_address", "peer", "pool", "requests", "transport",
+        "_is_ending", "_keepalive", "_unannounced", "closed_here", "codec", "connected_at", "deadline",
+        "is_write_blocked", "local_address", "peer", "pool", "requests", "transport", "was_cut",
     )  # fmt: skip
 
     def __init__(self, pool: Http2Pool, options: Http2Options, stats: Http2Stats) -> None:
@@ -35,6 +35,8 @@ class Http2Upstream(asyncio.Protocol):
         self.connected_at = 0.0
         self.deadline = 0.0
         self.requests = 0
+        self.closed_here = False
+        self.was_cut = False
         self.local_address = ""
         self.peer: Peer | None = None
         self.is_write_blocked = False
@@ -49,14 +51,14 @@ class Http2Upstream(asyncio.Protocol):
 
     def close(self) -> None:
         """Close at once."""
-        self._is_ending = True
+        self._is_ending = self.closed_here = True
         if self.transport is not None:
             self.transport.abort()
 
     def close_soon(self) -> None:
         """Say goodbye, and close when that is written."""
         if not self._is_ending:
-            self._is_ending = True
+            self._is_ending = self.closed_here = True
             self.codec.send_goaway(errors.NO_ERROR)
             self.flush()
 
@@ -101,6 +103,7 @@ class Http2Upstream(asyncio.Protocol):
             self._keepalive.stop()
         streams = self.codec.let_go()
         self.pool.lost(self, len(streams))
+        self.pool.stats.upstream_rq_pending_failure_eject += len(streams)
         for stream in streams:
             stream.failed(UpstreamClosed())
 
@@ -145,10 +148,12 @@ class Http2Upstream(asyncio.Protocol):
         self.pool.leaving(self)
 
     def connection_broke(self, error: ConnectionBroke) -> None:
-        self._is_ending = True
-        self.pool.stats.upstream_cx_protocol_error += 1
+        self._is_ending = self.closed_here = True
+        stats = self.pool.stats
+        stats.upstream_cx_protocol_error += 1
         streams = self.codec.let_go()
-        self.pool.lost(self, len(streams))
+        stats.upstream_rq_tx_reset += len(streams)
+        self.pool.lost(self, 0)  # each is reset by us before the connection goes
         for stream in streams:
             stream.failed(UpstreamBroke(error.details))
 

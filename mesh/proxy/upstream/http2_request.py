@@ -75,6 +75,7 @@ class Http2Request(ClientStream):
 
     def abandon(self) -> None:
         self._end()
+        self._connection.pool.stats.upstream_rq_tx_reset += 1
         self._connection.codec.reset(self, errors.CANCEL)
         self._connection.stream_over()
 
@@ -135,12 +136,14 @@ class Http2Request(ClientStream):
             self.caller.response_received(head, b"", False)
 
     def reset_received(self, code: int) -> None:
+        self._connection.pool.stats.upstream_rq_rx_reset += 1
         self.failed(UpstreamReset())
 
     def refused(self) -> None:
         self.failed(UpstreamRefused())
 
     def broke(self, details: str) -> None:
+        self._connection.pool.stats.upstream_rq_tx_reset += 1
         self.failed(UpstreamBroke(details))
 
     def write_blocked(self) -> None:

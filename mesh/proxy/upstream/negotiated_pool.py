@@ -24,6 +24,8 @@ class Negotiation(asyncio.Protocol):
         self.deadline = inf
         self.connected_at = 0.0
         self.requests = 0
+        self.closed_here = False
+        self.was_cut = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if self.pool.has_given_up(self):

@@ -61,7 +61,8 @@ class Http2Connection:
                 if request.abandon or request.cancel is not None or request.bare:
                     return answer
                 if request.tunnel is not None:
-                    await self._until(lambda: number in self._ended or _has(answer, request))
+                    to_the_end = request.tunnel.end == "read"
+                    await self._until(lambda: number in self._ended or (not to_the_end and _has(answer, request)))
                     return answer
                 await self._until(lambda: number in self._ended)
                 if request.frames and not answer.cut:

@@ -154,9 +154,13 @@ class Upstream:
     async def _serve_bytes(
         how: str, reply: Reply, record: Record, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        if how in ("greet", "hang-up"):
+        if how == "cut-after":
+            record.message.body += await reader.read(1 << 16)
+        if how in ("greet", "hang-up", "cut", "cut-after"):
             writer.write((reply.body or "").encode())
-        while how not in ("refuse", "hang-up") and (piece := await reader.read(1 << 16)):
+        if how in ("cut", "cut-after"):
+            Upstream._end("reset", writer)
+        while how not in ("refuse", "hang-up", "cut", "cut-after") and (piece := await reader.read(1 << 16)):
             record.message.body += piece
             if how == "echo":
                 writer.write(piece)

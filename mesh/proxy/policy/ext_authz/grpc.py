@@ -33,7 +33,7 @@ from mesh.proxy.policy.ext_authz.verdict import (
     Verdict,
 )
 from mesh.proxy.tls.connection import Peer
-from mesh.proxy.upstream.grpc_client import DEADLINE_EXCEEDED, GrpcCall
+from mesh.proxy.upstream.grpc_client import GrpcCall
 
 _PATH = "/envoy.service.auth.v3.Authorization/Check"
 _PARTIAL = "x-envoy-auth-partial-body"
@@ -58,7 +58,7 @@ class GrpcAuthorization:
 
     def ask(self, question: Question, done: Callable[[Verdict], None]) -> Callable[[], None]:
         def told(answer: Any, status: bytes) -> None:
-            done(judge(answer) if answer is not None else Verdict(ERROR, timed_out=status == DEADLINE_EXCEEDED))
+            done(judge(answer) if answer is not None else Verdict(ERROR))
 
         request = CheckRequest(attributes=self._attributes(question))
         call = GrpcCall(

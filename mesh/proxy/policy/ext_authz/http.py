@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from mesh.proxy.compile.services import HttpService
-from mesh.proxy.http.rescue import Failure, RequestTimedOut
 from mesh.proxy.http.retry import RetryPolicy
 from mesh.proxy.http.route import HeaderEdit
 from mesh.proxy.http1.head import RequestHead, ResponseHead
@@ -19,7 +19,7 @@ _REMOVE = b"x-envoy-auth-headers-to-remove"
 _PARTIAL = b"x-envoy-auth-partial-body"
 # What the service's transport says is not for the client.
 _FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"host", _REMOVE))
-_SERVER_ERROR = 500
+_SERVER_ERROR = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,14 @@ class HttpAuthorization:
         stream = question.stream
         timeout = self.service.timeout
 
-        def failed(failure: Failure) -> None:
-            done(Verdict(ERROR, timed_out=isinstance(failure, RequestTimedOut)))
+        def answered(head: ResponseHead, body: bytes) -> None:
+            head.add(b"x-envoy-upstream-service-time", b"%d" % ((time.monotonic() - request.started) * 1e3))
+            done(self._judge(head, body))
 
         request = AsyncRequest(
             stream.worker, self.service.cluster, self._head(question),
             body=question.body or None, timeout=timeout, retry=self.retry,
-            answered=lambda head, body: done(self._judge(head, body)), failed=failed,
+            answered=answered, failed=lambda failure: done(Verdict(ERROR)),
         )  # fmt: skip
         request.send()
         return request.cancel
@@ -71,7 +72,7 @@ class HttpAuthorization:
         return head
 
     def _judge(self, head: ResponseHead, body: bytes) -> Verdict:
-        if head.status >= _SERVER_ERROR:
+        if head.status // 100 == _SERVER_ERROR:
             return Verdict(ERROR)
         items = [item for item in head.items() if item[0] not in _FRAMING]
         metadata = {name.decode(): value.decode("latin-1") for name, value in items if self.metadata(name)}

@@ -79,7 +79,6 @@ class Verdict:
     status: int = 0
     body: bytes = b""
     metadata: dict[str, Any] = field(default_factory=dict)
-    timed_out: bool = False
     query: QueryEdit | None = None
     unsound: str = ""
 
