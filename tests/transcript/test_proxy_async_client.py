@@ -10,7 +10,7 @@ from mesh.proxy.http.rescue import (
     Overflow,
     RequestTimedOut,
     ResponseTooLarge,
-    UpstreamClosed,
+    UpstreamBroke,
 )
 from mesh.proxy.http.retry import RetryPolicy
 from mesh.proxy.http1.head import ResponseHead
@@ -250,6 +250,6 @@ def test_a_stream_hears_of_a_broken_connection() -> None:
         upstream = await stage.upstream()
         upstream.comes(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab")
         upstream.ends(ConnectionResetError())
-        assert stream.told == [200, b"ab", UpstreamClosed]
+        assert stream.told == [200, b"ab", UpstreamBroke]
 
     play(scene)

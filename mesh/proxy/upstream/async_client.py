@@ -120,6 +120,10 @@ class AsyncStream:
     def on_unblocked(self) -> None:
         """The upstream takes more again."""
 
+    def tries_again(self, failure: Failure) -> bool:
+        """Whether there is another try, so that nothing is told of this one."""
+        return False
+
     # The request
 
     def start(self, body: bytes | None = None, done: bool = True) -> None:
@@ -185,7 +189,18 @@ class AsyncStream:
         """Of no use to us."""
 
     def response_received(self, head: ResponseHead, payload: bytes, done: bool) -> None:
-        cluster, host, status = self.cluster, self.host, head.status
+        cluster = self.cluster
+        assert cluster is not None
+        self._host_answered(head.status)
+        cluster.stats.codes.count(head.status)
+        self.has_head = True
+        cluster.stats.upstream_rq_time.record((time.monotonic() - self.started) * 1e3)
+        self.on_head(head)
+        if not self.is_over:
+            self.payload_received(payload, done)
+
+    def _host_answered(self, status: int) -> None:
+        cluster, host = self.cluster, self.host
         assert cluster is not None
         assert host is not None
         if cluster.outlier is not None:
@@ -194,12 +209,6 @@ class AsyncStream:
             host.rq_error += 1
         else:
             host.rq_success += 1
-        cluster.stats.codes.count(status)
-        self.has_head = True
-        cluster.stats.upstream_rq_time.record((time.monotonic() - self.started) * 1e3)
-        self.on_head(head)
-        if not self.is_over:
-            self.payload_received(payload, done)
 
     def payload_received(self, payload: bytes, done: bool) -> None:
         if payload:
@@ -217,15 +226,17 @@ class AsyncStream:
             return
         cluster, host = self.cluster, self.host
         assert cluster is not None
-        if type(failure) is not Overflow:
-            status = RESCUE[type(failure)].status
-            if not self.has_head:
-                cluster.stats.codes.count(status)
-            if host is not None:
-                host.rq_error += 1
-                if cluster.outlier is not None and not self.has_head:
-                    cluster.outlier.failed_locally(host.health, status)
-        self._fail(failure)
+        status = RESCUE[type(failure)].status
+        if type(failure) is not Overflow and host is not None:
+            host.rq_error += 1
+            if cluster.outlier is not None and not self.has_head:
+                cluster.outlier.failed_locally(host.health, status)
+        self._release()
+        if self.tries_again(failure):
+            return
+        if type(failure) is not Overflow and not self.has_head:
+            cluster.stats.codes.count(status)
+        self.on_failure(failure)
 
     def upstream_blocked(self) -> None:
         self.is_blocked = True
@@ -313,6 +324,21 @@ class AsyncRequest(AsyncStream):
             self._retries.release()
         super().cancel()
 
+    def response_received(self, head: ResponseHead, payload: bytes, done: bool) -> None:
+        cluster = self.cluster
+        assert cluster is not None
+        if self._retry is not None and self._retry.wants_response(head) and self._may_try_again():
+            self._host_answered(head.status)
+            cluster.stats.retry_codes.count(head.status)
+            if done:
+                self.upstream = None  # it is back in its pool
+            self._release()
+            self._wait()
+            return
+        if self._attempts > 1 and head.status < 500:
+            cluster.stats.upstream_rq_retry_success += 1
+        AsyncStream.response_received(self, head, payload, done)
+
     def on_head(self, head: ResponseHead) -> None:
         self.response = head
 
@@ -326,31 +352,35 @@ class AsyncRequest(AsyncStream):
     def on_end(self) -> None:
         head = self.response
         assert head is not None
-        if self._retry is not None and self._retry.wants_response(head) and self._try_again():
-            return
         self._let_go()
         self._answered(head, b"".join(self._received))
 
-    def on_failure(self, failure: Failure) -> None:
+    def tries_again(self, failure: Failure) -> bool:
         retry = self._retry
-        wanted = retry is not None and retry.wants_failure(failure, self.response is not None)
-        if wanted and self.cluster is not None and self._try_again():
-            return
+        if retry is None or not retry.wants_failure(failure, self.has_head) or not self._may_try_again():
+            return False
+        self._wait()
+        return True
+
+    def on_failure(self, failure: Failure) -> None:
         self._let_go()
         self._failed(failure)
 
-    def _try_again(self) -> bool:
+    def _may_try_again(self) -> bool:
+        """Claim one more try."""
         assert self._retry is not None
         assert self.cluster is not None
         if self._retries is None:
             self._retries = Retries(self.cluster, self._retry)
-        if self._retries.claim(self.host):
-            return False
+        return not self._retries.claim(self.host)
+
+    def _wait(self) -> None:
+        """Until the back-off is over."""
+        assert self._retries is not None
         self.is_over = False  # while it waits it can still be cancelled
         self.host = None
         self.deadline = time.monotonic() + self._retries.pause(self._attempts, None)
         self.worker.deadlines.add(self)
-        return True
 
     def deadline_passed(self, now: float) -> None:
         if self.host is None:  # the back-off is over

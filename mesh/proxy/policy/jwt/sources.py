@@ -91,8 +91,8 @@ class Remote:
             return
         try:
             jwks = Jwks(body)
-        except JwtError as error:
-            self._end(None, str(error))
+        except JwtError:
+            self._end(None, FETCH_FAILED)
             return
         self._jwks = jwks
         now = time.monotonic()
