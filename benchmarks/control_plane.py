@@ -168,6 +168,7 @@ def virtual_service(meta: ObjectMeta, weight: int) -> VirtualService:
 def pod(number: int, services: int, *, ready: bool) -> Pod:
     service = number % services
     labels = {"app": f"service-{service}", "version": f"v{number // services % 2 + 1}"}
+    labels["security.istio.io/tlsMode"] = "istio"
     address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
     containers = (
         Container(name="app", ports=(ContainerPort(container_port=9080),)),

@@ -62,7 +62,7 @@ def inject(template: Mapping[str, Any], workload: str, settings: ProxySettings) 
     role = "router" if _is_gateway(annotations) else "sidecar"
     made = _container(role, engine, settings)
     made["env"] += _network_variables(role, annotations, settings)
-    metadata["labels"] = labels = _labels(metadata.get("labels") or {}, workload)
+    metadata["labels"] = labels = _labels(role, metadata.get("labels") or {}, workload)
     made["env"] += _metadata_variables(workload, labels, apps, settings)
     spec["containers"] = [*apps, _merged(made, own)]
     annotations[STATUS] = json.dumps({"containers": [PROXY], "revision": "default"})
@@ -135,15 +135,13 @@ def _network_variables(role: str, annotations: Mapping[str, str], settings: Prox
     return [admin, {"name": "ISTIO_META_INTERCEPTION_MODE", "value": "REDIRECT"}, *known_by]
 
 
-def _labels(given: Mapping[str, str], workload: str) -> dict[str, str]:
-    """Istio's own labels beneath the given ones. Source: Istio's injection template and its canonical service names."""
+def _labels(role: str, given: Mapping[str, str], workload: str) -> dict[str, str]:
+    """Istio's own labels beneath the given ones. Source: its injection templates and its canonical service names."""
     name = given.get("app.kubernetes.io/name") or given.get("app") or workload
     revision = given.get("app.kubernetes.io/version") or given.get("version") or "latest"
-    own = {
-        "security.istio.io/tlsMode": "istio",
-        "service.istio.io/canonical-name": name,
-        "service.istio.io/canonical-revision": revision,
-    }
+    own = {"service.istio.io/canonical-name": name, "service.istio.io/canonical-revision": revision}
+    if role == "sidecar":  # which takes mutual TLS by itself; what a gateway takes, its Gateways say
+        own["security.istio.io/tlsMode"] = "istio"
     return own | dict(given)
 
 

@@ -11,6 +11,7 @@ from mesh.api.service_entry import Location, Resolution, ServiceEntry, ServiceEn
 from mesh.config.cluster_ips import free_address
 from mesh.config.keys import Key
 from mesh.registry.protocol import Protocol
+from mesh.registry.translate import TLS_MODE
 from mesh.registry.types import (
     Discovery,
     Endpoint,
@@ -22,7 +23,6 @@ from mesh.registry.types import (
 
 AUTO_ADDRESSES: Final = IPv4Network("240.240.0.0/16")
 """Istio's, of a range that no network routes: an address that only says which host a connection was meant for."""
-_TLS_MODE: Final = "security.istio.io/tlsMode"
 _DISCOVERY: Final = {
     Resolution.NONE: Discovery.ORIGINAL_DESTINATION,
     Resolution.STATIC: Discovery.REGISTRY,
@@ -95,7 +95,7 @@ def _workload(entry: ServiceEntry, number: int, own: WorkloadEntrySpec) -> Workl
         service_account=own.service_account,
         labels=own.labels,
         ports=tuple(WorkloadPort(port, name) for name, port in own.ports.items()),
-        sidecar=own.labels.get(_TLS_MODE) == "istio",
+        sidecar=own.labels.get(TLS_MODE) == "istio",
         ready=True,
         locality=own.locality,
         weight=own.weight or 1,

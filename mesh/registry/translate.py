@@ -12,8 +12,8 @@ from mesh.config.cluster_ips import HEADLESS, cluster_ip_of
 from mesh.registry.protocol import protocol_of
 from mesh.registry.types import Service, ServicePort, Workload, WorkloadPort
 
-PROXY_CONTAINER: Final = "istio-proxy"
-"""Istio's name for the sidecar's container; a gateway has no other."""
+TLS_MODE: Final = "security.istio.io/tlsMode"
+"""Istio's label, `istio` where a sidecar takes mutual TLS. A gateway has none: what it takes, its Gateways say."""
 APP_PORTS: Final = "meshdrill.dev/app-ports"
 WORKLOAD_NAME: Final = "service.istio.io/workload-name"
 TEMPLATE_HASH: Final = "pod-template-hash"
@@ -58,7 +58,7 @@ def to_workload(pod: Pod) -> Workload | None:
         service_account=pod.spec.service_account_name,
         labels=labels,
         ports=tuple(port for container in pod.spec.serving_containers for port in _ports(container)),
-        sidecar=any(container.name == PROXY_CONTAINER for container in pod.spec.serving_containers),
+        sidecar=labels.get(TLS_MODE) == "istio",
         ready=pod.status.ready,
         locality=labels.get(LOCALITY, "").replace(".", "/"),
         app_ports=_app_ports(pod),

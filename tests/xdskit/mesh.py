@@ -58,7 +58,7 @@ apiVersion: v1
 kind: Pod
 metadata:
   name: web-0
-  labels: {{app: web, version: v1}}
+  labels: {{security.istio.io/tlsMode: istio, app: web, version: v1}}
   annotations: {{meshdrill.dev/app-ports: '{{"9080": {app}}}'}}
 spec: {{serviceAccountName: web, containers: [{{name: web, ports: [{{containerPort: 9080}}]}}, {{name: istio-proxy}}]}}
 status: {{phase: Running, podIP: {block}.2, conditions: [{{type: Ready, status: "True"}}]}}

@@ -17,6 +17,7 @@ from mesh.client import MeshClient
 
 API_PORT, XDS_PORT = 15014, 15012
 PATIENCE_S = 20.0
+SIDECAR = {"security.istio.io/tlsMode": "istio"}
 
 
 def free_address() -> str:
@@ -122,7 +123,7 @@ def pod(name: str, account: str, ip: str, namespace: str = "default") -> Manifes
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace, "labels": {"app": name.partition("-")[0]}},
+        "metadata": {"name": name, "namespace": namespace, "labels": {"app": name.partition("-")[0], **SIDECAR}},
         "spec": {
             "serviceAccountName": account,
             "containers": [

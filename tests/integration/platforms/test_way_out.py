@@ -1,19 +1,25 @@
 """Servers of the host, outside of the mesh: what leaves a pod on netns, by which way, and what does not leave."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.x509 import DNSName
-from meshdrill_command import Meshdrill, why_no_netns
+from meshdrill_command import Meshdrill, until, why_no_netns
 from outside import Outside, outside
 from scripted_app import Scene, app
 from xdskit.pki import Authority
 
+from chaos import in_force
+from mesh.client import Pod
+
+APPS = Path(__file__).parents[3] / "apps"
 HOST, NAME = "10.244.0.2", "host.meshdrill.internal"
+GATEWAY = "istio-egressgateway.istio-system.svc.cluster.local"
+SENT_OUT = "edition.example.com"
 REGISTRY_ONLY = {
     "apiVersion": "v1",
     "kind": "ConfigMap",
@@ -66,7 +72,8 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         pytest.skip(f"no network namespaces: {reason}")
     folder = tmp_path_factory.mktemp("way-out")
     authority = Authority()
-    for name, content in zip(("key", "chain"), authority.issue(DNSName("secure.example.com")), strict=True):
+    names = (DNSName("secure.example.com"), DNSName(SENT_OUT))
+    for name, content in zip(("key", "chain"), authority.issue(*names), strict=True):
         (folder / name).write_bytes(content)
     root = folder / "root.pem"
     root.write_bytes(authority.root)
@@ -176,3 +183,123 @@ def test_a_sidecar_begins_tls_with_a_server_of_the_host(world: World) -> None:
         for root, expected in ((stranger, [503]), (world.root, [200, "secure.example.com", "secure.example.com"])):
             with world.scene.mesh.applied(rule(root)):
                 assert world.ask('show(get("http://secure.example.com/"))') == expected
+
+
+def test_a_fault_of_a_pods_network_falls_on_the_way_out_too(world: World) -> None:
+    cut = {
+        "apiVersion": "meshdrill.dev/v1alpha1",
+        "kind": "PodFault",
+        "metadata": {"name": "cut"},
+        "spec": {"selector": {"matchLabels": {"app": "caller"}}, "reset": {}},
+    }
+    source = f"show(tried(exchange({NAME!r}, {world.out.greeter})))"
+    with world.scene.mesh.client() as client:
+        with client.fault("cut", [cut]):
+            in_force.await_in_force(client, [cut])
+            assert world.ask(source) == "closed"
+        in_force.await_gone(client, [cut])
+        assert world.ask(source) == "hello 300000"
+
+
+@pytest.fixture(scope="module")
+def gateway_log(world: World) -> Callable[[], str]:
+    """An egress gateway for the mesh; what its log says."""
+    mesh = world.scene.mesh
+    done = mesh.run("apply", "-f", str(APPS / "egress-gateway.yaml"), "--wait")
+    assert done.returncode == 0, done.stderr
+
+    def pod() -> Pod | None:
+        return next((pod for pod in client.pods() if pod.workload == "istio-egressgateway" and pod.ready), None)
+
+    with mesh.client() as client:
+        found = until(pod, "the egress gateway is ready")
+        client.wait_synced()
+    log: Path = mesh.state / "logs" / f"{found.name}.istio-proxy.log"
+    return log.read_text
+
+
+def through_gateway(server: dict[str, Any], policy: dict[str, Any]) -> list[dict[str, Any]]:
+    """Istio's sample: sidecars send what is for the host to a port of the gateway, by a subset of that policy, and the
+    gateway sends it on to the host's port of the same number."""
+    number = server["port"]["number"]
+    return [
+        istio("Gateway", "egress", selector={"istio": "egressgateway"}, servers=[{"hosts": [SENT_OUT], **server}]),
+        istio("DestinationRule", "egress", host=GATEWAY, subsets=[{"name": "edition", **policy}]),
+        istio(
+            "VirtualService",
+            "egress",
+            hosts=[SENT_OUT],
+            gateways=["egress", "mesh"],
+            http=[
+                {
+                    "match": [{"gateways": ["mesh"], "port": 80}],
+                    "route": [{"destination": {"host": GATEWAY, "subset": "edition", "port": {"number": number}}}],
+                },
+                {
+                    "match": [{"gateways": ["egress"], "port": number}],
+                    "route": [{"destination": {"host": SENT_OUT, "port": {"number": number}}}],
+                },
+            ],
+        ),
+    ]
+
+
+def port_policy(number: int, **tls: str) -> dict[str, Any]:
+    return {"trafficPolicy": {"portLevelSettings": [{"port": {"number": number}, "tls": tls}]}}
+
+
+def logged(log: Callable[[], str], path: str) -> str:
+    """The line of that request."""
+    lines: list[str] = until(lambda: [line for line in log().splitlines() if f"GET {path} " in line], "it is logged")
+    return lines[0]
+
+
+def test_requests_leave_by_the_egress_gateway(world: World, gateway_log: Callable[[], str]) -> None:
+    web = world.out.listed[0]
+    sent_out = entry("edition", SENT_OUT, "HTTP", 80, web, **DNS)
+    sample = through_gateway({"port": {"number": 80, "name": "http", "protocol": "HTTP"}}, {})
+    mesh = world.scene.mesh
+    with mesh.applied(REGISTRY_ONLY), mesh.applied(sent_out):
+        assert world.ask(f'show(get("http://{SENT_OUT}/directly"))') == [200, SENT_OUT, ""]
+        with mesh.applied(*sample):
+            assert world.ask(f'show(get("http://{SENT_OUT}/by-the-gateway"))') == [200, SENT_OUT, ""]
+    assert world.out.web.asked[-2:] == ["/directly", "/by-the-gateway"]
+    assert f"outbound|80||{SENT_OUT}" in logged(gateway_log, "/by-the-gateway")
+    assert "/directly" not in gateway_log()
+
+
+def test_they_reach_it_by_mutual_tls_and_leave_it_by_tls(world: World, gateway_log: Callable[[], str]) -> None:
+    web, secure, _ = world.out.listed
+    sent_out = entry("edition", SENT_OUT, "HTTP", 80, web, **DNS)
+    sent_out["spec"]["ports"].append({"number": 443, "name": "https", "protocol": "HTTPS", "targetPort": secure})
+    server = {"port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "tls": {"mode": "ISTIO_MUTUAL"}}
+    originate = port_policy(443, mode="SIMPLE", caCertificates=str(world.root))
+    resources = [
+        sent_out,
+        *through_gateway(server, port_policy(443, mode="ISTIO_MUTUAL", sni=SENT_OUT)),
+        istio("DestinationRule", "edition", host=SENT_OUT, **originate),
+    ]
+
+    def answer(account: str) -> Any:
+        return world.ask(f'show(get("http://{SENT_OUT}/for-{account}"))')
+
+    with world.scene.mesh.applied(*resources):
+        with world.scene.mesh.applied(only("caller")):
+            assert answer("caller") == [200, SENT_OUT, SENT_OUT]
+        with world.scene.mesh.applied(only("somebody-else")):
+            # A connection that was open when a policy came has one more answer.
+            until(lambda: answer("somebody-else") == [403], "who is not let in is told so")
+    assert "/for-caller" in world.out.secure.asked
+    assert f"outbound|443||{SENT_OUT}" in logged(gateway_log, "/for-caller")
+    assert "rbac_access_denied" in gateway_log()
+
+
+def only(account: str) -> dict[str, Any]:
+    """Lets nobody else in at the egress gateway, whom mutual TLS has to name."""
+    source = {"principals": [f"cluster.local/ns/default/sa/{account}"]}
+    return {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": "egress", "namespace": "istio-system"},
+        "spec": {"selector": {"matchLabels": {"istio": "egressgateway"}}, "rules": [{"from": [{"source": source}]}]},
+    }

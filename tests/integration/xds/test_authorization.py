@@ -54,7 +54,7 @@ apiVersion: v1
 kind: Pod
 metadata:
   name: web-0
-  labels: {{app: web}}
+  labels: {{security.istio.io/tlsMode: istio, app: web}}
   annotations: {{meshdrill.dev/app-ports: '{{"9080": {http}, "7000": {echo}}}'}}
 spec:
   serviceAccountName: web

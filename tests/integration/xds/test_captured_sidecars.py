@@ -40,7 +40,7 @@ status: {phase: Running, podIP: 10.77.0.2, conditions: [{type: Ready, status: "T
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: web-0, labels: {app: web}}
+metadata: {name: web-0, labels: {security.istio.io/tlsMode: istio, app: web}}
 spec: {serviceAccountName: web, containers: [{name: web, ports: [{containerPort: 9080}]}, {name: istio-proxy}]}
 status: {phase: Running, podIP: 10.77.0.3, conditions: [{type: Ready, status: "True"}]}
 """

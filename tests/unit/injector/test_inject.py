@@ -81,7 +81,9 @@ def test_a_gateway_becomes_a_router_and_keeps_its_ports() -> None:
     gateway["spec"]["containers"] = [
         {"name": "istio-proxy", "image": "auto", "ports": [{"name": "http2", "containerPort": 8080, "hostPort": 9080}]}
     ]
-    container = proxy(inject(gateway, "ingress", SETTINGS))
+    injected = inject(gateway, "ingress", SETTINGS)
+    assert "security.istio.io/tlsMode" not in injected["metadata"]["labels"]
+    container = proxy(injected)
     assert container is not None
     assert container["args"] == ["proxy", "router"]
     assert container["image"] != "auto"

@@ -231,7 +231,7 @@ def test_ports_of_init_containers_count_only_where_they_run_as_long_as_the_pod_d
     (made,) = objects("""
 apiVersion: v1
 kind: Pod
-metadata: {name: web-1, labels: {app: web}}
+metadata: {name: web-1}
 spec:
   initContainers:
   - {name: wait, ports: [{containerPort: 1, name: early}]}
@@ -243,4 +243,11 @@ status: {phase: Running, podIP: 127.64.2.1}
     assert isinstance(made, Pod)
     workload = to_workload(made)
     assert workload is not None
-    assert ([port.number for port in workload.ports], workload.sidecar) == ([3, 2], True)
+    assert [port.number for port in workload.ports] == [3, 2]
+
+
+@pytest.mark.parametrize(("labels", "expected"), [("istio", True), ("disabled", False), ("", False)])
+def test_mutual_tls_is_what_the_label_says_and_not_the_container(labels: str, expected: bool) -> None:
+    found = to_workload(pod("web-1", f"{{security.istio.io/tlsMode: {labels!r}}}"))
+    assert found is not None
+    assert found.sidecar is expected
