@@ -138,7 +138,9 @@ class _Addition:
 
         def step(head: Head, stream: Stream) -> None:
             value = render(stream)
-            if value or keeps_empty:
+            if value.isascii() and value.isprintable() and value:
+                put(head, name, value.encode())
+            elif value or keeps_empty:
                 # Metadata holds what clients said, line ends included: they must not end the header.
                 put(head, name, value.encode("utf-8", "surrogateescape").translate(None, CONTROLS))
 

@@ -102,6 +102,8 @@ def _request_header(name: bytes) -> str:
 def _response_header(name: bytes) -> str:
     if name == b":status":
         return '(b"%d" % x.status if x.status else None)'
+    if name == b"x-envoy-upstream-service-time":  # whatever the upstream has said, ours is the only one
+        return f"(r.marked.get({name!r}) if (r := x.response_head) is not None else None)"
     how = "get" if name in INLINE_IN_RESPONSES else "first"
     return f"(r.{how}({name!r}) if (r := x.response_head) is not None else None)"
 
@@ -278,7 +280,7 @@ _OF_BOTH: Mapping[str, tuple[str, Kind]] = {
     "RESPONSE_FLAGS": ("(x.flags or '-')", Kind.ALWAYS),
     "RESPONSE_FLAGS_LONG": ("long_flags(x.flags)", Kind.ALWAYS),
     "CONNECTION_TERMINATION_DETAILS": ("None", Kind.TEXT),
-    "UPSTREAM_TRANSPORT_FAILURE_REASON": ("x.transport_failure.replace(' ', '_')", Kind.TEXT),
+    "UPSTREAM_TRANSPORT_FAILURE_REASON": ("(x.transport_failure and x.transport_failure.replace(' ', '_'))", Kind.TEXT),
     "DOWNSTREAM_TRANSPORT_FAILURE_REASON": ("None", Kind.TEXT),
     "BYTES_RECEIVED": ("x.bytes_received", Kind.NUMBER),
     "BYTES_SENT": ("x.bytes_sent", Kind.NUMBER),

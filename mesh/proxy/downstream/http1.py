@@ -149,7 +149,10 @@ class Downstream(DownstreamConnection):
     def _begin(self, head: RequestHead, rest: bytes) -> bytes:
         """Start one request with what came of its body; answers what came after it."""
         config = self.config
-        body = request_body(head, config.max_head, config.max_trailers)
+        marked = head.marked
+        body: Body | None = None
+        if b"content-length" in marked or b"transfer-encoding" in marked or b"upgrade" in marked:
+            body = request_body(head, config.max_head, config.max_trailers)
         payload = b""
         done = body is None
         trailers: Sequence[bytes] = ()

@@ -40,7 +40,8 @@ def _writer(node: Node) -> Callable[[Stream], bool]:
     def write(stream: Stream) -> bool:
         head = stream.head
         if not _HEADERS.isdisjoint(head.marked):
-            head.remove(_HEADERS)
+            head.take(_METADATA)
+            head.take(_ID)
         head.lines.extend(lines)
         head.marked.update(headers)
         return False

@@ -49,6 +49,26 @@ def clean(stream: Stream) -> None:
     """Look at what was taken off the head: what the client says to us, and may it say so."""
     head, config = stream.head, stream.config
     marked = head.marked
+    if not HOP.isdisjoint(marked):
+        _clean_hop(stream, head)
+    if config.sanitizes_client_cert and b"x-forwarded-client-cert" in marked:
+        head.remove((b"x-forwarded-client-cert",))
+    if config.is_internal(head, stream.connection):
+        head.set(b"x-envoy-internal", b"true")
+        return
+    if not INTERNAL.isdisjoint(marked):
+        for name in INTERNAL & marked.keys():
+            del marked[name]
+    if config.use_remote_address:
+        if not _OF_THE_MESH.isdisjoint(marked):
+            head.remove(_OF_THE_MESH)
+        if not config.preserve_external_request_id:
+            head.take(b"x-request-id")
+
+
+def _clean_hop(stream: Stream, head: RequestHead) -> None:
+    """What the client says of its connection to us, and what it wants to be told on it."""
+    marked = head.marked
     connection = marked.get(b"connection")
     if connection is not None:
         if b"close" in connection.lower():
@@ -61,22 +81,10 @@ def clean(stream: Stream) -> None:
         stream.upgrade = marked[b"upgrade"].lower()
         restore(head)
     expected = marked.get(b"expect")
-    if expected is not None and expected.lower() == b"100-continue" and not config.proxy_100_continue:
+    if expected is not None and expected.lower() == b"100-continue" and not stream.config.proxy_100_continue:
         stream.connection.send_informational(_CONTINUE)
         expected = None
     _forget_hop(head, stream.upgrade, expected)
-    if config.sanitizes_client_cert and b"x-forwarded-client-cert" in marked:
-        head.remove((b"x-forwarded-client-cert",))
-    if config.is_internal(head, stream.connection):
-        head.set(b"x-envoy-internal", b"true")
-        return
-    for name in INTERNAL & marked.keys():
-        del marked[name]
-    if config.use_remote_address:
-        if not _OF_THE_MESH.isdisjoint(marked):
-            head.remove(_OF_THE_MESH)
-        if not config.preserve_external_request_id:
-            head.take(b"x-request-id")
 
 
 def _forget_hop(head: RequestHead, upgrade: bytes, expected: bytes | None) -> None:

@@ -51,6 +51,7 @@ def wall_start(subject: Subject) -> float:
 
 
 _second = (0.0, "")
+_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 
 
 def iso(subject: Subject) -> str:
@@ -63,7 +64,7 @@ def iso(subject: Subject) -> str:
         passed = start % 1
         text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(start))
         _second = (subject.started - passed, text)
-    return f"{text}.{int(passed * 1000):03d}Z"
+    return text + _MILLISECONDS[int(passed * 1000)]
 
 
 _FRACTION = re.compile(r"%(%|E?(\d)f|f|E[fS*]*f|Ez|\d?s)")

@@ -29,7 +29,7 @@ class Reason(Enum):
     CLIENT_FORCED = b"b"
 
 
-_BY_LETTER = {reason.value: reason for reason in Reason}
+_BY_LETTER = {reason.value[0]: reason for reason in Reason}
 _NOT_TRACEABLE = Reason.NOT_TRACEABLE  # an enumeration's members are slower to get at
 
 
@@ -60,7 +60,7 @@ class RequestIds:
         except ValueError:
             return _NOT_TRACEABLE
         is_uuid = len(request_id) == _LENGTH
-        before = _BY_LETTER.get(request_id[_LETTER : _LETTER + 1], _NOT_TRACEABLE) if is_uuid else _NOT_TRACEABLE
+        before = _BY_LETTER.get(request_id[_LETTER], _NOT_TRACEABLE) if is_uuid else _NOT_TRACEABLE
         reason = _drawn(head, sampling, place) if before is _NOT_TRACEABLE else before
         if reason is not _NOT_TRACEABLE and place >= sampling.overall:
             reason = _NOT_TRACEABLE

@@ -50,13 +50,11 @@ class Span:
 def put(head: RequestHead, headers: Collection[tuple[bytes, bytes]]) -> None:
     """Set headers, whose names are all `certain`, in place of any of these names."""
     marked = head.marked
-    there = [name for name, _ in headers if name in marked]
-    if there:
-        head.remove(there)
-    lines = head.lines
     for name, value in headers:
+        if name in marked:
+            head.remove((name,))
         marked[name] = value
-        lines.append(b"%b: %b" % (name, value))
+        head.lines.append(b"%b: %b" % (name, value))
 
 
 def new_id() -> str:

@@ -88,7 +88,8 @@ class Tracer:
             if operation and said.propagates:
                 head.set(_OPERATION, operation.encode())
         else:
-            operation = (head.take(_OPERATION) or b"").decode("latin-1") or operation
+            asked = head.take(_OPERATION)
+            operation = asked.decode("latin-1") if asked else operation
         if span is not None:
             span.name = operation
             if span.is_sampled:

@@ -109,11 +109,9 @@ class Zipkin:
             sampled = int(span.is_sampled)
             put(head, ((_SINGLE, f"{span.trace_id}-{span.span_id}-{sampled}{parent}".encode()),))
         else:
-            ids = [(_TRACE, span.trace_id.encode()), (_SPAN, span.span_id.encode())]
-            if span.parent:
-                ids.append((_PARENT, span.parent.encode()))
-            ids.append((_SAMPLED, b"1" if span.is_sampled else b"0"))
-            put(head, ids)
+            ids = (_TRACE, span.trace_id.encode()), (_SPAN, span.span_id.encode())
+            above = ((_PARENT, span.parent.encode()),) if span.parent else ()
+            put(head, (*ids, *above, (_SAMPLED, b"1" if span.is_sampled else b"0")))
         if self._with_w3c:
             put(head, ((w3c.PARENT, w3c.text(span)),))
 
