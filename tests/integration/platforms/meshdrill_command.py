@@ -146,6 +146,17 @@ def shop() -> list[dict[str, Any]]:
     ]
 
 
+def shop_of_images(image: str) -> list[dict[str, Any]]:
+    """The shop as its image runs it: without a command, on its port, with no variable of ours."""
+    manifests = shop()
+    for manifest in manifests:
+        if manifest["kind"] == "Deployment":
+            container = manifest["spec"]["template"]["spec"]["containers"][0]
+            del container["command"]
+            container |= {"image": image, "imagePullPolicy": "Never"}
+    return manifests
+
+
 @dataclass
 class Meshdrill:
     """The command, with a state folder and a port of its own; `python` may become somebody else first."""

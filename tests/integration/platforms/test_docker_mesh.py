@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from meshdrill_command import Meshdrill, shop, until
+from meshdrill_command import Meshdrill, shop_of_images, until
 
 from mesh.cli.columns import pod_word
 from tests.docker_engine import SHOP_IMAGE, labelled, prepare
@@ -16,17 +16,6 @@ from tests.docker_engine import SHOP_IMAGE, labelled, prepare
 pytestmark = pytest.mark.timeout(1200)  # the first of these builds images
 
 CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
-
-
-def shop_of_images() -> list[dict[str, Any]]:
-    """The shop as its image runs it: without a command, on its port, with no variable of ours."""
-    manifests = shop()
-    for manifest in manifests:
-        if manifest["kind"] == "Deployment":
-            container = manifest["spec"]["template"]["spec"]["containers"][0]
-            del container["command"]
-            container |= {"image": SHOP_IMAGE, "imagePullPolicy": "Never"}
-    return manifests
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +27,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="module", params=["python", pytest.param("envoy", marks=pytest.mark.envoy)])
 def mesh(engine: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meshdrill]:
     command = Meshdrill(tmp_path_factory.mktemp("mesh") / "state")
-    file = command.write("shop.yaml", shop_of_images())
+    file = command.write("shop.yaml", shop_of_images(SHOP_IMAGE))
     with command.up_in_front("-f", file, "--platform", "docker", "--proxy", request.param):
         yield command
     assert labelled(engine, command.state) == []
@@ -157,7 +146,7 @@ except OSError as error:
 
 
 def test_init_containers_run_in_the_pods_network_before_the_sidecar_and_the_app(mesh: Meshdrill, engine: Any) -> None:
-    manifests = [each for each in shop_of_images() if each["metadata"]["name"] == "back"]
+    manifests = [each for each in shop_of_images(SHOP_IMAGE) if each["metadata"]["name"] == "back"]
     for manifest in manifests:
         manifest["metadata"]["name"] = "slow"
     deployment = manifests[-1]["spec"]
@@ -188,7 +177,7 @@ def test_nothing_is_left_of_a_killed_up_and_nothing_else_is_touched(engine: Any,
     stranger = engine.api.create_container(SHOP_IMAGE, labels={"meshdrill.dev/mesh": "default"})["Id"]
     engine.api.start(stranger)
     try:
-        file = meshdrill.write("shop.yaml", shop_of_images())
+        file = meshdrill.write("shop.yaml", shop_of_images(SHOP_IMAGE))
         with meshdrill.up_in_front("-f", file, "--platform", "docker") as process:
             (network,) = [each for each in labelled(engine, meshdrill.state) if "IPAM" in each]
             engine.api.connect_container_to_network(stranger, network["Id"])
@@ -206,7 +195,7 @@ def test_nothing_is_left_of_a_killed_up_and_nothing_else_is_touched(engine: Any,
 
 
 def test_up_again_after_a_kill_while_it_came_up(engine: Any, meshdrill: Meshdrill) -> None:
-    file = meshdrill.write("shop.yaml", shop_of_images())
+    file = meshdrill.write("shop.yaml", shop_of_images(SHOP_IMAGE))
     command = meshdrill.command("up", "--port", str(meshdrill.port), "-f", file, "--platform", "docker")
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     until(lambda: len(labelled(engine, meshdrill.state)) > 3, "the first containers are there")
@@ -218,7 +207,7 @@ def test_up_again_after_a_kill_while_it_came_up(engine: Any, meshdrill: Meshdril
 
 
 def test_an_image_that_cannot_come_is_told_by_name(engine: Any, meshdrill: Meshdrill) -> None:
-    manifests = shop_of_images()
+    manifests = shop_of_images(SHOP_IMAGE)
     for manifest in manifests:
         if manifest["kind"] == "Deployment":
             manifest["spec"]["template"]["spec"]["containers"][0]["image"] = "nobody/has:this"
