@@ -43,7 +43,7 @@ _FIELDS = {
     "hostNetwork:bool hostPID:bool hostUsers:bool hostname hostnameOverride imagePullSecrets:LocalRef[] nodeName "
     "nodeSelector:str{} os:PodOS overhead:quantity{} preemptionPolicy priority:int priorityClassName "
     "readinessGates:PodReadinessGate[] resourceClaims:PodResourceClaim[] resources:PodResources runtimeClassName "
-    "schedulerName schedulingGates:LocalRef[] securityContext:PodSecurityContext serviceAccount "
+    "schedulerName schedulingGates:LocalRef[] serviceAccount "
     "setHostnameAsFQDN:bool shareProcessNamespace:bool subdomain tolerations:Toleration[] "
     "topologySpreadConstraints:TopologySpreadConstraint[] workloadRef:any",
     "PodOS": "name",
@@ -67,8 +67,8 @@ _FIELDS = {
     "PodAffinityTerm": "labelSelector:LabelSelector namespaces:str[] topologyKey namespaceSelector:LabelSelector "
     "matchLabelKeys:str[] mismatchLabelKeys:str[]",
     "WeightedPodAffinityTerm": "weight:int podAffinityTerm:PodAffinityTerm",
-    "PodSecurityContext": "seLinuxOptions:SELinuxOptions windowsOptions:WindowsOptions runAsUser:int runAsGroup:int "
-    "runAsNonRoot:bool supplementalGroups:int[] supplementalGroupsPolicy fsGroup:int sysctls:NameValue[] "
+    "PodSecurityContext": "seLinuxOptions:SELinuxOptions windowsOptions:WindowsOptions "
+    "supplementalGroupsPolicy sysctls:NameValue[] "
     "fsGroupChangePolicy seccompProfile:SecurityProfile appArmorProfile:SecurityProfile seLinuxChangePolicy",
     "SELinuxOptions": "user role type level",
     "WindowsOptions": "gmsaCredentialSpecName gmsaCredentialSpec runAsUserName hostProcess:bool",
@@ -76,13 +76,11 @@ _FIELDS = {
     "NameValue": "name value",
     # containers
     "Container": "resizePolicy:ContainerResizePolicy[] restartPolicyRules:any[] "
-    "securityContext:SecurityContext stdin:bool stdinOnce:bool terminationMessagePath terminationMessagePolicy "
+    "stdin:bool stdinOnce:bool terminationMessagePath terminationMessagePolicy "
     "tty:bool volumeDevices:VolumeDevice[]",
     "ContainerResizePolicy": "resourceName restartPolicy",
-    "SecurityContext": "allowPrivilegeEscalation:bool appArmorProfile:SecurityProfile capabilities:Capabilities "
-    "privileged:bool procMount readOnlyRootFilesystem:bool runAsGroup:int runAsNonRoot:bool runAsUser:int "
+    "SecurityContext": "allowPrivilegeEscalation:bool appArmorProfile:SecurityProfile procMount "
     "seLinuxOptions:SELinuxOptions seccompProfile:SecurityProfile windowsOptions:WindowsOptions",
-    "Capabilities": "add:str[] drop:str[]",
     "VolumeDevice": "name devicePath",
     "VolumeMount": "recursiveReadOnly mountPropagation",
     "ResourceRequirements": "claims:ResourceClaim[]",

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from mesh.api.fields import IntOrString, Opaque, Quantity, Schema, spelt
 from mesh.api.meta import LabelSelector, ObjectMeta, Resource
+from mesh.api.security_context import PodSecurityContext, SecurityContext
 
 Volume: TypeAlias = Annotated[Opaque, Schema("Volume")]
 ContainerState: TypeAlias = Annotated[Opaque, Schema("ContainerState")]
@@ -175,6 +176,7 @@ class Container:
     env_from: tuple[EnvFromSource, ...] = ()
     ports: tuple[ContainerPort, ...] = ()
     volume_mounts: tuple[VolumeMount, ...] = ()
+    security_context: SecurityContext = field(default_factory=SecurityContext)
     readiness_probe: Probe | None = None
     liveness_probe: Probe | None = None
     startup_probe: Probe | None = None
@@ -188,6 +190,7 @@ class PodSpec:
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
     volumes: tuple[Volume, ...] = ()
+    security_context: PodSecurityContext = field(default_factory=PodSecurityContext)
     service_account_name: str = "default"
     termination_grace_period_seconds: int = 30
     restart_policy: Literal["Always", "OnFailure", "Never"] = "Always"

@@ -1,17 +1,17 @@
-"""Images of a pod's containers: whether they are there, and what their processes may be. No I/O but the engine's."""
+"""Images of a pod's containers: whether they are there. No I/O but the engine's."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from mesh.api.pod import Container
-from mesh.platforms.base import PlatformError
+from mesh.api.security_context import PodSecurityContext
+from mesh.platforms.base import PROXY_CONTAINER, PlatformError
 from mesh.platforms.docker.engine import Engine, EngineError
+from mesh.platforms.docker.limits import limits_of
+from mesh.platforms.docker.security import check_proxy, rights_of
 
 OURS = "meshdrill/"
-
-_ROOT = ("", "root", "0")
-_STEPPING_DOWN = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "NET_BIND_SERVICE", "SETGID", "SETUID")
-"""What images that start as root use to become somebody else: nginx, MariaDB, PostgreSQL, Redis."""
+_UNKNOWN = "65534"
 
 
 class Images:
@@ -20,12 +20,19 @@ class Images:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def check(self, container: Container) -> None:
-        """Raises PlatformError for an image that cannot come: one of ours not built, or one never to be pulled."""
+    def check(self, container: Container, pod: PodSecurityContext) -> None:
+        """Raises PlatformError for an image that cannot come: one of ours that was not built, one never to be pulled,
+        and for rights or limits that it cannot have, as far as they are known before it is there."""
         name = container.image
         if not name:
             raise PlatformError(f'container "{container.name}" names no image')
-        if self._engine.image(name) is not None:
+        found = self._engine.image(name)
+        limits_of(container)
+        if container.name == PROXY_CONTAINER:
+            check_proxy(container)
+        else:
+            rights_of(container, pod, found or {"Config": {"User": _UNKNOWN}})
+        if found is not None:
             return
         if name.startswith(OURS):
             raise PlatformError(f"image {name} is not there: build it with `meshdrill images build`")
@@ -42,12 +49,3 @@ class Images:
         if found is None:
             raise EngineError(f"image {name} was pulled, and is not there")
         return found
-
-
-def capabilities(image: Mapping[str, Any]) -> list[str]:
-    """What an app may keep: nothing, unless its image starts as root, which cannot step down without these. Pure."""
-    return list(_STEPPING_DOWN) if _user(image) in _ROOT else []
-
-
-def _user(image: Mapping[str, Any]) -> str:
-    return str((image.get("Config") or {}).get("User") or "").partition(":")[0]

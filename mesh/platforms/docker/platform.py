@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mesh.api.pod import Container, Pod
 from mesh.api.pod_fault import Direction, Dns, NetworkEffect
+from mesh.api.security_context import PodSecurityContext
 from mesh.client import MeshClient
 from mesh.injector.inject import PROXY_IMAGE
 from mesh.platforms.base import (
@@ -76,7 +77,7 @@ class DockerPlatform:
         self._resolver = Resolver()
         self._dns_faults = NetworkFaults(_no_rules, self._resolver)
         self._images = Images(self._engine)
-        self._images.check(Container(name=PROXY_CONTAINER, image=PROXY_IMAGE))
+        self._images.check(Container(name=PROXY_CONTAINER, image=PROXY_IMAGE), PodSecurityContext())
         (state / ENGINE_MARK).write_text(run)
         self._network = Network(self._engine, self._own, internal=True)
         self._control = self._infra(_CONTROL, "", self._network.addresses.control)
@@ -125,7 +126,7 @@ class DockerPlatform:
     def place(self, pod: Pod, surroundings: Surroundings, on_change: Callable[[], None]) -> ProcessPod:
         refuse_what_is_lacking(pod, platform=self.name, images=True)
         for container in pod.spec.all_containers:
-            self._images.check(container)
+            self._images.check(container, pod.spec.security_context)
         names = {container.name for container in pod.spec.containers}
         # A gateway is a proxy alone: nothing in its pod is captured.
         interception = read_interception(pod.metadata.annotations) if names > {PROXY_CONTAINER} else None
@@ -200,7 +201,7 @@ class DockerPlatform:
         return PodRuntime(
             self._engine,
             infra,
-            containers=pod.spec.all_containers,
+            spec=pod.spec,
             labels={name: own(container=name) for name in names},
             names={name: self._own.name(pod.name, name) for name in names},
             etc=etc,

@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mesh.api.pod import Container
+from mesh.api.pod import PodSpec
 from mesh.platforms.base import MAX_OUTPUT, PROXY_CONTAINER, ExecResult, PlatformError
 from mesh.platforms.docker.container import ContainerLife, EngineContainer
 from mesh.platforms.docker.engine import Engine, EngineError, bound, engine_volume
-from mesh.platforms.docker.images import Images, capabilities
+from mesh.platforms.docker.images import Images
 from mesh.platforms.docker.infra import Infra
+from mesh.platforms.docker.limits import limits_of
 from mesh.platforms.docker.rules import PROXY_UID, ProxyIds
+from mesh.platforms.docker.security import Rights, rights_of
 from mesh.platforms.process.container import ContainerPlan
 from mesh.platforms.process.volumes import Mount
 
@@ -30,7 +32,7 @@ class PodRuntime:
         engine: Engine,
         infra: Infra,
         *,
-        containers: Sequence[Container],
+        spec: PodSpec,
         labels: Mapping[str, Mapping[str, str]],
         names: Mapping[str, str],
         etc: Mapping[str, str],
@@ -39,7 +41,8 @@ class PodRuntime:
         self._engine = engine
         self._infra = infra
         self._images = Images(engine)
-        self._declared = {container.name: container for container in containers}
+        self._declared = {container.name: container for container in spec.all_containers}
+        self._security = spec.security_context
         self._labels = labels
         self._names = names
         self._etc = etc
@@ -95,13 +98,17 @@ class PodRuntime:
         declared = self._declared[plan.name]
         is_proxy = plan.name == PROXY_CONTAINER
         image = self._images.have(declared.image)
+        ours = Rights(self._proxy.user, self._proxy.groups)
+        rights = ours if is_proxy else rights_of(declared, self._security, image)
         host = self._engine.api.create_host_config(
             network_mode=f"container:{self._infra.id}",
             binds={source: {"bind": place, "mode": "ro"} for place, source in self._etc.items()},
             mounts=[_mounted(mount) for mount in plan.mounts],
             cap_drop=["ALL"],
-            cap_add=None if is_proxy else capabilities(image),
-            group_add=list(self._proxy.groups) if is_proxy else None,
+            cap_add=list(rights.capabilities),
+            group_add=list(rights.groups),
+            read_only=rights.read_only,
+            **limits_of(declared),
             security_opt=["no-new-privileges:true"],
             init=True,
             log_config=NO_LOG,
@@ -116,7 +123,7 @@ class PodRuntime:
             "labels": dict(self._labels[plan.name]),
             "host_config": host,
             "working_dir": PROXY_FOLDER if is_proxy else declared.working_dir or None,
-            "user": self._proxy.user if is_proxy else None,
+            "user": rights.user,
         }
         made = EngineContainer(self._engine, arguments, plan.log)
         if is_proxy and self._provided:

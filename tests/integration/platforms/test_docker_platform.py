@@ -213,6 +213,33 @@ def test_containers_share_a_folder_and_see_files_read_only(engine: Any, tmp_path
     in_lab(engine, tmp_path / "state", work)
 
 
+def test_an_app_is_who_it_asks_to_be_with_the_rights_and_limits_that_it_asks_for(engine: Any, tmp_path: Path) -> None:
+    context = {
+        "runAsUser": 2000,
+        "runAsGroup": 3000,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    made = pod("web", securityContext=context, resources={"limits": {"memory": "200Mi", "cpu": "16"}})
+    refused = (
+        ({"runAsUser": 1337}, "runAsUser 1337 passes the sidecar by"),
+        ({"privileged": True}, "lead around the sidecar"),
+    )
+
+    async def work(lab: Lab) -> None:
+        for wrong, why in refused:
+            with pytest.raises(PlatformError, match=why):
+                lab.platform.place(pod("no", securityContext=wrong), Surroundings(), lambda: None)
+        web = await lab.start(made, Surroundings())
+        assert (await web.exec("app", ["sh", "-c", "id -u; id -g"], 30)).output.split() == ["2000", "3000"]
+        assert "Read-only file system" in (await web.exec("app", ["touch", "/tmp/new"], 30)).output
+        (container,) = [each["Id"] for each in labelled(engine, tmp_path / "state") if is_app(each)]
+        host = engine.api.inspect_container(container)["HostConfig"]
+        assert (host["Memory"], host["CpuQuota"], host["CpuPeriod"]) == (200 * 1024**2, 1_600_000, 100_000)
+
+    in_lab(engine, tmp_path / "state", work)
+
+
 def test_signals_and_kills_end_an_app_that_comes_back_and_pauses_only_stop_it(engine: Any, tmp_path: Path) -> None:
     async def work(lab: Lab) -> None:
         web = await lab.place("web")

@@ -1,4 +1,4 @@
-"""What the docker platform decides without an engine: addresses, rules, privileges, exit codes."""
+"""What the docker platform decides without an engine: addresses, rules, exit codes."""
 
 from signal import SIGKILL, SIGTERM
 
@@ -7,15 +7,10 @@ import pytest
 from mesh.platforms.base import PlatformError
 from mesh.platforms.docker.container import exit_code
 from mesh.platforms.docker.engine import mapping_of
-from mesh.platforms.docker.images import capabilities
 from mesh.platforms.docker.network import Addresses
 from mesh.platforms.docker.rules import ProxyIds, pod_rules
 from mesh.platforms.docker.wheels import Target
 from mesh.platforms.netns.interception import Interception
-
-
-def image(user: str) -> dict[str, object]:
-    return {"Config": {"User": user}}
 
 
 def test_addresses_of_a_subnet_go_round_and_leave_the_hosts_and_the_control_planes() -> None:
@@ -55,14 +50,6 @@ def test_an_engine_that_maps_users_is_known_by_what_it_tells() -> None:
     assert mapping_of(["name=seccomp,profile=builtin", "name=cgroupns"]) == ""
     assert mapping_of(["name=seccomp,profile=default", "name=userns"]) == "userns"
     assert mapping_of(["name=rootless", "name=cgroupns"]) == "rootless"
-
-
-def test_an_app_keeps_capabilities_only_where_its_image_starts_as_root() -> None:
-    assert capabilities(image("1000:1000")) == []
-    assert capabilities(image("nginx")) == []
-    for root in ("", "0", "0:0", "root"):
-        assert "SETUID" in capabilities(image(root))
-        assert not {"NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE"} & set(capabilities(image(root)))
 
 
 @pytest.mark.parametrize(("status", "code"), [(0, 0), (1, 1), (137, -SIGKILL), (143, -SIGTERM), (128, 128), (255, 255)])
