@@ -162,7 +162,7 @@ class MeshContainer:
 
     # What is done to it
 
-    def apply(self, *sources: Source, timeout_s: float = 30.0) -> None:
+    def apply(self, *sources: Source, timeout_s: float = 60.0) -> None:
         """Creates or changes objects, all or none of them.
 
         Returns when every sidecar has taken it and the pods of each Deployment in it are ready, or raises TimeoutError
@@ -172,7 +172,7 @@ class MeshContainer:
         rollouts = self._rollouts(manifests)
         self._settle(self.client.apply_all(manifests).resource_version, rollouts, timeout_s)
 
-    def delete(self, *sources: Source, timeout_s: float = 30.0) -> None:
+    def delete(self, *sources: Source, timeout_s: float = 60.0) -> None:
         """Deletes the objects that these name. Returns when all sidecars know and the pods of Deployments are gone."""
         manifests = manifests_of(sources, self.state)
         rollouts = self._rollouts(manifests)

@@ -5,15 +5,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from testcontainers.core.config import testcontainers_config
+from testcontainers.core.labels import LABEL_SESSION_ID, SESSION_ID
 
+from mesh.testing import MeshContainer
 from tests.docker_engine import prepare_bookinfo
 
-testcontainers = pytest.importorskip("testcontainers.core", reason="there is no testcontainers (the testing extra)")
-
-from testcontainers.core.config import testcontainers_config  # noqa: E402 - where there is one
-from testcontainers.core.labels import LABEL_SESSION_ID, SESSION_ID  # noqa: E402
-
-from mesh.testing import MeshContainer  # noqa: E402
+PATIENCE_S = 300.0
+"""For a mesh to come up beside other tests; nothing here is about how fast that is."""
 
 
 @pytest.fixture(scope="session")
@@ -33,5 +32,5 @@ def docker_engine() -> Iterator[Any]:
 
 @pytest.fixture(scope="session", params=["python", pytest.param("envoy", marks=pytest.mark.envoy)])
 def bookinfo(docker_engine: Any, request: pytest.FixtureRequest) -> Iterator[MeshContainer]:
-    with MeshContainer(engine=request.param) as mesh:
+    with MeshContainer(engine=request.param).with_startup_timeout(PATIENCE_S) as mesh:
         yield mesh

@@ -36,7 +36,7 @@ metadata: {name: reviews}
 spec:
   hots: [reviews]
 """
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 
 
 def page(mesh: MeshContainer, path: str = "/productpage") -> str:

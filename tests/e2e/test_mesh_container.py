@@ -1,5 +1,7 @@
 """The life of a `MeshContainer`: what it says when it cannot start, and that nothing of it is left, however it ends."""
 
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.timeout(1200)  # the first of these builds images
 
 ALONE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "alone"}}
 """A mesh with nothing but its gateway."""
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 
 
 @pytest.fixture
@@ -62,6 +64,20 @@ def test_a_strategy_that_waits_in_vain_takes_the_mesh_down(docker_engine: Any, t
     assert strategy.state.parent == temporary
     assert not list(temporary.iterdir())
     assert labelled(docker_engine, strategy.state) == []
+
+
+def test_a_mesh_whose_node_was_killed_has_exited_and_leaves_nothing(docker_engine: Any, temporary: Path) -> None:
+    mesh = MeshContainer([ALONE]).start()
+    state = mesh.state
+    try:
+        assert mesh.client.mesh is not None
+        assert labelled(docker_engine, state)
+        os.kill(mesh.client.mesh.node_pid, signal.SIGKILL)
+        assert wait_until(lambda: mesh.status == "exited", WITHIN_S)
+    finally:
+        mesh.stop()
+    assert labelled(docker_engine, state) == []
+    assert not list(temporary.iterdir())
 
 
 def test_on_another_platform_it_is_the_same_mesh_without_a_network_for_containers() -> None:
