@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from benchmarks.documents import markdown, write_between
 from benchmarks.interpreter import Interpreter
 from benchmarks.scenarios import PACED, SCENARIOS
 
-BEGIN, END = "<!-- benchmark:proxy -->", "<!-- /benchmark:proxy -->"
 # Under this share of its core a proxy waited for the load or for its core: compare its CPU per request, not its rate.
 SATURATED = 0.9
 # Above this share of the proxies' core for other work, what else runs decides the rates.
@@ -114,7 +114,7 @@ def table(run: Run) -> str:
                     f"{run.cpu_ratio(scenario):.2f}" if ours else "",
                 ]
             )
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown(rows)
 
 
 def _bar(run: Run, scenario: str) -> str:
@@ -148,9 +148,4 @@ def save(run: Run, folder: Path) -> Path:
 
 def write(run: Run, document: Path) -> None:
     """Put the table between the document's markers."""
-    text = document.read_text()
-    head, _, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not end:
-        raise ValueError(f"{document} has no {BEGIN} ... {END} to write between")
-    document.write_text(f"{head}{BEGIN}\n\n{table(run)}\n\n{datetime.now(UTC):%Y-%m-%d}. {note(run)}\n\n{END}{tail}")
+    write_between(document, "proxy", table(run), note(run))
