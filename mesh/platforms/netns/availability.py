@@ -6,7 +6,7 @@ import signal
 from mesh.platforms.base import PlatformError
 from mesh.platforms.netns import linux
 from mesh.platforms.netns.lab import enter_namespaces
-from mesh.platforms.netns.network import run_tool, tool
+from mesh.platforms.netns.network import RESTORE, run_tool, tool
 
 _RULE = "*nat\n-A OUTPUT -p tcp -m mark --mark 1337 -j RETURN\n-A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n"
 _PACKAGES = {"ip": "iproute2", "iptables-restore": "iptables"}
@@ -54,7 +54,7 @@ def _try_and_exit(report: int) -> None:
 def _try_inside(report: int) -> None:
     try:
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
-        run_tool(["iptables-restore", "-n"], _RULE)
+        run_tool(RESTORE, _RULE)
         os._exit(0)
     except (PlatformError, OSError) as error:
         os.write(report, str(error).encode()[:_MOST])

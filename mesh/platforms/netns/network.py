@@ -11,7 +11,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mesh.platforms.base import PlatformError
@@ -23,6 +23,10 @@ _VIA = "169.254.1.1"
 _HUB_MAC = "ee:ee:ee:ee:ee:ee"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TOOL_S = 20.0
+
+RESTORE = ("iptables-restore", "-n", "-w")
+"""Adds the rules on its standard input, one process after the other: the old implementation has one lock for all."""
+
 _BACKLOG = 1024
 
 
@@ -64,7 +68,8 @@ class PodNetwork:
 
     def run(self, argv: Sequence[str], stdin: str = "") -> str:
         """A command in the pod's namespace, with the lab's privileges. Raises PlatformError."""
-        return run_tool(argv, stdin, before=lambda: linux.setns(self.fd, linux.CLONE_NEWNET))
+        with linux.inside_network(self.fd):
+            return run_tool(argv, stdin)
 
 
 class Hub:
@@ -80,16 +85,23 @@ class Hub:
             linux.set_sysctl(f"net/ipv4/{name}", value)
         self.run(["ip", "-b", "-"], f"link set lo up\naddr add {self.address}/32 dev lo\n")
 
-    def add_pod(self, interception: Interception | None) -> PodNetwork:
-        """A namespace with an address of its own; without `interception` nothing is captured. Raises PlatformError."""
+    def reserve(self) -> PodNetwork:
+        """A namespace with an address of its own, and no wire yet. Raises PlatformError."""
         number = self._take()
-        address, link = str(self._network[number]), f"pod{number}"
-        mac = "0a:58:" + ":".join(f"{octet:02x}" for octet in self._network[number].packed)
-        pod = PodNetwork(address, link, linux.new_network())
+        return PodNetwork(str(self._network[number]), f"pod{number}", linux.new_network())
+
+    def wire(self, pod: PodNetwork, interception: Interception | None) -> None:
+        """Joins a reserved one to the hub; without `interception` nothing is captured. Waits for commands, so that a
+        thread may do it. Raises PlatformError."""
+        self._wire(pod)
+        if interception is not None:
+            pod.run(RESTORE, rules(interception, self.address))
+
+    def add_pod(self, interception: Interception | None) -> PodNetwork:
+        """Reserved and wired. Raises PlatformError."""
+        pod = self.reserve()
         try:
-            self._wire(pod, mac)
-            if interception is not None:
-                pod.run(["iptables-restore", "-n"], rules(interception, self.address))
+            self.wire(pod, interception)
         except PlatformError:
             self.remove_pod(pod)
             raise
@@ -105,7 +117,8 @@ class Hub:
         """A command in the hub's namespace. Raises PlatformError."""
         return run_tool(argv, stdin)
 
-    def _wire(self, pod: PodNetwork, mac: str) -> None:
+    def _wire(self, pod: PodNetwork) -> None:
+        mac = "0a:58:" + ":".join(f"{octet:02x}" for octet in ipaddress.IPv4Address(pod.address).packed)
         peer = f"peer name eth0 address {mac} netns /proc/self/fd/{pod.fd}"
         lines = (
             f"link add {pod.link} address {_HUB_MAC} type veth {peer}",
@@ -146,7 +159,6 @@ def run_tool(
     argv: Sequence[str],
     stdin: str = "",
     *,
-    before: Callable[[], None] | None = None,
     pass_fds: Sequence[int] = (),
     missing_is_fine: bool = False,
 ) -> str:
@@ -154,17 +166,19 @@ def run_tool(
     path = tool(argv[0])
     if path is None:
         raise PlatformError(f"there is no command `{argv[0]}`")
-    done = subprocess.run(
-        [path, *argv[1:]],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=_TOOL_S,
-        check=False,
-        pass_fds=pass_fds,
-        preexec_fn=before,
-        env={"PATH": _PATH, "XTABLES_LOCKFILE": os.devnull},
-    )
+    try:
+        done = subprocess.run(
+            [path, *argv[1:]],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=_TOOL_S,
+            check=False,
+            pass_fds=pass_fds,
+            env={"PATH": _PATH, "XTABLES_LOCKFILE": os.devnull},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PlatformError(f"`{' '.join(argv)}` took longer than {_TOOL_S:g} s") from error
     if done.returncode and not missing_is_fine:
         raise PlatformError(f"`{' '.join(argv)}`: {done.stderr.strip() or f'exit code {done.returncode}'}")
     return done.stdout

@@ -19,8 +19,9 @@ from mesh.platforms.netns.habitat import Grounds, NetnsHabitat
 from mesh.platforms.netns.host import HostPorts
 from mesh.platforms.netns.interception import read_interception
 from mesh.platforms.netns.names import NamesFollower
-from mesh.platforms.netns.network import Hub, PodNetwork
+from mesh.platforms.netns.network import RESTORE, Hub, PodNetwork
 from mesh.platforms.netns.pod_ports import PodPorts
+from mesh.platforms.netns.runtime import NetnsPod, PodRuntime
 from mesh.platforms.netns.way_out import HOST_NAME, open_way_out
 from mesh.platforms.process.container import Spawn
 from mesh.platforms.process.launcher import Launcher
@@ -55,7 +56,7 @@ class NetnsPlatform:
         self._grounds = Grounds(state, work_folder, outside)
         self.lacking: Mapping[Capability, str] = lacking()
         self.capabilities = frozenset(Capability) - self.lacking.keys()
-        self._faults = NetworkFaults(functools.partial(self.hub.run, ["iptables-restore", "-n"]), self._resolver)
+        self._faults = NetworkFaults(functools.partial(self.hub.run, RESTORE), self._resolver)
         self.launcher = Launcher(self._ledger)
         self._keeper = spawn(keep_small(self._folders.logs))
         self._resolving = spawn(self._resolver.start(self.hub.address))
@@ -79,7 +80,7 @@ class NetnsPlatform:
         names = {container.name for container in pod.spec.containers}
         # A gateway is a proxy alone: nothing in its pod is captured.
         interception = read_interception(pod.metadata.annotations) if names > {PROXY_CONTAINER} else None
-        network = self.hub.add_pod(interception)
+        network = self.hub.reserve()
         ports = PodPorts(self._forwards, network.address, within=network.connect, beside=_connect)
         folder = self._folders.volumes(pod.name)
         placed = _Placed(network, ports, folder)
@@ -94,9 +95,9 @@ class NetnsPlatform:
         except PlatformError:
             self._give_back(placed)
             raise
-        running = ProcessPod(
-            plan.pod, plan.containers, self.launcher, self._spawn, on_change=on_change, on_end=self._forget
-        )
+        runtime = PodRuntime(self.launcher)
+        self._spawn(runtime.bring_up(functools.partial(self.hub.wire, network, interception)))
+        running = NetnsPod(plan.pod, plan.containers, runtime, self._spawn, on_change=on_change, on_end=self._forget)
         placed.running = running
         self._pods[pod.name] = placed
         return running

@@ -8,7 +8,7 @@ from mesh.platforms.base import Capability, PlatformError
 from mesh.platforms.netns import linux
 from mesh.platforms.netns.faults.reader import ask_for, open_socket
 from mesh.platforms.netns.faults.rules import JUMP, Cut, table
-from mesh.platforms.netns.network import run_tool
+from mesh.platforms.netns.network import RESTORE, run_tool
 
 _SAMPLES: Mapping[Capability, tuple[NetworkEffect, str]] = {
     Capability.PARTITION: (Partition(), "CONFIG_IP_NF_FILTER"),
@@ -68,4 +68,4 @@ def _why_no_reader() -> str:
 
 
 def _restore(rules: str) -> None:
-    run_tool(["iptables-restore", "-n"], rules)
+    run_tool(RESTORE, rules)
