@@ -173,12 +173,38 @@ def test_init_containers_run_in_the_pods_network_before_the_sidecar_and_the_app(
         until(lambda: not word(), "it is gone")
 
 
+def with_volumes(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same, and each app has an empty folder and a Secret's file."""
+    for manifest in manifests:
+        if manifest["kind"] == "Deployment":
+            spec = manifest["spec"]["template"]["spec"]
+            spec["volumes"] = [
+                {"name": "shared", "emptyDir": {}},
+                {"name": "secret", "secret": {"secretName": "own"}},
+            ]
+            spec["containers"][0]["volumeMounts"] = [
+                {"name": "shared", "mountPath": "/shared"},
+                {"name": "secret", "mountPath": "/secret"},
+            ]
+    return [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "own"}, "stringData": {"key": "x"}}, *manifests]
+
+
+def volumes_of(engine: Any, mesh: Meshdrill) -> list[str]:
+    """Names of the engine's volumes that are the mesh's."""
+    from mesh.platforms.docker.ownership import Ownership
+
+    found = engine.api.volumes()["Volumes"] or ()
+    return [each["Name"] for each in found if Ownership.of(mesh.state).covers(each.get("Labels"))]
+
+
 def test_nothing_is_left_of_a_killed_up_and_nothing_else_is_touched(engine: Any, meshdrill: Meshdrill) -> None:
     stranger = engine.api.create_container(SHOP_IMAGE, labels={"meshdrill.dev/mesh": "default"})["Id"]
     engine.api.start(stranger)
     try:
-        file = meshdrill.write("shop.yaml", shop_of_images(SHOP_IMAGE))
+        file = meshdrill.write("shop.yaml", with_volumes(shop_of_images(SHOP_IMAGE)))
         with meshdrill.up_in_front("-f", file, "--platform", "docker") as process:
+            assert len(volumes_of(engine, meshdrill)) == 2
+            assert len(list((meshdrill.state / "volumes").glob("*/secret/key"))) == 2
             (network,) = [each for each in labelled(engine, meshdrill.state) if "IPAM" in each]
             engine.api.connect_container_to_network(stranger, network["Id"])
             assert len(labelled(engine, meshdrill.state)) > 8
@@ -186,7 +212,9 @@ def test_nothing_is_left_of_a_killed_up_and_nothing_else_is_touched(engine: Any,
             process.wait()
             down = meshdrill.run("down")
         assert (down.returncode, labelled(engine, meshdrill.state)) == (0, []), down.stderr
+        assert volumes_of(engine, meshdrill) == []
         assert not (meshdrill.state / "engine").exists()
+        assert not (meshdrill.state / "volumes").exists()
         facts = engine.api.inspect_container(stranger)
         assert facts["State"]["Running"]
         assert network["Name"] not in facts["NetworkSettings"]["Networks"]

@@ -9,6 +9,7 @@ from mesh.api.core import ConfigMap, Secret
 from mesh.api.meta import ObjectMeta
 from mesh.api.pod import Container, Pod, PodSpec, VolumeMount
 from mesh.platforms.base import PlatformError, Surroundings
+from mesh.platforms.leftovers import sweep
 from mesh.platforms.process.refusals import refuse_what_is_lacking
 from mesh.platforms.process.volume_folder import remove_volumes
 from mesh.platforms.process.volumes import File, Mount, PodVolumes, files_of
@@ -106,6 +107,13 @@ def test_a_path_that_the_volume_has_not_is_named(tmp_path: Path) -> None:
 def test_mounts_that_are_not_made_are_refused_by_name(mount: VolumeMount, message: str) -> None:
     with pytest.raises(PlatformError, match=message):
         refuse_what_is_lacking(pod(mount), platform="docker", images=True)
+
+
+def test_what_a_killed_mesh_left_of_volumes_is_swept(tmp_path: Path) -> None:
+    (tmp_path / "volumes" / "pod" / "secret").mkdir(parents=True)
+    (tmp_path / "volumes" / "pod" / "secret" / "key").touch()
+    sweep(tmp_path)
+    assert not (tmp_path / "volumes").exists()
 
 
 def test_a_pods_volumes_go_whatever_it_made_of_them(tmp_path: Path) -> None:
