@@ -234,7 +234,7 @@ class TcpDownstream(asyncio.Protocol):
         self._limit.reschedule(None)  # see `ConnectionPool`: from here on it must not be cancelled
         self.upstream = upstream
         local = upstream.transport.get_extra_info("sockname")
-        self.upstream_local_address = f"{local[0]}:{local[1]}"
+        self.upstream_local_address = text_of((local[0], local[1]))
         self.upstream_peer = upstream.transport.get_extra_info("peer")
         for step in self.config.connected_steps:
             step(self)

@@ -144,6 +144,7 @@ class Exchange(Relay):
             host = cluster.pick(self._key)
         if host is None:
             cluster.stats.upstream_cx_none_healthy += 1
+            cluster.stats.codes.count(RESCUE[NoHealthyUpstream].status)
             self.fail(NoHealthyUpstream())
             return
         self.host = host

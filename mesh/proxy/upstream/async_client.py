@@ -142,6 +142,7 @@ class AsyncStream:
         host = self.host = cluster.pick()
         if host is None:
             cluster.stats.upstream_cx_none_healthy += 1
+            cluster.stats.codes.count(RESCUE[NoHealthyUpstream].status)
             self._fail(NoHealthyUpstream())
             return
         try:

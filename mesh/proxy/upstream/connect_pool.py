@@ -6,6 +6,7 @@ import asyncio
 from math import inf
 from typing import TYPE_CHECKING, cast
 
+from mesh.proxy.downstream.connection_info import text_of
 from mesh.proxy.http.rescue import UpstreamClosed
 from mesh.proxy.http1.head import Head, RequestHead, ResponseHead
 from mesh.proxy.upstream.connection_pool import ConnectionPool
@@ -136,7 +137,7 @@ class ConnectTunnel(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         local = transport.get_extra_info("sockname")
-        self.local_address = f"{local[0]}:{local[1]}"
+        self.local_address = text_of((local[0], local[1]))
         self.peer = transport.get_extra_info("peer")
         self.pool.connected(self)
 

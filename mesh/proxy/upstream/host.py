@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from mesh.proxy.downstream.connection_info import text_of
 from mesh.proxy.tls.transport_socket import ClientTls, ServerName
 from mesh.proxy.upstream.balancing.member import Locality, Standing
 from mesh.proxy.upstream.connect_pool import ConnectPool
@@ -36,7 +37,7 @@ class Host:
         self.cluster = cluster
         self.endpoint = endpoint
         self.tls = tls
-        self.address = f"{endpoint.ip}:{endpoint.port}"
+        self.address = text_of((endpoint.ip, endpoint.port))
         self.weight = endpoint.weight
         self.health = Health()
         is_checked = cluster.checker is not None and not (endpoint.check is not None and endpoint.check.is_disabled)
@@ -112,7 +113,7 @@ class Host:
     def move(self, endpoint: Endpoint) -> None:
         """Its name has another address now: new connections go there, those that stand stay."""
         self.endpoint = endpoint
-        self.address = f"{endpoint.ip}:{endpoint.port}"
+        self.address = text_of((endpoint.ip, endpoint.port))
 
     def judge(self) -> None:
         """Work out `standing` anew. Who fails loses his connections: others might reach him better."""

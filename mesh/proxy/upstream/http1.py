@@ -8,6 +8,7 @@ import asyncio
 from types import NoneType
 from typing import TYPE_CHECKING, cast
 
+from mesh.proxy.downstream.connection_info import text_of
 from mesh.proxy.http.rescue import UpstreamBroke, UpstreamClosed
 from mesh.proxy.http1.body import (
     LAST_CHUNK,
@@ -157,7 +158,7 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         local = transport.get_extra_info("sockname")
-        self.local_address = f"{local[0]}:{local[1]}"
+        self.local_address = text_of((local[0], local[1]))
         self.peer = transport.get_extra_info("peer")
         self.pool.connected(self)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+from mesh.proxy.downstream.connection_info import text_of
 from mesh.proxy.http.rescue import UpstreamBroke, UpstreamClosed
 from mesh.proxy.http2 import errors
 from mesh.proxy.http2.client import ClientConnection
@@ -88,7 +89,7 @@ class Http2Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         local = transport.get_extra_info("sockname")
-        self.local_address = f"{local[0]}:{local[1]}"
+        self.local_address = text_of((local[0], local[1]))
         self.peer = transport.get_extra_info("peer")
         config = self.pool.cluster.config.http.keepalive
         if config is not None:

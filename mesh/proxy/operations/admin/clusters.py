@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from mesh.proxy.downstream.connection_info import text_of
 from mesh.proxy.operations.admin.page import Page, Reply, Request, Sidecar, json_reply, matcher, wants_json
 from mesh.proxy.operations.plane import ClusterStatus, HostStatus
 
@@ -41,8 +42,9 @@ def _lines(status: ClusterStatus, dynamic: bool) -> Iterator[str]:
             yield f"{priority}_priority::{limit}::{getattr(limits, limit)}"
     yield f"added_via_api::{str(dynamic).lower()}"
     for host in status.hosts:
+        address = text_of((host.address, host.port))
         for field, value in _fields(host):
-            yield f"{host.address}:{host.port}::{field}::{value}"
+            yield f"{address}::{field}::{value}"
 
 
 def _fields(host: HostStatus) -> Iterator[tuple[str, object]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mesh.proxy.downstream.connection_info import text_of
 from mesh.proxy.operations.admin.page import Page, Reply, Request, Sidecar, json_reply, wants_json
 from mesh.proxy.operations.plane import ListenerStatus
 
@@ -13,7 +14,7 @@ async def answer(sidecar: Sidecar, request: Request) -> Reply:
     found = await sidecar.plane.listeners()
     if as_json:
         return json_reply({"listener_statuses": [_tree(status) for status in found]})
-    return Reply("".join(f"{each.name}::{_address(*each.addresses[0])}\n" for each in found))
+    return Reply("".join(f"{each.name}::{text_of(each.addresses[0])}\n" for each in found))
 
 
 async def drain(sidecar: Sidecar, request: Request) -> Reply:
@@ -26,10 +27,6 @@ def _tree(status: ListenerStatus) -> dict[str, Any]:
     first, *more = [{"socket_address": {"address": ip, "port_value": port}} for ip, port in status.addresses]
     tree: dict[str, Any] = {"name": status.name, "local_address": first}
     return tree | {"additional_local_addresses": more} if more else tree
-
-
-def _address(ip: str, port: int) -> str:
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
 PAGES = (

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_HOSTS = 16 * 1024  # a client names its destination: what it can make us remember is bounded
 _V6 = 1 << 144
+_LONGEST_PORT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class OriginalDst:
         """The destination of a request: its header's, or else its connection's. None if nobody knows."""
         if self._config.header is not None and head is not None:
             value = head.get(self._config.header)
-            if value:
+            if value is not None:
                 try:
                     return number_of(value.decode("latin-1"))
                 except ValueError:
@@ -81,9 +82,12 @@ class OriginalDst:
 def number_of(text: str) -> int:
     """`ip:port` as a number. Raises ValueError for anything else."""
     ip, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or not 0 < int(port) < 1 << 16:
+    is_six = ip[:1] == "[" and ip[-1:] == "]"
+    if not colon or not port.isdecimal() or len(port) > _LONGEST_PORT or (":" in ip) != is_six or "%" in ip:
         raise ValueError(text)
-    return number_of_address(ip.removeprefix("[").removesuffix("]"), int(port))
+    if int(port) >= 1 << 16:
+        raise ValueError(text)
+    return number_of_address(ip[1:-1] if is_six else ip, int(port))
 
 
 def number_of_address(ip: str, port: int) -> int:
