@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from math import inf
 from typing import TYPE_CHECKING, cast
 
 from mesh.proxy.downstream.connection_info import ConnectionInfo
+from mesh.proxy.downstream.early_close import has_ended
 from mesh.proxy.downstream.listener_filters.listener_filter import ListenerFilterFailed
 
 if TYPE_CHECKING:
     from mesh.proxy.downstream.listener import ActiveListener
+
+
+_RESET = struct.pack("ii", 1, 0)  # to linger for no time
 
 
 class Closer(asyncio.Protocol):
@@ -57,7 +63,17 @@ class Peek(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._data += data
+        if has_ended(self._transport):  # as in Envoy, who goes while the filters look is not served
+            self.eof_received()
+            self._transport.abort()
+            return
         self._proceed()
+
+    def eof_received(self) -> None:
+        """Bytes that nobody took make a reset of the end, as where the kernel still had them."""
+        connection = self._transport.get_extra_info("socket")
+        if self._data and connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._leave()

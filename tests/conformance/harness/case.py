@@ -88,6 +88,7 @@ class Request:
     bytewise: bool = False
     continued: str | None = None
     half_close: bool = False
+    at_once: bool = False
     abandon: bool = False
     tcp: bool = False
     tunnel: Any = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from dataclasses import dataclass, field
 
@@ -93,6 +94,8 @@ class Connection:
 
     async def _send(self, request: Request) -> None:
         data = render_request(request)
+        if request.at_once:  # the kernel keeps the bytes back until it has the end to send with them
+            self._writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
         if request.bytewise:
             for at in range(len(data)):
                 self._writer.write(data[at : at + 1])
