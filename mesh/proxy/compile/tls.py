@@ -154,12 +154,15 @@ def _plan(owner: ServerTls | ClientTls, common: Any, place: Place, options: Cont
     def build(secrets: Secrets) -> Material | None:
         if not all(name in secrets for name in wanted):
             return None
+        _check_kinds(common, secrets, place)
         pairs = _pairs(common, secrets, place)
         if options.server and not all(pair.key for pair in pairs):
             raise place.refuse("a server needs a certificate", "tls_certificates")
         validation = _validation(common, secrets)
         inside = place.at("validation_context")
         verify = _verify(validation, inside)
+        if validation.HasField("trusted_ca") and not _data(validation.trusted_ca, place):
+            raise inside.refuse("must not be empty: nobody would be verified", "trusted_ca")
         trust = Trust(
             _data(validation.trusted_ca, place), _data(validation.crl, place), validation.only_verify_leaf_cert_crl
         )
@@ -182,6 +185,19 @@ def _validation_sds(common: Any) -> list[Any]:
     if kind == "combined_validation_context":
         return [common.combined_validation_context.validation_context_sds_secret_config]
     return []
+
+
+def _check_kinds(common: Any, secrets: Secrets, place: Place) -> None:
+    """Each secret must be what it is asked for: Envoy takes one of another kind for an empty one, and verifies
+    nobody.
+    """
+    for kind, configs in (
+        ("tls_certificate", common.tls_certificate_sds_secret_configs),
+        ("validation_context", _validation_sds(common)),
+    ):
+        for config in configs:
+            if secrets[config.name].WhichOneof("type") != kind:
+                raise place.refuse(f"secret {config.name} is no {kind}")
 
 
 def _pairs(common: Any, secrets: Secrets, place: Place) -> list[Pair]:

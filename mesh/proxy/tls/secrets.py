@@ -62,7 +62,8 @@ def inlined(secret: Secret) -> Secret:
     copy = Secret()
     copy.CopyFrom(secret)
     for source in _sources(copy):
-        source.inline_bytes = content(source)
+        if source.WhichOneof("specifier") is not None:
+            source.inline_bytes = content(source)
     return copy
 
 

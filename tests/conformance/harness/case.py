@@ -149,7 +149,7 @@ class Step:
     stats: Mapping[str, int] | None = None
     admin: Mapping[str, Any] | None = None
     upstream: Any = None
-    secret: Mapping[str, str] | None = None
+    secret: Mapping[str, Any] | None = None
     reload: Mapping[str, Any] | None = None  # what the case file says, anew, where it is read from files
     health: Mapping[str, Any] | None = None
     checked: Mapping[str, Any] | None = None

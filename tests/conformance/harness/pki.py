@@ -122,18 +122,34 @@ def make_certificates(folder: Path) -> Path:
     return folder
 
 
-def write_secret(certificates: Path, secrets: Path, name: str, cert: str) -> None:
-    """The secret `name` as a file for SDS, holding the pair `cert` or the authority `cert`; replaced by rename."""
-    chain = {"inline_string": (certificates / f"{cert}.crt").read_text()}
-    key = certificates / f"{cert}.key"
-    pair = {"certificate_chain": chain, "private_key": {"inline_string": key.read_text()}} if key.exists() else None
-    secret = {"tls_certificate": pair} if pair else {"validation_context": {"trusted_ca": chain}}
-    document = {"resources": [{"@type": TLS_TYPES + "Secret", "name": name, **secret}]}
+def write_secret(certificates: Path, secrets: Path, name: str, what: str | Mapping[str, str]) -> None:
+    """The secret `name` as a file for SDS, replaced by rename: the pair or the authority `what`, or one put together of
+    `{chain, key}` or `{ca, crl}`, names of files or after `text:` what stands there, or `{file}`, all that it says.
+    """
+    if isinstance(what, str):
+        what = {"chain": what, "key": what} if (certificates / f"{what}.key").exists() else {"ca": what}
+    document = what.get("file")
+    if document is None:
+        secret = {"@type": TLS_TYPES + "Secret", "name": name, **_secret(certificates, what)}
+        document = json.dumps({"resources": [secret]})
     secrets.mkdir(exist_ok=True)
     fresh = secrets / f".{name}.fresh"
     fresh.touch(mode=0o600)
-    fresh.write_text(json.dumps(document))
+    fresh.write_text(document)
     fresh.rename(secrets / f"{name}.json")
+
+
+def _secret(certificates: Path, parts: Mapping[str, str]) -> dict[str, Any]:
+    suffixes = {"chain": "crt", "key": "key", "ca": "crt", "crl": "crl"}
+    said = {
+        part: {"inline_string": value[5:] if value[:5] == "text:" else (certificates / f"{value}.{suffix}").read_text()}
+        for part, suffix in suffixes.items()
+        if (value := parts.get(part)) is not None
+    }
+    if "ca" not in said:
+        return {"tls_certificate": {"certificate_chain": said["chain"], "private_key": said["key"]}}
+    crl = {"crl": said["crl"]} if "crl" in said else {}
+    return {"validation_context": {"trusted_ca": said["ca"], **crl}}
 
 
 def secret_context(certificates: Path, secrets: Path, sds: Mapping[str, str], tls: dict[str, Any]) -> dict[str, Any]:
