@@ -71,7 +71,7 @@ def test_the_caller_names_itself_and_counts_as_source() -> None:
     play(scene)
 
 
-def test_what_ended_without_its_cluster_says_nothing_of_later_requests_to_it() -> None:
+def test_what_outlives_its_cluster_is_counted_for_the_service_that_it_went_to() -> None:
     async def scene() -> None:
         stage = Stage(TO_APP, {"app": SERVICE}, filters=FILTERS, node=node("productpage"))
         clusters = stage.worker.runtime.clusters
@@ -84,7 +84,7 @@ def test_what_ended_without_its_cluster_says_nothing_of_later_requests_to_it() -
         client.comes(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         app.comes(OK)
         found = {dict(sample.tags)["destination_service_name"]: sample.value for sample in requests(stage)}
-        assert found == {"unknown": 1, "reviews": 1}
+        assert found == {"reviews": 2}
 
     play(scene)
 

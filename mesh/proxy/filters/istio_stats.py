@@ -120,7 +120,7 @@ class _Recorder:
                 stream.flags or "-", self._sides.policy(principal),
             )  # fmt: skip
             series = _Series(self._metrics, labels, extra)
-            # A cluster that is gone has no service to name; one of its name may come (back).
+            # A cluster that is not there has no service to name; one of its name may come (back).
             if not stream.cluster_name or stream.cluster_name in stream.worker.runtime.clusters:
                 self._series[key] = series
         series.requests[0] += 1
@@ -210,9 +210,10 @@ class _Sides:
 def _service(subject: Any) -> tuple[str, str, str]:
     """Host, name and namespace of the service that was called, from the cluster's metadata.
 
-    Never from the request: a client that makes up hosts must not make up time series.
+    Never from the request: a client that makes up hosts must not make up time series. What was connected keeps its
+    cluster, so that its end is counted where its beginning was, though the cluster may be gone or another by then.
     """
-    cluster = subject.worker.runtime.clusters.get(subject.cluster_name)
+    cluster = subject.cluster or subject.worker.runtime.clusters.get(subject.cluster_name)
     if cluster is None:
         return UNKNOWN, UNKNOWN, UNKNOWN
     found: tuple[str, str, str]

@@ -101,7 +101,7 @@ def test_a_tcp_connection_is_counted_at_its_beginning_and_end() -> None:
     endpoint = SimpleNamespace(workload="db-v1;default;db;v1;Kubernetes")
     connection: Any = SimpleNamespace(
         host=SimpleNamespace(endpoint=endpoint, tls=None), peer=None, upstream_peer=None, cluster_name="db", flags="",
-        bytes_received=10, bytes_sent=20, upstream_local_address="127.0.0.1:1",
+        bytes_received=10, bytes_sent=20, upstream_local_address="127.0.0.1:1", cluster=None,
         worker=SimpleNamespace(runtime=SimpleNamespace(clusters={})),
     )  # fmt: skip
 
@@ -120,6 +120,32 @@ def test_a_tcp_connection_is_counted_at_its_beginning_and_end() -> None:
     labels = dict(stats.snapshot()[0].tags)
     assert (labels["request_protocol"], labels["destination_workload"]) == ("tcp", "db-v1")
     assert "response_code" not in labels
+
+
+def test_a_tcp_connection_that_outlives_its_cluster_ends_under_the_labels_of_its_beginning() -> None:
+    stats = Stats()
+    opened, closed = istio_stats.tcp_steps(typed_struct({}), Node(id="n"), False, stats, PLACE)
+
+    def cluster(service: str) -> Any:
+        config = SimpleNamespace(services=[(f"{service}.default.svc", service, "default")])
+        return SimpleNamespace(config=config, name="db")
+
+    runtime = SimpleNamespace(clusters={"db": cluster("db")})
+    connection: Any = SimpleNamespace(
+        host=None, peer=None, upstream_peer=None, cluster_name="db", cluster=runtime.clusters["db"], flags="",
+        bytes_received=1, bytes_sent=2, upstream_local_address="127.0.0.1:1", worker=SimpleNamespace(runtime=runtime),
+    )  # fmt: skip
+    opened(connection)
+    for clusters in ({}, {"db": cluster("another")}):
+        runtime.clusters = clusters
+        closed(connection)
+    services = {(sample.name, dict(sample.tags)["destination_service"], sample.value) for sample in stats.snapshot()}
+    assert services == {
+        ("istio_tcp_connections_opened_total", "db.default.svc", 1),
+        ("istio_tcp_connections_closed_total", "db.default.svc", 2),
+        ("istio_tcp_received_bytes_total", "db.default.svc", 2),
+        ("istio_tcp_sent_bytes_total", "db.default.svc", 4),
+    }
 
 
 def test_labels_that_clients_make_up_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
