@@ -19,7 +19,7 @@ from xdskit.pki import Authority
 
 _PORTS = (9080, 15000, 15080)
 _ROOT = Path(__file__).parents[2]
-_ENVOY = ("--concurrency", "1", "--use-dynamic-base-id", "-l", "warning")
+_ENVOY = ("--concurrency", "1", "--disable-hot-restart", "-l", "warning")
 COMMANDS = {
     "envoy": (BINARY, "-c", "bootstrap.json", *_ENVOY),
     "python": (sys.executable, "-m", "mesh.proxy", "-c", "bootstrap.json", "--concurrency", "1", "-l", "warning"),

@@ -155,7 +155,7 @@ async def asked(command: list[str], folder: Path, requests: tuple[str, ...]) -> 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Answers, Answers]:
-    command = [real_envoy(), "--base-id", str(free_port())]
+    command = [real_envoy(), "--disable-hot-restart"]
     return (
         asyncio.run(asked(OURS, tmp_path_factory.mktemp("ours"), (EVERY, USED, *SAME))),
         asyncio.run(asked(command, tmp_path_factory.mktemp("envoy"), (EVERY, USED, *SAME))),
