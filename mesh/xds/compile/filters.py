@@ -65,26 +65,41 @@ def http_filter(
     reporter: str,
     routes: RouteConfiguration | str,
     guards: Sequence[HttpFilter] = (),
+    *,
+    at_gateway: bool = False,
 ) -> Filter:
     """The connection manager. `routes` are inline, or the name of a configuration that RDS brings.
 
-    `guards` decide who gets through to the other filters.
+    `guards` decide who gets through to the other filters. At a gateway nobody is believed who he is or comes from.
     """
     manager = HttpConnectionManager(
         stat_prefix=stat_prefix,
         server_name=_SERVER_NAME,
-        use_remote_address=BoolValue(value=False),
+        use_remote_address=BoolValue(value=at_gateway),
         normalize_path=BoolValue(value=True),
         stream_idle_timeout=Duration(),
         http_filters=_http_filters(guards),
         upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         access_log=access_logs(engine, reporter),
     )
+    if at_gateway or reporter == DESTINATION:
+        _tell_client(manager, at_gateway=at_gateway)
     if isinstance(routes, str):
         manager.rds.CopyFrom(Rds(route_config_name=routes, config_source=over_ads()))
     else:
         manager.route_config.CopyFrom(routes)
     return Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))
+
+
+def _tell_client(manager: HttpConnectionManager, *, at_gateway: bool) -> None:
+    """Say by `x-forwarded-client-cert` who the client is: as Istio has it, a gateway says what it saw itself, a sidecar
+    adds its own client to those before.
+    """
+    details = HttpConnectionManager
+    manager.forward_client_cert_details = details.SANITIZE_SET if at_gateway else details.APPEND_FORWARD
+    manager.set_current_client_cert_details.CopyFrom(
+        details.SetCurrentClientCertDetails(subject=BoolValue(value=True), cert=at_gateway, dns=True, uri=True)
+    )
 
 
 def tcp_filters(

@@ -86,7 +86,7 @@ def _filter_chains(prefix: str, port: GatewayPort, engine: Engine, trust_domain:
     guards = list(port.guard.http_filters(aliases))
     if port.servers:
         routes = names.gateway_routes(port.bound)
-        yield FilterChain(filters=[http_filter(prefix, engine, SOURCE, routes, guards)])
+        yield FilterChain(filters=[http_filter(prefix, engine, SOURCE, routes, guards, at_gateway=True)])
     network_guards = list(port.guard.network_filters(aliases)) if port.tls else []
     for chain in port.tls:
         yield tls_filter_chain(chain, prefix, engine, trust_domain, guards=guards, network_guards=network_guards)

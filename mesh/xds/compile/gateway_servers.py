@@ -110,7 +110,7 @@ def tls_filter_chain(
         passing = tcp_filters(prefix, engine, SOURCE, chain.hop.clusters, chain.hop.hashes_source_ip)
         filters = [*network_guards, *passing]
     else:
-        filters = [http_filter(prefix, engine, SOURCE, chain.routes, guards)]
+        filters = [http_filter(prefix, engine, SOURCE, chain.routes, guards, at_gateway=True)]
     names = [] if _ANY in chain.server_names else list(chain.server_names)
     match = FilterChainMatch(server_names=names, transport_protocol="tls")
     result = FilterChain(filter_chain_match=match, filters=filters)
