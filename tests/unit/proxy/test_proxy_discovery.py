@@ -42,7 +42,9 @@ def test_an_address_survives_being_a_number(ip: object, port: int) -> None:
     assert address_of(number_of_address(str(ip), port)) == (str(ip), port)
 
 
-@pytest.mark.parametrize("text", ["", "10.0.0.1", "host:80", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:x", ":80"])
+@pytest.mark.parametrize(
+    "text", ["", "10.0.0.1", "host:80", "::1:80", "[::1%lo]:80", "10.0.0.1:65536", "10.0.0.1:x", ":80"]
+)
 def test_nonsense_is_no_destination(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         number_of(text)
