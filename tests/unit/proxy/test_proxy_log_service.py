@@ -18,6 +18,7 @@ from mesh.proxy.http.rescue import Failure, NoHealthyUpstream
 from mesh.proxy.observe.counters import LogServiceStats
 from mesh.proxy.observe.log_entries import add_objects, objects_of
 from mesh.proxy.observe.log_service import LogService
+from mesh.proxy.observe.upstream_counters import ClusterStats
 from mesh.proxy.observe.workload import Workload
 from mesh.proxy.runtime import Runtime, Worker
 
@@ -58,7 +59,7 @@ class Cluster:
 
     def __init__(self, pool: Pool | None) -> None:
         self.pool = pool
-        self.stats: Any = type("Stats", (), {"upstream_cx_none_healthy": 0})()
+        self.stats = ClusterStats()
 
     def pick(self) -> Any:
         return None if self.pool is None else type("Host", (), {"pool": self.pool, "rq_error": 0})()
