@@ -78,9 +78,11 @@ class Reporter:
         body = self._join(spans)
         head.lines.append(b"content-length: %d" % len(body))
         head.marked[b"content-length"] = b"%d" % len(body)
-        AsyncRequest(
-            worker, to.cluster, head, answered=self._answered, failed=self._failed, body=body, timeout=to.timeout
-        ).send()
+        request = AsyncRequest(
+            worker, to.cluster, head, body=body, timeout=to.timeout,
+            answered=self._answered, failed=lambda failure: self._failed(failure, request.has_head),
+        )  # fmt: skip
+        request.send()
 
     def _answered(self, head: ResponseHead, body: bytes) -> None:
         self._in_flight -= 1
@@ -90,10 +92,13 @@ class Reporter:
             self._stats.reports_dropped += 1
             _LOG.debug("the collector at %s answered %d", self._collector.cluster, head.status)
 
-    def _failed(self, failure: Failure) -> None:
+    def _failed(self, failure: Failure, has_head: bool) -> None:
+        """As in Envoy a report has failed where its answer broke off; where none came it was dropped."""
         self._in_flight -= 1
         if type(failure) is NoCluster:
             self._stats.reports_skipped_no_cluster += 1
-        else:
+        elif has_head:
             self._stats.reports_failed += 1
+        else:
+            self._stats.reports_dropped += 1
         _LOG.debug("no report to %s: %s", self._collector.cluster, type(failure).__name__)
