@@ -133,8 +133,8 @@ class HttpConfig:
         return any(address in network for network in self.internal_ranges)
 
     def mark_server(self, head: Head) -> None:
-        """The `server` header, as server_header_transformation says."""
-        theirs = head.marked.get(b"server") if self.server_transformation != "OVERWRITE" else None
+        """The `server` header, where server_header_transformation may leave it to the upstream."""
+        theirs = head.marked.get(b"server")
         if theirs is not None:
             head.lines.append(b"server: %b" % theirs)
         elif self.server_transformation != "PASS_THROUGH":

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mesh.proxy.policy.rate_limits import RouteRateLimits
 
 _PARAMETERS = re.compile(rb";[^/]*")
+_QUESTION = 0x3F
 
 PathMatch = Callable[[bytes], bool]
 Condition = Callable[[RequestHead], bool]
@@ -195,7 +196,10 @@ class RouteTable:
     def match(self, stream: Stream) -> Route | None:
         """The first route that matches; None if no virtual host or no route does."""
         head = stream.head
-        return _first_match(self.host_of(head.authority), head.target.partition(b"?")[0], stream)
+        path = head.target
+        if _QUESTION in path:
+            path = path.partition(b"?")[0]
+        return _first_match(self.host_of(head.authority), path, stream)
 
 
 @dataclass(frozen=True, slots=True)

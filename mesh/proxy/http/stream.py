@@ -260,7 +260,10 @@ class Stream(Timeouts):
             step(self)
         for edit in self.response_edits:
             edit.apply(head, self)
-        config.mark_server(head)
+        if config.server_transformation == "OVERWRITE":
+            head.lines.append(config.server_line)
+        else:
+            config.mark_server(head)
         for mark in config.response_marks:
             mark(self, head)
         self.bytes_sent = len(payload)
