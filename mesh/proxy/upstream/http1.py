@@ -221,8 +221,8 @@ class Upstream(asyncio.Protocol):
                 response_body(head, caller.method)
                 caller.informational_received(head)
         if rest and not self._upgrades and is_whole(head, caller.method, rest):
-            if head.http_10 or b"connection" in head.marked:
-                self._reusable = self._reusable and _keeps_alive(head)
+            if (head.http_10 or b"connection" in head.marked) and not _keeps_alive(head):
+                self._close_announced()
             self._finish(b"")
             caller.response_received(head, rest, True)
             return
@@ -237,8 +237,7 @@ class Upstream(asyncio.Protocol):
                 caller.response_received(head, rest, False)
                 return
         if (head.http_10 or b"connection" in marked) and not _keeps_alive(head):
-            self._reusable = False
-            self.pool.stats.upstream_cx_close_notify += 1
+            self._close_announced()
         payload = b""
         done = body is None
         if body is not None:
@@ -259,6 +258,11 @@ class Upstream(asyncio.Protocol):
             self._finish(rest)
         caller.response_received(head, payload, done)
 
+    def _close_announced(self) -> None:
+        """The host says that this response is the connection's last."""
+        self._reusable = False
+        self.pool.stats.upstream_cx_close_notify += 1
+
     def _opens_tunnel(self, head: ResponseHead) -> bool:
         asked = self._upgrades
         return bool(asked) and is_agreement(asked, head.status) and (asked == CONNECT or is_upgrade(head))
@@ -277,11 +281,10 @@ class Upstream(asyncio.Protocol):
         """The response is complete; `rest` is what came after it and must be nothing."""
         self.caller = None
         self._body = None
-        if rest:
-            self.pool.stats.upstream_cx_protocol_error += 1
         if rest or not self._request_done:
             self._reusable = False
             self.was_cut = not self._request_done
+            self.pool.stats.upstream_cx_protocol_error += bool(rest)
         self.pool.finished(self)
 
     def eof_received(self) -> bool:
