@@ -9,20 +9,13 @@ from pathlib import Path
 import click
 
 from mesh.cli.drill import RESULTS, chosen, run_against
-from mesh.cli.options import platform_option
+from mesh.cli.options import engine_option, platform_option
 from mesh.cli.tied import TiedMesh, free_port
 
 
 @click.command("demo")
 @click.argument("drills", nargs=-1, metavar="[NAME|FILE]...")
-@click.option(
-    "--proxy",
-    "engine",
-    type=click.Choice(["python", "envoy"]),
-    default="python",
-    show_default=True,
-    help="What runs as sidecar: ours, or the real Envoy.",
-)
+@engine_option
 @platform_option
 @click.option(
     "--out",

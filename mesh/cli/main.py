@@ -21,6 +21,7 @@ _VERBS = {
     "grpc-bootstrap": "show what gRPC's own xDS client needs to be a pod's",
     "logs": "show a container's output",
     "images": "build what the docker platform runs",
+    "compose": "write a mesh as a file for docker compose",
     "drill": "list and run drills",
     "demo": "Bookinfo under load through every drill",
     "version": "show the version",

@@ -34,6 +34,29 @@ def mesh_options(function: _F) -> _F:
     )(function)
 
 
+def engine_option(function: _F) -> _F:
+    """`--proxy`, handed on as `engine`."""
+    return click.option(
+        "--proxy",
+        "engine",
+        type=click.Choice(["python", "envoy"]),
+        default="python",
+        show_default=True,
+        help="What runs as sidecar: ours, or the real Envoy.",
+    )(function)
+
+
+def port_option(function: _F) -> _F:
+    """`--port`, of the ingress gateway."""
+    return click.option(
+        "--port",
+        type=click.IntRange(1, 65535),
+        default=9080,
+        show_default=True,
+        help="Port of the ingress gateway on 127.0.0.1.",
+    )(function)
+
+
 def platform_option(function: _F) -> _F:
     """`--platform`; None where nobody chose one."""
     return click.option(

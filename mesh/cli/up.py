@@ -4,28 +4,15 @@ from pathlib import Path
 
 import click
 
-from mesh.cli.options import file_option, mesh_options, platform_option, state_folder
+from mesh.cli.options import engine_option, file_option, mesh_options, platform_option, port_option, state_folder
 
 
 @click.command("up")
 @file_option(required=False, help_text="Manifests to run instead of Bookinfo: a file, a folder, or - for stdin.")
-@click.option(
-    "--proxy",
-    "engine",
-    type=click.Choice(["python", "envoy"]),
-    default="python",
-    show_default=True,
-    help="What runs as sidecar: ours, or the real Envoy.",
-)
+@engine_option
 @platform_option
 @click.option("-d", "--detach", is_flag=True, help="Return once the mesh is ready, and leave it running.")
-@click.option(
-    "--port",
-    type=click.IntRange(1, 65535),
-    default=9080,
-    show_default=True,
-    help="Port of the ingress gateway on 127.0.0.1.",
-)
+@port_option
 @click.option(
     "--host-port",
     "host_ports",

@@ -117,7 +117,17 @@ class LaidFault(Protocol):
         """Everything of it is gone when this returns. Nothing happens the second time."""
 
 
-class Platform(Protocol):
+class Places(Protocol):
+    """Whoever gives pods a place."""
+
+    def place(self, pod: Pod, surroundings: Surroundings, on_change: Callable[[], None]) -> RunningPod:
+        """Gives the pod an address and a folder; starts nothing. `on_change` is called when a status changes.
+
+        Raises PlatformError when this platform cannot run the pod.
+        """
+
+
+class Platform(Places, Protocol):
     """Where pods run. `lacking` says of each capability that is not among `capabilities` why."""
 
     name: str
@@ -136,12 +146,6 @@ class Platform(Protocol):
 
     def follow(self, client: MeshClient) -> None:
         """From now on the control plane answers, and says what names the pods are to find."""
-
-    def place(self, pod: Pod, surroundings: Surroundings, on_change: Callable[[], None]) -> RunningPod:
-        """Gives the pod an address and a folder; starts nothing. `on_change` is called when a status changes.
-
-        Raises PlatformError when this platform cannot run the pod.
-        """
 
     def log(self, pod: str, container: str) -> Path:
         """The file with the container's output."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from mesh.api.core import Service
 from mesh.api.pod import Container, Pod
 from mesh.client.types import HOST_PORTS_ANNOTATION
-from mesh.platforms.docker.infra import Infra
+from mesh.platforms.docker.sockets import PodSockets
 from mesh.platforms.netns.forwards import Address
 from mesh.platforms.netns.habitat import write_etc
 from mesh.platforms.process.environment import full_name
@@ -16,20 +16,23 @@ from mesh.platforms.process.volumes import Mount, PodVolumes
 
 
 class DockerHabitat:
-    """See `mesh.platforms.process.plan.Habitat`. `etc` are files of the host by where every container sees them."""
+    """See `mesh.platforms.process.plan.Habitat`. `etc` are files of the host by where every container sees them.
+
+    Without `volumes` no container is made here.
+    """
 
     listen_address = "0.0.0.0"  # noqa: S104 - of the pod's own namespace
 
-    def __init__(self, infra: Infra, control: str, pod: Pod, folder: Path, volumes: PodVolumes) -> None:
-        self.address = infra.address
+    def __init__(self, sockets: PodSockets, control: str, pod: Pod, folder: Path, volumes: PodVolumes | None) -> None:
+        self.address = sockets.address
         self.host_address = control
         self.host_ports: dict[int, Address] = {}
-        self.etc = write_etc(folder, pod, infra.address, control)
-        self._infra = infra
+        self.etc = write_etc(folder, pod, sockets.address, control)
+        self._sockets = sockets
         self._volumes = volumes
 
     async def dial(self, host: str, port: int) -> socket.socket:
-        return await self._infra.connect(host, port)
+        return await self._sockets.connect(host, port)
 
     def app_ports(self, pod: Pod, *, in_mesh: bool) -> Mapping[int, int]:
         return {}
@@ -45,7 +48,7 @@ class DockerHabitat:
         return full_name(service)
 
     def mounts(self, container: Container) -> tuple[Mount, ...]:
-        return self._volumes.mounts(container)
+        return () if self._volumes is None else self._volumes.mounts(container)
 
     def enclosure(self, container: Container, cwd: Path) -> None:
         return None

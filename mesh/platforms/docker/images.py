@@ -8,7 +8,7 @@ from mesh.api.security_context import PodSecurityContext
 from mesh.platforms.base import PROXY_CONTAINER, PlatformError
 from mesh.platforms.docker.engine import Engine, EngineError
 from mesh.platforms.docker.limits import limits_of
-from mesh.platforms.docker.security import check_proxy, rights_of
+from mesh.platforms.docker.security import Rights, check_proxy, rights_of
 
 OURS = "meshdrill/"
 _UNKNOWN = "65534"
@@ -49,3 +49,8 @@ class Images:
         if found is None:
             raise EngineError(f"image {name} was pulled, and is not there")
         return found
+
+    def rights(self, container: Container, pod: PodSecurityContext) -> Rights:
+        """Of an app's container, whose image is pulled if it is not there. Blocks. Raises PlatformError."""
+        self.check(container, pod)
+        return rights_of(container, pod, self.have(container.image))

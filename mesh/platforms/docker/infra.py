@@ -1,9 +1,6 @@
 """A pod's infra container: it owns the namespaces that the others join, so that they may end and come back."""
 
-import asyncio
 import json
-import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +10,8 @@ from mesh.platforms.docker.engine import Engine, close, engine_volume
 from mesh.platforms.docker.network import Network
 from mesh.platforms.docker.ownership import INFRA, Ownership, host_name
 from mesh.platforms.docker.pod_init import READY, SOCKET, VARIABLE
+from mesh.platforms.docker.sockets import PodSockets
 
-_MAX_ANSWER = 4096
 _LOG = {"type": "json-file", "config": {"max-size": "1m", "max-file": "1"}}
 _CAPABILITIES = ("NET_ADMIN", "NET_RAW", "SETUID", "SETGID")
 """For the rules, and to let go of all of it afterwards. `iptables-legacy` takes NET_RAW."""
@@ -25,7 +22,7 @@ _SYSCTLS = {
 }
 
 
-class Infra:
+class Infra(PodSockets):
     """`empty_dirs` are volumes of the engine, which begin and end with it."""
 
     def __init__(
@@ -40,15 +37,13 @@ class Infra:
         address: str,
         empty_dirs: Sequence[str] = (),
     ) -> None:
-        self.address = address
+        super().__init__(pod, address)
         self._engine = engine
         self._network = network
         self._image = image
-        self._pod = pod
         self._name = own.name(pod, INFRA)
         self._labels = own.labels(namespace=namespace, pod=pod, container=INFRA)
         self._empty_dirs = {f"/volumes/{number}": name for number, name in enumerate(empty_dirs)}
-        self._socket: int | None = None
         self.id = ""
 
     async def start(self, folder: Path, rules: str) -> None:
@@ -65,7 +60,7 @@ class Infra:
             raise PlatformError(
                 f"the Docker engine does not share {folder} with this process: it must run on the same file system"
             )
-        self._socket = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+        self.open(folder)
 
     def _create(self, folder: Path, rules: str) -> None:
         api = self._engine.api
@@ -129,53 +124,10 @@ class Infra:
         """With a command that runs with those privileges. Blocks. Raises EngineError."""
         return Conversation(self._engine, self.id, command, user="0:0")
 
-    async def connect(self, host: str, port: int) -> socket.socket:
-        """A connection from within the pod. Raises OSError."""
-        return await self._ask({"connect": [host, port]})
-
-    async def bound(self, kind: str, port: int) -> socket.socket:
-        """A socket of kind `udp`, or one of kind `tcp` that listens, at the pod's address. Raises OSError."""
-        return await self._ask({kind: [self.address, port]})
-
-    async def _ask(self, request: dict[str, list[object]]) -> socket.socket:
-        if self._socket is None:
-            raise ConnectionRefusedError(f"pod {self._pod} has no network yet")
-        loop = asyncio.get_running_loop()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
-            channel.setblocking(False)
-            # A path below /proc is short, whatever the folder's is: a socket's name has 107 bytes.
-            await loop.sock_connect(channel, f"/proc/self/fd/{self._socket}/{Path(SOCKET).name}")
-            await loop.sock_sendall(channel, json.dumps(request).encode())
-            await _readable(channel)
-            answer, fds, _, _ = socket.recv_fds(channel, _MAX_ANSWER, 1)
-        if not fds:
-            failure = json.loads(answer) if answer else {"errno": 0, "text": "the pod's network is gone"}
-            raise OSError(failure["errno"], failure["text"])
-        made = socket.socket(fileno=fds[0])
-        made.setblocking(False)
-        return made
-
     async def remove(self) -> None:
         """Raises EngineError."""
-        if self._socket is not None:
-            os.close(self._socket)
-            self._socket = None
+        self.close()
         if self.id:
             await self._engine.call(self._engine.remove, self.id)
             for name in self._empty_dirs.values():
                 await self._engine.call(self._engine.remove_volume, name)
-
-
-async def _readable(channel: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-
-    def tell() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    loop.add_reader(channel.fileno(), tell)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(channel.fileno())

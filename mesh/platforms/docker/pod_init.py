@@ -4,6 +4,9 @@ It sets the pod's rules as Istio's init container does, lets go of all privilege
 network for the node: a request over a Unix socket, which no other container of the pod has, is answered with the
 descriptor of a socket that is connected or bound (SCM_RIGHTS in unix(7)). Standard library alone, so that it is quick
 and small.
+
+With the argument `rules` it sets the rules and ends, with `sockets` it makes sockets and needs no privilege: each half
+in a container of its own.
 """
 
 import json
@@ -16,6 +19,7 @@ import threading
 SOCKET = "/run/meshdrill/pod.sock"
 VARIABLE = "MESHDRILL_POD"
 READY = "ready"
+RULES, SOCKETS = "rules", "sockets"
 
 _NOBODY = 65534
 _CONNECT_S = 5.0
@@ -23,23 +27,31 @@ _MAX_REQUEST = 4096
 
 
 def main() -> int:
-    wanted = json.loads(os.environ[VARIABLE])
+    part = sys.argv[1] if sys.argv[1:] else ""
     try:
-        _add_route(wanted["address"])
-        if wanted["rules"]:
-            _run(["iptables-restore", "-n"], wanted["rules"])
-        for folder in wanted["folders"]:
-            os.chmod(folder, 0o777)  # noqa: S103 - an emptyDir is any user's of the pod, as in Kubernetes
+        if part != SOCKETS:
+            _set_up(**json.loads(os.environ[VARIABLE]))
+        if part == RULES:
+            return 0
         listening = _listen()
     except (OSError, subprocess.CalledProcessError) as error:
         sys.stderr.write(f"{error}\n{getattr(error, 'stderr', '') or ''}")
         return 1
-    _become_nobody()
+    if part != SOCKETS:
+        _become_nobody()
     sys.stdout.write(f"{READY}\n")
     sys.stdout.flush()
     while True:
         channel, _ = listening.accept()
         threading.Thread(target=_serve, args=(channel,), daemon=True).start()
+
+
+def _set_up(address: str, rules: str, folders: list[str]) -> None:
+    _add_route(address)
+    if rules:
+        _run(["iptables-restore", "-n"], rules)
+    for folder in folders:
+        os.chmod(folder, 0o777)  # noqa: S103 - an emptyDir is any user's of the pod, as in Kubernetes
 
 
 def _add_route(address: str) -> None:

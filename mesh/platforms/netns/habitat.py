@@ -118,6 +118,7 @@ def write_etc(folder: Path, pod: Pod, address: str, resolver: str) -> Mapping[st
     }
     for name, text in texts.items():
         (folder / name).write_text(text)
+        (folder / name).chmod(0o644)  # for whatever user a container has; the folder is ours alone
     return {f"/etc/{name}": os.path.realpath(folder / name) for name in texts}
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from mesh.api.pod import ContainerStatus, Pod
 from mesh.client import ApiError
-from mesh.platforms.base import PROXY_CONTAINER, Platform, PlatformError, RunningPod, Surroundings
+from mesh.platforms.base import PROXY_CONTAINER, Places, PlatformError, RunningPod, Surroundings
 from mesh.platforms.node.api import NodeApi
 from mesh.platforms.node.manifests import FaultState, Manifest, is_through, now_text, pod_status, refused_containers
 from mesh.platforms.node.pod_object import TOKEN_TTL_S, PodObject
@@ -92,7 +92,7 @@ class PodWorker:
         """In the order in which they run."""
         return self._refused_init if self._running is None else self._running.init_statuses()
 
-    async def run(self, platform: Platform, surroundings: Surroundings) -> None:
+    async def run(self, platform: Places, surroundings: Surroundings) -> None:
         """Runs the init containers at once, then the apps, and the proxy as soon as the control plane can vouch for it
         too. Ends when cancelled."""
         running = self._place(platform, surroundings)
@@ -140,7 +140,7 @@ class PodWorker:
         if self.object.exists:
             await self.object.delete()
 
-    def _place(self, platform: Platform, surroundings: Surroundings) -> RunningPod | None:
+    def _place(self, platform: Places, surroundings: Surroundings) -> RunningPod | None:
         try:
             self._running = platform.place(self._pod, surroundings, self._note)
         except PlatformError as error:

@@ -45,8 +45,8 @@ def _of_mounts(container: Container, platform: str, empty: Sequence[str]) -> Ite
         place = f'container "{container.name}": the volume at {mount.mount_path}'
         if mount.sub_path_expr:
             yield f"{place}: subPathExpr is not carried out by the {platform} platform; use subPath"
-        if mount.sub_path and mount.name in empty and platform == "docker":
-            yield f"{place}: subPath of an emptyDir is not carried out by the docker platform"
+        if mount.sub_path and mount.name in empty and platform in ("docker", "compose"):
+            yield f"{place}: subPath of an emptyDir is not carried out by the {platform} platform"
         if os.path.normpath(mount.mount_path).strip("/") == "":
             yield f"{place} would cover all files"
 
