@@ -12,7 +12,7 @@ from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import
 
 from mesh.proxy.compile.values import value_or
 from mesh.proxy.downstream.listener_filters.http_inspector import HttpInspector
-from mesh.proxy.downstream.listener_filters.listener_filter import ListenerFilter
+from mesh.proxy.downstream.listener_filters.listener_filter import ListenerFilter, Spares
 from mesh.proxy.downstream.listener_filters.original_dst import OriginalDst
 from mesh.proxy.downstream.listener_filters.proxy_protocol import ProxyProtocol
 from mesh.proxy.downstream.listener_filters.tls_inspector import LARGEST_HELLO, TlsInspector
@@ -20,9 +20,13 @@ from mesh.proxy.fields import Place, check
 from mesh.proxy.observe.downstream_counters import HttpInspectorStats, ProxyProtocolStats, TlsInspectorStats
 from mesh.proxy.observe.stats import Stats
 
+_P = "envoy.config.listener.v3.ListenerFilterChainMatchPredicate"
 _F = "envoy.extensions.filters.listener."
 SUPPORTED = {
-    "envoy.config.listener.v3.ListenerFilter": frozenset(("name", "typed_config")),
+    "envoy.config.listener.v3.ListenerFilter": frozenset(("name", "typed_config", "filter_disabled")),
+    _P: frozenset(("or_match", "and_match", "not_match", "any_match", "destination_port_range")),
+    _P + ".MatchSet": frozenset(("rules",)),
+    "envoy.type.v3.Int32Range": frozenset(("start", "end")),
     _F + "http_inspector.v3.HttpInspector": frozenset(),
     _F + "original_dst.v3.OriginalDst": frozenset(),
     _F + "proxy_protocol.v3.ProxyProtocol": frozenset(
@@ -46,7 +50,27 @@ def _filter(message: Any, stats: Stats, place: Place) -> ListenerFilter:
     config = kind()
     message.typed_config.Unpack(config)
     check(config, SUPPORTED, place.at("typed_config"))
-    return make(config, stats)
+    made = make(config, stats)
+    if message.HasField("filter_disabled"):
+        made.spares = _predicate(message.filter_disabled, place.at("filter_disabled"))
+    return made
+
+
+def _predicate(config: Any, place: Place) -> Spares:
+    kind = config.WhichOneof("rule")
+    if kind in ("or_match", "and_match"):
+        rules = [_predicate(rule, place.at(f"{kind}.rules[{i}]")) for i, rule in enumerate(getattr(config, kind).rules)]
+        some = any if kind == "or_match" else all
+        return lambda info: some(rule(info) for rule in rules)
+    if kind == "not_match":
+        spared = _predicate(config.not_match, place.at("not_match"))
+        return lambda info: not spared(info)
+    if kind == "destination_port_range":
+        ports = range(config.destination_port_range.start, config.destination_port_range.end)
+        return lambda info: info.local[1] in ports
+    if kind != "any_match":
+        raise place.refuse("a rule is required")
+    return lambda info: True
 
 
 def tls_inspector(stats: Stats, largest: int = LARGEST_HELLO) -> ListenerFilter:

@@ -90,9 +90,14 @@ class Peek(asyncio.Protocol):
             self._close()
 
     def _enter(self) -> None:
-        """The filter whose turn it is sees the connection before any of its bytes."""
-        if self._next < len(self._filters):
-            self._filters[self._next].accepted(self._info, self._transport.get_extra_info("socket"))
+        """The filter whose turn it is sees the connection before any of its bytes; those that spare it have no turn."""
+        filters = self._filters
+        while self._next < len(filters):
+            current = filters[self._next]
+            if current.spares is None or not current.spares(self._info):
+                current.accepted(self._info, self._transport.get_extra_info("socket"))
+                return
+            self._next += 1
 
     def _proceed(self) -> None:
         """As far as the bytes at hand allow."""

@@ -6,6 +6,7 @@ import re
 import socket
 
 from mesh.proxy.downstream.connection_info import ConnectionInfo
+from mesh.proxy.downstream.listener_filters.listener_filter import Spares
 from mesh.proxy.http1.parse import METHODS
 from mesh.proxy.http2.frames import PREFACE
 from mesh.proxy.observe.downstream_counters import HttpInspectorStats
@@ -19,6 +20,7 @@ class HttpInspector:
     """Says the application protocol by Envoy's names: `h2c`, `http/1.1`, `http/1.0`."""
 
     needs_data = True
+    spares: Spares | None = None
 
     def __init__(self, stats: HttpInspectorStats) -> None:
         self._stats = stats

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from mesh.proxy.downstream.connection_info import ConnectionInfo
+
+Spares = Callable[[ConnectionInfo], bool]
 
 
 class ListenerFilterFailed(Exception):
@@ -15,10 +18,12 @@ class ListenerFilterFailed(Exception):
 class ListenerFilter(Protocol):
     """One filter of a listener's configuration, shared by its connections and so without state of any of them.
 
-    `needs_data` tells whether it waits for the client's first bytes.
+    `needs_data` tells whether it waits for the client's first bytes, `spares` which connections it leaves alone
+    (`filter_disabled`).
     """
 
     needs_data: bool
+    spares: Spares | None
 
     def accepted(self, info: ConnectionInfo, connected: socket.socket) -> None:
         """A connection is there; nothing of it has been read."""

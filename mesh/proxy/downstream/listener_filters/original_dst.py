@@ -6,6 +6,7 @@ import socket
 import struct
 
 from mesh.proxy.downstream.connection_info import ConnectionInfo
+from mesh.proxy.downstream.listener_filters.listener_filter import Spares
 
 _SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h, and IP6T_SO_ORIGINAL_DST
 _V4, _V6 = struct.Struct("!2xH4s"), struct.Struct("!2xHI16s")
@@ -13,6 +14,7 @@ _V4, _V6 = struct.Struct("!2xH4s"), struct.Struct("!2xHI16s")
 
 class OriginalDst:
     needs_data = False
+    spares: Spares | None = None
 
     def accepted(self, info: ConnectionInfo, connected: socket.socket) -> None:
         """What netfilter says stands over what a PROXY header told: it answers for every connection that it tracks,

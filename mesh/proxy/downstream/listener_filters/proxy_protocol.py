@@ -10,7 +10,7 @@ import socket
 import struct
 
 from mesh.proxy.downstream.connection_info import Address, ConnectionInfo
-from mesh.proxy.downstream.listener_filters.listener_filter import ListenerFilterFailed
+from mesh.proxy.downstream.listener_filters.listener_filter import ListenerFilterFailed, Spares
 from mesh.proxy.observe.downstream_counters import ProxyProtocolStats
 
 _V1, _V2 = b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"
@@ -36,6 +36,7 @@ class ProxyProtocol:
     """`optional` is allow_requests_without_proxy_protocol; `disallowed` are versions, 1 and 2."""
 
     needs_data = True
+    spares: Spares | None = None
 
     def __init__(self, stats: ProxyProtocolStats, *, optional: bool, disallowed: frozenset[int]) -> None:
         self._stats = stats

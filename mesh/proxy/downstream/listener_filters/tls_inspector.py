@@ -6,7 +6,7 @@ import socket
 
 from mesh.proxy.downstream.client_hello import read_client_hello
 from mesh.proxy.downstream.connection_info import ConnectionInfo
-from mesh.proxy.downstream.listener_filters.listener_filter import ListenerFilterFailed
+from mesh.proxy.downstream.listener_filters.listener_filter import ListenerFilterFailed, Spares
 from mesh.proxy.observe.downstream_counters import TlsInspectorStats
 
 _HANDSHAKE = 0x16
@@ -17,6 +17,7 @@ class TlsInspector:
     """`largest` is max_client_hello_size, in bytes."""
 
     needs_data = True
+    spares: Spares | None = None
 
     def __init__(self, stats: TlsInspectorStats, largest: int) -> None:
         self._stats = stats
