@@ -123,12 +123,14 @@ class _Session:
 
     async def _control_answers(self) -> None:
         """Asks in short calls, because a thread that waits cannot be cancelled."""
+        # A busy engine takes its time to start a container: who gives the mesh more time, gives it to this too.
+        patience_s = max(_READY_S, self._options.timeout_s)
         try:
-            async with asyncio.timeout(_READY_S):
+            async with asyncio.timeout(patience_s):
                 while not await self.api.call(self.api.client.is_ready):  # noqa: ASYNC110 - another process
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
-            lines = [f"the control plane does not answer after {_READY_S:g} s:", *tail(self.control.log, 10)]
+            lines = [f"the control plane does not answer after {patience_s:g} s:", *tail(self.control.log, 10)]
             raise PlatformError("\n".join(lines)) from None
         self.control.has_answered = True
 
