@@ -53,7 +53,7 @@ def check_response(data: bytes) -> None:
     except MalformedError:
         return
     _check_lines(head)
-    if not 100 <= head.status <= 599:
+    if not 100 <= head.status <= 999:
         raise Finding(f"status {head.status}")
 
 
