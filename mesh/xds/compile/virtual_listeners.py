@@ -33,6 +33,8 @@ from mesh.xds.compile.proxy import Engine
 _HTTP_PROTOCOLS: Final = ("http/1.0", "http/1.1", "h2c")
 _INSPECTION: Final = Duration(seconds=5)
 """How long a client may say nothing before its connection is taken as one where the server speaks first."""
+_EXCLUSIVE: Final = BoolValue(value=False)
+"""An app of the sidecar's uid could listen on a shared port (SO_REUSEPORT) too, for a part of what comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ def virtual_outbound(port: VirtualOutbound, engine: Engine) -> Listener:
         name=names.VIRTUAL_OUTBOUND,
         address=address(names.ANY_ADDRESS, own),
         use_original_dst=BoolValue(value=True),
+        enable_reuse_port=_EXCLUSIVE,
         traffic_direction=OUTBOUND,
         filter_chains=[
             _black_hole(names.VIRTUAL_OUTBOUND, own, engine, SOURCE),
@@ -139,6 +142,7 @@ def virtual_inbound(inbound: VirtualInbound, engine: Engine, trust_domain: str) 
     listener = Listener(
         name=names.VIRTUAL_INBOUND,
         address=address(names.ANY_ADDRESS, own),
+        enable_reuse_port=_EXCLUSIVE,
         traffic_direction=INBOUND,
         filter_chains=[_black_hole(names.VIRTUAL_INBOUND, own, engine, DESTINATION)],
     )

@@ -210,6 +210,26 @@ for uid in {1337, *seen}:
 show(found)
 """
 
+SHARE = """
+def listens(port, address, uid):
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        os.seteuid(uid)
+        try:
+            sock.bind((address, port))
+            sock.listen()
+        finally:
+            os.seteuid(os.getuid())
+        return "listens"
+
+def each(port):
+    wanted = [(address, uid) for address in ("0.0.0.0", "127.0.0.1") for uid in (os.getuid(), 1337)]
+    return [tried(lambda: listens(port, address, uid)) for address, uid in wanted]
+
+show({port: each(port) for port in (15001, 15006, 6006)})
+"""
+
 KERNEL = """
 import signal
 state, = arguments

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from attack_scenes import Attacks, on_docker, on_netns
-from attacks import AROUND, BECOME, FORGE, KERNEL, LOOK, SPOOF
+from attacks import AROUND, BECOME, FORGE, KERNEL, LOOK, SHARE, SPOOF
 
 pytestmark = pytest.mark.timeout(1200)  # the first on docker builds images
 
@@ -95,6 +95,13 @@ def test_no_user_or_group_that_an_app_can_become_is_taken_for_its_sidecar(scene:
     # The sidecar itself is let through, to where nobody is.
     code = "import socket; sock = socket.socket(); sock.settimeout(2); sock.connect(('192.0.2.1', 80))"
     assert "OSError" in (said := scene.as_proxy("attacker", code)) or "TimeoutError" in said
+
+
+def test_no_app_shares_a_port_on_which_its_sidecar_captures(scene: Attacks) -> None:
+    for name in scene.attackers:
+        found = scene.run(name, SHARE)
+        assert found.pop("6006")[0] == "listens"
+        assert [said for port in found.values() for said in port if "Error" not in said] == [], name
 
 
 def test_no_app_has_the_proxys_mark_or_leaves_its_container(scene: Attacks) -> None:
