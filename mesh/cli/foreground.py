@@ -65,6 +65,7 @@ def run_foreground(request: UpRequest) -> None:
         timeout_s=request.timeout_s,
         platform="netns" if host is not None else "docker" if request.platform == "docker" else "process",
         host=host,
+        host_ports=frozenset(request.host_ports),
     )
     page = "" if request.files else "/productpage"
     progress = _Background(began, page, request.state, host) if request.background else TerminalProgress(began, page)
@@ -112,14 +113,15 @@ def _read_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 def _enter_lab(platform: str | None, host_ports: Sequence[int]) -> "HostPorts | None":
     """On `netns` it returns inside of the lab alone, else None. Raises Failure where `netns` was asked for in vain, and
-    where there is no way out to be opened."""
+    where a way out is asked for that nobody needs."""
     if platform in ("process", "docker"):
-        _refuse_way_out(platform, host_ports)
+        if platform == "process":
+            _refuse_way_out(host_ports)
         return None
     if reason := _why_no_lab():
         if platform is None:
             print(f"platform process, for netns does not work here: {reason}", flush=True)
-            _refuse_way_out("process", host_ports)
+            _refuse_way_out(host_ports)
             return None
         raise Failure(f"--platform netns: {reason}; --platform process needs nothing of the kind")
     from mesh.platforms.netns.lab import enter_lab  # noqa: PLC0415
@@ -127,11 +129,9 @@ def _enter_lab(platform: str | None, host_ports: Sequence[int]) -> "HostPorts | 
     return enter_lab(frozenset(host_ports))
 
 
-def _refuse_way_out(platform: str, host_ports: Sequence[int]) -> None:
-    if host_ports and platform == "process":
-        raise Failure("--host-port: on the process platform pods reach this host's ports as they are; leave it out")
+def _refuse_way_out(host_ports: Sequence[int]) -> None:
     if host_ports:
-        raise Failure(f"--host-port: there is no way out of a mesh on {platform}; --platform netns has one")
+        raise Failure("--host-port: on the process platform pods reach this host's ports as they are; leave it out")
 
 
 def _why_no_lab() -> str:

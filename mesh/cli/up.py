@@ -20,7 +20,7 @@ from mesh.cli.options import engine_option, file_option, mesh_options, platform_
     multiple=True,
     metavar="PORT",
     help="A port of 127.0.0.1 on this host that pods may call, as host.meshdrill.internal; may be repeated. By default "
-    "pods on netns reach nothing outside of the mesh.",
+    "pods on netns and docker reach nothing outside of the mesh.",
 )
 @click.option(
     "--timeout",

@@ -7,7 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,8 +42,8 @@ NODE_LOG = "node.log"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOptions:
-    """`manifests` are applied first. `host` is given within a lab, where the platform is `netns`. `run` names this
-    life of the mesh."""
+    """`manifests` are applied first. `host` is given within a lab, where the platform is `netns`; it knows which ports
+    of the host pods may call, and `host_ports` are those for `docker`. `run` names this life of the mesh."""
 
     name: str
     state: Path
@@ -55,6 +55,7 @@ class SessionOptions:
     platform: str = "process"
     run: str = field(default_factory=lambda: secrets.token_hex(8))
     host: "HostPorts | None" = None
+    host_ports: Collection[int] = ()
 
 
 async def run_session(options: SessionOptions, progress: Progress, stop: asyncio.Event) -> None:
@@ -227,7 +228,7 @@ def _platform(
     if options.platform == "docker":
         from mesh.platforms.docker.platform import DockerPlatform  # noqa: PLC0415 - its library is an extra
 
-        containers = DockerPlatform(state, spawn, options.name, options.run)
+        containers = DockerPlatform(state, spawn, options.name, options.run, reachable=options.host_ports)
         return containers, containers.start_control
     if options.host is None:
         processes = ProcessPlatform(state, spawn, work)

@@ -126,7 +126,7 @@ class _Pods:
     def place(self, pod: Pod, surroundings: Surroundings, on_change: Callable[[], None]) -> ProcessPod:
         sockets = PodSockets(pod.name, self._layout.addresses[pod.name])
         sockets.open(SOCKETS / pod.name)
-        habitat = DockerHabitat(sockets, self._layout.control, pod, RUN / "etc" / pod.name, volumes=None)
+        habitat = DockerHabitat(sockets, self._layout.control, pod, RUN / "etc" / pod.name, volumes=None, outside={})
         plan = PodPlan(pod, habitat, surroundings, self._folders)
         plans = [_observed(each) for each in plan.containers]
         return ProcessPod(plan.pod, plans, _Elsewhere(), self._spawn, on_change=on_change, on_end=lambda pod: None)

@@ -100,7 +100,7 @@ class _Writer:
         empty = {name: f"{pod.name}.{name}" for name in empty_dirs(pod)}
         volumes = PodVolumes(pod, surroundings, self._folder / VOLUMES / pod.name, empty.__getitem__, _ANY_MODE)
         sockets = PodSockets(pod.name, address)
-        habitat = DockerHabitat(sockets, control, pod, self._folder / "pods" / pod.name, volumes)
+        habitat = DockerHabitat(sockets, control, pod, self._folder / "pods" / pod.name, volumes, outside={})
         proxy = ProxyIds.drawn()
         plan = PodPlan(pod, habitat, surroundings, Folders(Path("/"), Path("/")), base=_ENVIRONMENT)
         return ComposedPod(

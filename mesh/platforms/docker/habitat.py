@@ -10,24 +10,35 @@ from mesh.api.pod import Container, Pod
 from mesh.client.types import HOST_PORTS_ANNOTATION
 from mesh.platforms.docker.sockets import PodSockets
 from mesh.platforms.netns.forwards import Address
-from mesh.platforms.netns.habitat import write_etc
+from mesh.platforms.netns.habitat import write_etc, write_proxy_etc
 from mesh.platforms.process.environment import full_name
 from mesh.platforms.process.volumes import Mount, PodVolumes
 
 
 class DockerHabitat:
-    """See `mesh.platforms.process.plan.Habitat`. `etc` are files of the host by where every container sees them.
+    """See `mesh.platforms.process.plan.Habitat`. `etc` and, for the proxy, `proxy_etc` are files of the host by where a
+    container sees them.
 
     Without `volumes` no container is made here.
     """
 
     listen_address = "0.0.0.0"  # noqa: S104 - of the pod's own namespace
 
-    def __init__(self, sockets: PodSockets, control: str, pod: Pod, folder: Path, volumes: PodVolumes | None) -> None:
+    def __init__(
+        self,
+        sockets: PodSockets,
+        control: str,
+        pod: Pod,
+        folder: Path,
+        volumes: PodVolumes | None,
+        *,
+        outside: Mapping[str, str],
+    ) -> None:
         self.address = sockets.address
         self.host_address = control
         self.host_ports: dict[int, Address] = {}
         self.etc = write_etc(folder, pod, sockets.address, control)
+        self.proxy_etc = write_proxy_etc(folder, self.etc, outside) if outside else self.etc
         self._sockets = sockets
         self._volumes = volumes
 

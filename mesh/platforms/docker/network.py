@@ -13,7 +13,8 @@ _ATTEMPTS = 8
 
 
 class Addresses:
-    """Addresses of one subnet: the first is the host's, the second the control plane's, pods' come after the 16th.
+    """Addresses of one subnet: the first is the host's, the second the control plane's, the third that of the way out;
+    pods' come after the 16th.
 
     What is between is the engine's to give to containers that are not the mesh's. Pods' go round, so that one just
     given back is not taken again at once.
@@ -32,6 +33,10 @@ class Addresses:
     @property
     def control(self) -> str:
         return str(self._network[2])
+
+    @property
+    def outside(self) -> str:
+        return str(self._network[3])
 
     @property
     def others(self) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +36,11 @@ from mesh.platforms.docker.sweep import sweep
 from mesh.platforms.leftovers import ENGINE_MARK
 from mesh.platforms.netns.dns import PORT, Resolver
 from mesh.platforms.netns.faults.network import NetworkFaults
-from mesh.platforms.netns.forwards import LOOPBACK, Address, Forwards
+from mesh.platforms.netns.forwards import LOOPBACK, Address, Forwards, connect
 from mesh.platforms.netns.interception import read_interception
 from mesh.platforms.netns.names import NamesFollower
 from mesh.platforms.netns.pod_ports import PodPorts
+from mesh.platforms.netns.way_out import HOST_NAME, open_way_out
 from mesh.platforms.process.container import ContainerPlan, Spawn
 from mesh.platforms.process.logs import keep_small
 from mesh.platforms.process.plan import Folders, PodPlan
@@ -51,7 +52,7 @@ from mesh.platforms.process.volumes import PodVolumes, empty_dirs
 _ANY_MODE = 0o777
 """An image has users of its own, who read what all may. The folder above is this user's alone."""
 
-_CONTROL = "control"
+_CONTROL, _OUTSIDE = "control", "outside"
 _BACKLOG = 1024
 
 
@@ -60,9 +61,9 @@ class DockerPlatform:
 
     name = "docker"
 
-    def __init__(self, state: Path, spawn: Spawn, mesh: str, run: str) -> None:
-        """`run` is another one each time. What the kernel lacks is known when the control plane starts. Raises
-        PlatformError."""
+    def __init__(self, state: Path, spawn: Spawn, mesh: str, run: str, *, reachable: Collection[int] = ()) -> None:
+        """`run` is another one each time, `reachable` are the ports of this host that pods may call. What the kernel
+        lacks is known when the control plane starts. Raises PlatformError."""
         self.lacking: Mapping[Capability, str] = {}
         self.capabilities = frozenset(Capability)
         self._engine = Engine()
@@ -82,6 +83,10 @@ class DockerPlatform:
         self._network = Network(self._engine, self._own, internal=True)
         self._control = self._infra(_CONTROL, "", self._network.addresses.control)
         self._control_container: EngineContainer | None = None
+        self._reachable = reachable
+        self._outside = self._infra(_OUTSIDE, "", self._network.addresses.outside) if reachable else None
+        self._outside_names = {HOST_NAME: self._outside.address} if self._outside is not None else {}
+        self._way_out: Forwards | None = None
         self._keeper = spawn(keep_small(self._folders.logs))
         self._control_up = spawn(self._begin())
 
@@ -121,7 +126,8 @@ class DockerPlatform:
         return await self._control_container.start()
 
     def follow(self, client: MeshClient) -> None:
-        self._followers.append(NamesFollower(client, functools.partial(setattr, self._resolver, "table"), {}))
+        deliver = functools.partial(setattr, self._resolver, "table")
+        self._followers.append(NamesFollower(client, deliver, self._outside_names))
 
     def place(self, pod: Pod, surroundings: Surroundings, on_change: Callable[[], None]) -> ProcessPod:
         refuse_what_is_lacking(pod, platform=self.name, images=True)
@@ -138,7 +144,7 @@ class DockerPlatform:
         try:
             folder = self._folders.pod(pod.name)
             volumes = PodVolumes(pod, surroundings, placed.volumes, empty.__getitem__, _ANY_MODE)
-            habitat = DockerHabitat(infra, self.control_address, pod, folder, volumes)
+            habitat = DockerHabitat(infra, self.control_address, pod, folder, volumes, outside=self._outside_names)
             habitat.host_ports.update(ports.open_for_tools(pod))
             plan = PodPlan(pod, habitat, surroundings, self._folders, base={"PYTHONUNBUFFERED": "1"})
             ports.open_host_ports(pod)
@@ -146,7 +152,7 @@ class DockerPlatform:
             self._give_back(placed)
             raise
         proxy = ProxyIds.drawn()
-        runtime = self._runtime(pod, infra, habitat.etc, proxy)
+        runtime = self._runtime(pod, infra, habitat, proxy)
         rules = pod_rules(interception, self.control_address, proxy)
         self._spawn(runtime.bring_up(folder / "infra", rules))
         running = DockerPod(plan.pod, plan.containers, runtime, self._spawn, on_change=on_change, on_end=self._forget)
@@ -179,6 +185,8 @@ class DockerPlatform:
         self._control_up.cancel()
         self._resolver.close()
         self._forwards.close_all()
+        if self._way_out is not None:
+            self._way_out.close_all()
         await asyncio.to_thread(sweep, self._engine, self._own)
         (self._state / ENGINE_MARK).unlink(missing_ok=True)
         self._engine.close()
@@ -187,15 +195,23 @@ class DockerPlatform:
         """The control plane's network, and the mesh's DNS in it."""
         folder = self._folders.pod(_CONTROL) / "infra"
         await self._control.start(folder, rules="")
+        if self._outside is not None:
+            await self._open_way_out(self._outside)
         self.lacking = await self._engine.call(lacking, self._control)
         self.capabilities = frozenset(Capability) - self.lacking.keys()
         await self._resolver.start_on(await self._control.bound("udp", PORT), await self._control.bound("tcp", PORT))
+
+    async def _open_way_out(self, outside: Infra) -> None:
+        """This process is on the host itself, so it is who connects."""
+        await outside.start(self._folders.pod(_OUTSIDE) / "infra", rules="")
+        listening = {port: await outside.bound("tcp", port) for port in self._reachable}
+        self._way_out = open_way_out(listening, functools.partial(connect, LOOPBACK), self._spawn)
 
     def _infra(self, pod: str, namespace: str, address: str, empty_dirs: Sequence[str] = ()) -> Infra:
         names = {"pod": pod, "namespace": namespace, "address": address}
         return Infra(self._engine, self._own, self._network, PROXY_IMAGE, **names, empty_dirs=empty_dirs)
 
-    def _runtime(self, pod: Pod, infra: Infra, etc: Mapping[str, str], proxy: ProxyIds) -> PodRuntime:
+    def _runtime(self, pod: Pod, infra: Infra, habitat: DockerHabitat, proxy: ProxyIds) -> PodRuntime:
         names = [container.name for container in pod.spec.all_containers]
         own = functools.partial(self._own.labels, namespace=pod.namespace, pod=pod.name)
         return PodRuntime(
@@ -204,7 +220,7 @@ class DockerPlatform:
             spec=pod.spec,
             labels={name: own(container=name) for name in names},
             names={name: self._own.name(pod.name, name) for name in names},
-            etc=etc,
+            etc={name: habitat.proxy_etc if name == PROXY_CONTAINER else habitat.etc for name in names},
             proxy=proxy,
         )
 

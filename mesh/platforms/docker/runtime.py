@@ -25,7 +25,7 @@ NO_LOG = {"type": "none"}
 
 
 class PodRuntime:
-    """Of one pod. `etc`: files of the host, by where each container sees them. `proxy`: who the proxy runs as."""
+    """Of one pod. `etc`: of each container, files of the host by where it sees them. `proxy`: who the proxy runs as."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class PodRuntime:
         spec: PodSpec,
         labels: Mapping[str, Mapping[str, str]],
         names: Mapping[str, str],
-        etc: Mapping[str, str],
+        etc: Mapping[str, Mapping[str, str]],
         proxy: ProxyIds,
     ) -> None:
         self._engine = engine
@@ -102,7 +102,7 @@ class PodRuntime:
         rights = ours if is_proxy else rights_of(declared, self._security, image)
         host = self._engine.api.create_host_config(
             network_mode=f"container:{self._infra.id}",
-            binds={source: {"bind": place, "mode": "ro"} for place, source in self._etc.items()},
+            binds={source: {"bind": place, "mode": "ro"} for place, source in self._etc[plan.name].items()},
             mounts=[_mounted(mount) for mount in plan.mounts],
             cap_drop=["ALL"],
             cap_add=list(rights.capabilities),

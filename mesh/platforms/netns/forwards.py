@@ -131,3 +131,15 @@ class _Forward:
             self._room.give_back()
         else:
             self._spawn(splice(accepted, self.dial, self._room.give_back))
+
+
+async def connect(address: str, port: int) -> socket.socket:
+    """From where this process is."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, (address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock

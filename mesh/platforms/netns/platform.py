@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from mesh.platforms.base import PROXY_CONTAINER, Capability, LaidFault, Platform
 from mesh.platforms.netns.dns import Resolver
 from mesh.platforms.netns.faults.network import NetworkFaults
 from mesh.platforms.netns.faults.probe import lacking
-from mesh.platforms.netns.forwards import LOOPBACK, Address, Forwards
+from mesh.platforms.netns.forwards import LOOPBACK, Address, Forwards, connect
 from mesh.platforms.netns.habitat import Grounds, NetnsHabitat
 from mesh.platforms.netns.host import HostPorts
 from mesh.platforms.netns.interception import read_interception
@@ -69,7 +68,7 @@ class NetnsPlatform:
         self._forwards.claim(LOOPBACK, port)
 
     def reach_control(self, port: int) -> Address:
-        return self._forwards.lead(LOOPBACK, 0, functools.partial(_connect, self.hub.address, port))
+        return self._forwards.lead(LOOPBACK, 0, functools.partial(connect, self.hub.address, port))
 
     def follow(self, client: MeshClient) -> None:
         deliver = functools.partial(setattr, self._resolver, "table")
@@ -81,7 +80,7 @@ class NetnsPlatform:
         # A gateway is a proxy alone: nothing in its pod is captured.
         interception = read_interception(pod.metadata.annotations) if names > {PROXY_CONTAINER} else None
         network = self.hub.reserve()
-        ports = PodPorts(self._forwards, network.address, within=network.connect, beside=_connect)
+        ports = PodPorts(self._forwards, network.address, within=network.connect, beside=connect)
         folder = self._folders.volumes(pod.name)
         placed = _Placed(network, ports, folder)
         try:
@@ -161,15 +160,3 @@ class _Placed:
 def _empty_dir(folder: Path, name: str) -> str:
     (folder / name).mkdir(mode=_OURS_ALONE, parents=True)
     return str(folder / name)
-
-
-async def _connect(address: str, port: int) -> socket.socket:
-    """From the hub, which is where this process is."""
-    sock = socket.socket()
-    sock.setblocking(False)
-    try:
-        await asyncio.get_running_loop().sock_connect(sock, (address, port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock

@@ -1,14 +1,17 @@
 """A mesh of real containers, from the user's own image: what a pod is, what it cannot do, how a mesh ends."""
 
 import contextlib
+import ipaddress
 import json
 import signal
+import ssl
 import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from meshdrill_command import Meshdrill, shop_of_images, until
+from outside import Outside, outside
 
 from mesh.cli.columns import pod_word
 from tests.docker_engine import SHOP_IMAGE, labelled, prepare
@@ -24,11 +27,20 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def out() -> Iterator[Outside]:
+    with outside(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)) as found:
+        yield found
+
+
 @pytest.fixture(scope="module", params=["python", pytest.param("envoy", marks=pytest.mark.envoy)])
-def mesh(engine: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meshdrill]:
+def mesh(
+    engine: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, out: Outside
+) -> Iterator[Meshdrill]:
     command = Meshdrill(tmp_path_factory.mktemp("mesh") / "state")
     file = command.write("shop.yaml", shop_of_images(SHOP_IMAGE))
-    with command.up_in_front("-f", file, "--platform", "docker", "--proxy", request.param):
+    way = [word for port in out.listed for word in ("--host-port", str(port))]
+    with command.up_in_front("-f", file, "--platform", "docker", "--proxy", request.param, *way):
         yield command
     assert labelled(engine, command.state) == []
     assert not command.processes()
@@ -106,6 +118,58 @@ def test_nothing_is_published_but_on_loopback_and_the_network_is_the_meshs_own(m
     with mesh.client() as client:
         for pod in client.pods():
             assert pod.reach(15000)[0] == "127.0.0.1"
+
+
+CALL_OUT = """
+import json, socket, sys, urllib.request
+web, *others = map(int, sys.argv[1:])
+name = "host.meshdrill.internal"
+with urllib.request.urlopen(f"http://{name}:{web}/", timeout=10) as response:
+    found = [json.load(response)["host"]]
+for port in others:
+    with socket.create_connection((name, port), 10) as sock:
+        try:
+            found.append(sock.recv(100).decode())
+        except ConnectionError:
+            found.append("")
+print(json.dumps([*found, socket.gethostbyname(name)]))
+"""
+
+
+def test_pods_reach_the_listed_ports_of_this_host_alone(mesh: Meshdrill, engine: Any, out: Outside) -> None:
+    front, web = Inside(engine, mesh, "front"), out.web.server_address[1]
+    name = "host.meshdrill.internal"
+    entry = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry",
+        "metadata": {"name": "host"},
+        "spec": {
+            "hosts": [name],
+            "ports": [
+                {"number": web, "name": "http", "protocol": "HTTP"},
+                {"number": out.greeter, "name": "tcp", "protocol": "TCP"},
+            ],
+            "resolution": "DNS",
+        },
+    }
+
+    def called(*ports: int) -> list[str]:
+        code, said = front.run("app", "python3", "-c", CALL_OUT, *map(str, (web, *ports)))
+        assert code == 0, said
+        found: list[str] = json.loads(said)
+        return found
+
+    *found, address = called(out.greeter, out.unlisted.getsockname()[1])
+    assert found == [f"{name}:{web}", "hello", ""]
+    (network,) = [each for each in labelled(engine, mesh.state) if "IPAM" in each]
+    assert ipaddress.ip_address(address) in ipaddress.ip_network(network["IPAM"]["Config"][0]["Subnet"])
+    with mesh.applied(entry):
+        # Then the app has an address that leads into its proxy, and the proxy has the real one.
+        until(lambda: called()[-1].startswith("240.240."), "the name is the entry's")
+        until(lambda: called(out.greeter)[:2] == [f"{name}:{web}", "hello"], "the proxy leads there")
+    out.unlisted.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        out.unlisted.accept()
 
 
 def test_rules_cannot_be_changed_nor_passed_by_from_an_app(mesh: Meshdrill, engine: Any) -> None:
