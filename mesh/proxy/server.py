@@ -327,8 +327,8 @@ class Server:
 
     # The end
 
-    def begin_drain(self, *, inbound_only: bool = False, keeps_accepting: bool = False) -> None:
-        """Stop accepting, unless that is to go on; each connection ends after its present request, an idle one now."""
+    async def begin_drain(self, *, inbound_only: bool = False, keeps_accepting: bool = False) -> None:
+        """Stop accepting, unless that is to go on; each connection ends after its present request, an idle one soon."""
         directions = {name: listener.traffic_direction for name, listener in self.runtime.resources.listeners.items()}
         chosen = [
             active for name, active in self._active.items() if not inbound_only or directions.get(name) == INBOUND
@@ -337,6 +337,7 @@ class Server:
             if keeps_accepting:
                 active.ask_to_leave(0)
             else:
+                await active.accept_waiting()
                 active.drain(0)
 
     def fail(self, is_failing: bool) -> None:

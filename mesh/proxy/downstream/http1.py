@@ -29,6 +29,7 @@ _RESPONSE = b"%b%b\r\n\r\n%b"
 _HTTP2 = b"PRI * HTTP/2.0\r\n\r\n"
 _LINE_END = b"\r\n"
 _PIPELINE_LIMIT = 64 * 1024
+_LAST_REQUEST_S = 0.5
 
 
 class Downstream(DownstreamConnection):
@@ -370,18 +371,15 @@ class Downstream(DownstreamConnection):
             self._early_close = None
 
     def drain(self, idle_s: float) -> None:
-        """Close with the present or next response; if none comes, after `idle_s` seconds.
+        """Close with the present or next response; if none comes, after `idle_s` seconds, or half a one for 0.
 
         To close an idle connection at once is to race with a request that its client has just sent.
         """
         self.will_close = True
         if self.exchange is not None or self._ended:
             return
-        if idle_s:
-            self.deadline = self.worker.loop.time() + idle_s
-            self.worker.idle_deadlines.add(self)
-        else:
-            self._finish()
+        self.deadline = self.worker.loop.time() + (idle_s or _LAST_REQUEST_S)
+        self.worker.idle_deadlines.add(self)
 
     def _linger(self) -> None:
         self.unblock()

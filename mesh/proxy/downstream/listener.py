@@ -62,7 +62,7 @@ class ActiveListener:
         self._reuse_port = reuse_port
         self._servers: list[asyncio.Server] = []
         self._sockets: list[socket.socket] = []
-        self._empty = asyncio.Event()
+        self._one_less = asyncio.Event()
 
     def bind(self, inherited: Iterable[ActiveListener]) -> None:
         """Open the sockets, without accepting yet; a port of an `inherited` listener is taken over without a gap.
@@ -115,6 +115,16 @@ class ActiveListener:
         for connection in list(self._left):
             connection.drain(REPLACED_DRAIN_S)
 
+    async def accept_waiting(self) -> None:
+        """Accept what the kernel has connected meanwhile: to close its port would reset it, with what it has sent."""
+        for each in self._sockets:
+            for _ in range(self.config.socket_options.backlog):
+                try:
+                    accepted, _ = each.accept()
+                except OSError:  # there is no more, or it has gone
+                    break
+                await self.worker.loop.connect_accepted_socket(self._accepted, accepted)
+
     def stop(self) -> None:
         """Accept no more."""
         for server in self._servers:
@@ -147,10 +157,12 @@ class ActiveListener:
                 connection.is_draining = is_draining or connection in self._left
 
     async def wait_empty(self) -> None:
-        """Until the last connection is gone. Not before `stop`."""
-        if self.connections:
-            self._empty.clear()
-            await self._empty.wait()
+        """Until the last connection is gone, those included that no chain or handshake is through with. Not before
+        `stop`."""
+        stats = self.config.stats
+        while stats.downstream_cx_active or stats.downstream_pre_cx_active:
+            self._one_less.clear()
+            await self._one_less.wait()
 
     # Accepting
 
@@ -250,12 +262,16 @@ class ActiveListener:
         self._left.discard(connection)
         for each in chain.filters:
             each.released()
-        if not self.connections:
-            self._empty.set()
         self.gone()
+
+    def peeked(self) -> None:
+        """The listener filters have seen enough of a connection, or it is gone."""
+        self._one_less.set()
+        self.config.stats.downstream_pre_cx_active -= 1
 
     def gone(self) -> None:
         """One connection less."""
+        self._one_less.set()
         self.config.stats.downstream_cx_active -= 1
         self.config.stats.downstream_cx_destroy += 1
 

@@ -121,7 +121,7 @@ class Peek(asyncio.Protocol):
 
     def _leave(self) -> None:
         self._listener.worker.deadlines.discard(self)
-        self._listener.config.stats.downstream_pre_cx_active -= 1
+        self._listener.peeked()
 
     def _close(self, flags: str = "", details: str = "") -> None:
         self._listener.unserved(self._info, flags, details)

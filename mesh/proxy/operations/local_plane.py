@@ -87,7 +87,7 @@ class LocalPlane:
         self._server.fail(is_failing)
 
     async def drain(self, *, inbound_only: bool = False, keeps_accepting: bool = False) -> None:
-        self._server.begin_drain(inbound_only=inbound_only, keeps_accepting=keeps_accepting)
+        await self._server.begin_drain(inbound_only=inbound_only, keeps_accepting=keeps_accepting)
 
     async def close(self, grace_s: float) -> None:
         await self._server.close(grace_s)

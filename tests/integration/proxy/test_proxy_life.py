@@ -98,6 +98,30 @@ def test_sigterm_lets_requests_in_flight_end(tmp_path: Path, workers: str) -> No
     asyncio.run(scenario())
 
 
+def test_connections_made_before_it_drains_are_answered(tmp_path: Path) -> None:
+    """The kernel makes them while the sidecar is not running, and it wakes up to them and to the signal at once."""
+
+    async def scenario() -> None:
+        port = free_port()
+        async with sidecar(tmp_path, static(port)) as running:
+            await running.until_ready()
+            running.process.send_signal(signal.SIGSTOP)
+            clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+            for _, writer in clients:
+                writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+                await writer.drain()
+            running.process.send_signal(signal.SIGTERM)
+            running.process.send_signal(signal.SIGCONT)
+            async with asyncio.timeout(15):
+                answers = [await reader.read() for reader, _ in clients]
+            assert [answer for answer in answers if not answer.endswith(b"hello")] == []
+            assert await ended(running) == 0
+            for _, writer in clients:
+                writer.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     async def scenario() -> None:
         arrived = asyncio.Event()

@@ -134,7 +134,7 @@ def test_inbound_listeners_alone_are_drained() -> None:
         async with sidecar(resources(f"{inbound}, {listener(chain('out'), name='o')}")) as running:
             ports = {name: each.ports[0][1] for name, each in running.server.listeners.items()}
             assert (await get(ports["l"], "/own"), await get(ports["o"], "/own")) == ("in", "out")
-            running.server.begin_drain(inbound_only=True)
+            await running.server.begin_drain(inbound_only=True)
             assert (await get(ports["l"], "/own"), await get(ports["o"], "/own")) == ("", "out")
             assert not running.server.listeners["o"].is_draining
 
@@ -165,7 +165,7 @@ def test_a_server_that_fails_its_health_checks_says_goodbye_until_it_is_well() -
 def test_a_drain_that_goes_on_accepting_lets_each_connection_answer_once() -> None:
     async def scene() -> None:
         async with sidecar(resources(listener(chain("own")))) as running:
-            running.server.begin_drain(keeps_accepting=True)
+            await running.server.begin_drain(keeps_accepting=True)
             reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
             writer.write(b"GET /own HTTP/1.1\r\nHost: app\r\n\r\n")
             answer = await reader.read()
