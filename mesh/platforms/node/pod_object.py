@@ -9,7 +9,7 @@ from mesh.platforms.node.manifests import Manifest
 from mesh.platforms.node.watches import Listed
 
 TOKEN_TTL_S = 24 * 3600
-_SYNC_S = 2.0
+_SYNC_S = 10.0
 _log = logging.getLogger("mesh.node")
 
 
@@ -57,8 +57,8 @@ class PodObject:
         return token.token.encode()
 
     async def known_to_all(self) -> None:
-        """Returns when every proxy has taken what was last written, or after two seconds: a late proxy is no reason to
-        keep a pod, its calls are retried elsewhere."""
+        """Returns when every proxy has taken what was last written, or after ten seconds: one that is stuck is no
+        reason to keep a pod."""
         try:
             await self._api.call(self._api.client.wait_synced, self._manifest["metadata"]["resourceVersion"], _SYNC_S)
         except ApiError as error:

@@ -48,8 +48,8 @@ class Load:
                 self.answers.append(repr(error))
                 connection.close()
                 continue
-            whole = response.status == 200 and b"Error fetching" not in page and b"Sorry" not in page
-            self.answers.append("whole" if whole else f"{response.status} {page[-200:]!r}")
+            amiss = [line.strip() for line in page.splitlines() if b"Error fetching" in line or b"Sorry" in line]
+            self.answers.append("whole" if response.status == 200 and not amiss else f"{response.status} {amiss}")
         connection.close()
 
 
