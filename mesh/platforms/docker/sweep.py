@@ -59,12 +59,23 @@ def _volumes(engine: Engine, own: Ownership) -> list[str]:
 
 def _let_go(engine: Engine, network: str) -> None:
     """Others' containers that joined the network leave it, and run on: it could not be removed else."""
-    try:
-        for joined in engine.do(engine.api.inspect_network, network)["Containers"]:
+    for joined in _joined(engine, network):
+        try:
             engine.do(engine.api.disconnect_container_from_network, joined, network, force=True)
+        except EngineError:
+            # Another sweep, the reaper's or that of `down`, may have been faster, which the engine calls a failure.
+            if joined in _joined(engine, network):
+                raise
+
+
+def _joined(engine: Engine, network: str) -> list[str]:
+    """The ids of the containers in the network, of which there are none when it is gone."""
+    try:
+        return list(engine.do(engine.api.inspect_network, network)["Containers"])
     except EngineError as error:
         if error.status not in _LEAVING:
             raise
+        return []
 
 
 def _remove_network(engine: Engine, network: str) -> None:
