@@ -343,7 +343,8 @@ def test_a_delay_and_a_bandwidth_are_on_what_two_pods_exchange_and_on_no_others(
                 assert len(met) == (2 if direction is Direction.BOTH else 1)
                 assert min(met) > 0
                 assert await lab.call(one, other)
-                assert infra.met() == met
+                # The end of the call before may still have come, which is less than a call.
+                assert all(after - before <= before // 2 for before, after in zip(met, infra.met(), strict=True))
                 assert one.statuses()[0].ready  # the node reaches it as ever
                 laid.lift()
                 laid.lift()
