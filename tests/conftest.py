@@ -19,7 +19,7 @@ _PATIENCE_S = 10.0
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update", action="store_true", help="write golden files from what the code gives now")
-    parser.addoption("--kills", type=int, default=2, help="how often `up` is killed on each platform (2)")
+    parser.addoption("--kills", type=int, default=1, help="how often `up` is killed on each platform (1)")
     parser.addoption("--kill-seed", type=int, default=1, help="chooses the moments of the kills (1)")
 
 
