@@ -121,7 +121,7 @@ class ActiveListener:
             for _ in range(self.config.socket_options.backlog):
                 try:
                     accepted, _ = each.accept()
-                except OSError:  # there is no more, or it has gone
+                except OSError:  # there is no more, or no descriptor for it: what is left is reset with the port
                     break
                 await self.worker.loop.connect_accepted_socket(self._accepted, accepted)
 
